@@ -1,0 +1,28 @@
+// Who is calling, as every layer knows it.
+#pragma once
+
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/uuid.hpp"
+
+namespace cognive {
+
+struct Principal {
+  enum class Kind { api_key, user, operator_ };
+
+  Kind kind = Kind::api_key;
+  Uuid id;                          // of the key or user; nil for an operator at the command line
+  std::optional<Uuid> team_id;      // nothing: organisation-wide
+  std::optional<Uuid> agent_id;     // a key may be bound to one agent
+  std::vector<std::string> permissions;  // `resource:verb`; "*" is all
+
+  [[nodiscard]] bool may(std::string_view permission) const {
+    return std::ranges::any_of(permissions, [&](const auto& held) { return held == "*" || held == permission; });
+  }
+};
+
+}  // namespace cognive

@@ -1,0 +1,20 @@
+// Small text helpers that several folders need.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace cognive {
+
+// ASCII only: identifiers, header names, model names.
+std::string lower(std::string_view text);
+std::string_view trim(std::string_view text);
+bool equal_ignoring_case(std::string_view a, std::string_view b);
+
+// At most `length` bytes, cut at a code point, with an ellipsis when something was cut.
+std::string shortened(std::string_view text, std::size_t length);
+
+// "19,366": groups of three for people.
+std::string grouped(long long number);
+
+}  // namespace cognive

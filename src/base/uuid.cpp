@@ -1,0 +1,104 @@
+#include "base/uuid.hpp"
+
+#include <algorithm>
+#include <mutex>
+
+#include "base/crypto.hpp"
+
+namespace cognive {
+namespace {
+
+constexpr std::string_view hex_digits = "0123456789abcdef";
+
+int hex_value(char c) {
+  if (c >= '0' && c <= '9') return c - '0';
+  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
+  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
+  return -1;
+}
+
+bool is_dash_position(std::size_t i) { return i == 8 || i == 13 || i == 18 || i == 23; }
+
+void put_millis(Uuid& id, std::uint64_t millis) {
+  for (std::size_t i = 0; i < 6; ++i) id.bytes[i] = static_cast<std::uint8_t>(millis >> (8 * (5 - i)));
+}
+
+void stamp_version_7(Uuid& id) {
+  id.bytes[6] = static_cast<std::uint8_t>((id.bytes[6] & 0x0F) | 0x70);
+  id.bytes[8] = static_cast<std::uint8_t>((id.bytes[8] & 0x3F) | 0x80);
+}
+
+}  // namespace
+
+void Uuid::append_to(std::string& out) const {
+  for (std::size_t i = 0; i < 16; ++i) {
+    if (i == 4 || i == 6 || i == 8 || i == 10) out.push_back('-');
+    out.push_back(hex_digits[bytes[i] >> 4]);
+    out.push_back(hex_digits[bytes[i] & 0x0F]);
+  }
+}
+
+std::string Uuid::text() const {
+  std::string out;
+  out.reserve(36);
+  append_to(out);
+  return out;
+}
+
+std::optional<Uuid> Uuid::parse(std::string_view text) {
+  if (text.size() != 36) return std::nullopt;
+  Uuid id;
+  std::size_t digit = 0;
+  for (std::size_t i = 0; i < 36; ++i) {
+    if (is_dash_position(i)) {
+      if (text[i] != '-') return std::nullopt;
+      continue;
+    }
+    const int value = hex_value(text[i]);
+    if (value < 0) return std::nullopt;
+    auto& byte = id.bytes[digit / 2];
+    byte = static_cast<std::uint8_t>((byte << 4) | value);
+    ++digit;
+  }
+  return id;
+}
+
+Uuid Uuid::make() {
+  thread_local std::uint64_t last_tick = 0;
+  Uuid id;
+  random_bytes(id.bytes);
+  // Milliseconds and, in the 12 bits after the version, their fraction; never the same tick twice on one thread.
+  const auto micros = static_cast<std::uint64_t>(Timestamp::now().micros);
+  std::uint64_t tick = (micros / 1000) << 12 | ((micros % 1000) << 12) / 1000;
+  tick = std::max(tick, last_tick + 1);
+  last_tick = tick;
+  put_millis(id, tick >> 12);
+  id.bytes[6] = static_cast<std::uint8_t>((tick >> 8) & 0x0F);
+  id.bytes[7] = static_cast<std::uint8_t>(tick & 0xFF);
+  stamp_version_7(id);
+  return id;
+}
+
+Uuid Uuid::derived(Timestamp time, std::span<const std::uint8_t, 16> seed) {
+  Uuid id;
+  std::ranges::copy(seed, id.bytes.begin());
+  put_millis(id, static_cast<std::uint64_t>(std::max<std::int64_t>(time.micros, 0) / 1000));
+  stamp_version_7(id);
+  return id;
+}
+
+std::optional<Timestamp> Uuid::time() const {
+  if (bytes[6] >> 4 != 7) return std::nullopt;
+  std::int64_t millis = 0;
+  for (std::size_t i = 0; i < 6; ++i) millis = millis << 8 | bytes[i];
+  return Timestamp{millis * 1000};
+}
+
+std::chrono::sys_days bucket_of(const Uuid& id) {
+  const auto time = id.time();
+  // Years past 9999 have no RFC 3339 form: such an id is not a clock's, it only looks like version 7.
+  if (!time || *time > Timestamp::max()) return std::chrono::sys_days{};
+  return std::chrono::floor<std::chrono::days>(time->point());
+}
+
+}  // namespace cognive

@@ -1,0 +1,332 @@
+#include "config/settings.hpp"
+
+#include <charconv>
+#include <cstdlib>
+#include <fstream>
+#include <sstream>
+#include <thread>
+
+#include "base/text.hpp"
+
+namespace cognive {
+namespace {
+
+struct TextSetting {
+  std::string_view name;
+  std::string Settings::* member;
+  std::string_view fallback;
+  std::string_view meaning;
+  bool secret = false;
+};
+
+struct NumberSetting {
+  std::string_view name;
+  std::int64_t Settings::* member;
+  std::int64_t fallback;
+  std::int64_t min;
+  std::int64_t max;
+  std::string_view meaning;
+};
+
+constexpr TextSetting text_settings[] = {
+    {"APP_NAME", &Settings::app_name, "Cognive Control Plane API", "title shown in / and the API documentation"},
+    {"APP_ENV", &Settings::app_environment, "development", "label of the environment"},
+    {"LOG_LEVEL", &Settings::log_level, "info", "debug, info, warning or error"},
+    {"READINESS_REQUIRES", &Settings::readiness_requires, "",
+     "dependencies that readiness asks: database, redis, rabbitmq, storage; empty means every configured one"},
+    {"HTTP_HOST", &Settings::http_host, "127.0.0.1", "address to listen on; 0.0.0.0 for all"},
+};
+
+constexpr TextSetting url_settings[] = {
+    {"REDIS_URL", &Settings::redis_url, "", "shared cache and rate limits", true},
+    {"RABBITMQ_URL", &Settings::rabbitmq_url, "", "tasks and events", true},
+    {"STORAGE_ENDPOINT", &Settings::storage_endpoint, "", "S3-compatible object storage", true},
+};
+
+constexpr NumberSetting number_settings[] = {
+    {"DATABASE_CONNECTIONS", &Settings::database_connections, 8, 1, 256, "connections for transactions, per I/O thread"},
+    {"DATABASE_TIMEOUT_MS", &Settings::database_timeout_ms, 10'000, 100, 600'000, "longest statement, milliseconds"},
+    {"HTTP_PORT", &Settings::http_port, 8000, 0, 65535, "port to listen on; 0 picks a free one"},
+    {"HTTP_THREADS", &Settings::http_threads, 0, 0, 256, "I/O threads; 0 means half of the processors"},
+    {"HTTP_BODY_BYTES_MAX", &Settings::http_body_bytes_max, 16 << 20, 1024, 1 << 30, "longest request body, also after gzip"},
+    {"HTTP_HEADER_BYTES_MAX", &Settings::http_header_bytes_max, 16 << 10, 1024, 1 << 20, "longest request head"},
+    {"HTTP_CONNECTIONS_MAX", &Settings::http_connections_max, 10'000, 1, 1'000'000, "open connections per I/O thread"},
+    {"HTTP_REQUEST_TIMEOUT_MS", &Settings::http_request_timeout_ms, 30'000, 100, 600'000,
+     "for a client to send a request, and to take its answer"},
+    {"HTTP_IDLE_TIMEOUT_MS", &Settings::http_idle_timeout_ms, 75'000, 100, 3'600'000, "for a connection without a request"},
+    {"HTTP_HANDLER_TIMEOUT_MS", &Settings::http_handler_timeout_ms, 15'000, 100, 600'000, "for answering a request"},
+    {"SHUTDOWN_TIMEOUT_MS", &Settings::shutdown_timeout_ms, 15'000, 0, 600'000, "for finishing requests in flight"},
+};
+
+class Faults {
+ public:
+  void add(std::string_view name, std::string_view what) {
+    if (!text_.empty()) text_ += '\n';
+    text_ += fmt::format("{}: {}", name, what);
+  }
+  [[nodiscard]] const std::string& text() const { return text_; }
+
+ private:
+  std::string text_;
+};
+
+std::optional<std::string> set_value(const Variables& variables, std::string_view name) {
+  auto value = variables(name);
+  if (value && trim(*value).empty()) value.reset();
+  return value;
+}
+
+bool looks_like_url(std::string_view text) {
+  const auto scheme = text.find("://");
+  return scheme != std::string_view::npos && scheme > 0 && text.size() > scheme + 3 &&
+         text.find_first_of(" \t\r\n") == std::string_view::npos;
+}
+
+// SQLAlchemy names the driver in the scheme: postgresql+asyncpg://. Nothing when it is no PostgreSQL URL.
+std::optional<std::string> libpq_url(std::string_view text) {
+  text = trim(text);
+  const auto scheme_end = text.find("://");
+  if (scheme_end == std::string_view::npos || !looks_like_url(text)) return std::nullopt;
+  const auto scheme = text.substr(0, text.find_first_of("+:"));
+  if (scheme != "postgresql" && scheme != "postgres") return std::nullopt;
+  return "postgresql" + std::string(text.substr(scheme_end));
+}
+
+std::string without_query(std::string_view url) { return std::string(url.substr(0, url.find('?'))); }
+
+void load_database(const Variables& variables, Settings& out, Faults& faults) {
+  constexpr std::string_view expected = "must be a PostgreSQL URL, for instance postgresql://user:password@host:5432/database";
+  if (const auto url = set_value(variables, "DATABASE_URL")) {
+    if (const auto normal = libpq_url(*url)) {
+      out.database_url = *normal;
+    } else {
+      faults.add("DATABASE_URL", expected);
+    }
+  } else {
+    faults.add("DATABASE_URL", "is required: " + std::string(expected));
+  }
+
+  if (const auto url = set_value(variables, "DATABASE_URL_ASYNC")) {
+    const auto normal = libpq_url(*url);
+    if (!normal) {
+      faults.add("DATABASE_URL_ASYNC", expected);
+    } else if (!out.database_url.empty() && without_query(*normal) != without_query(out.database_url)) {
+      faults.add("DATABASE_URL_ASYNC", "names another database than DATABASE_URL; set it to the same one or leave it out");
+    }
+  }
+
+  for (const std::string_view name : {"DATABASE_READ_URLS", "DATABASE_READ_URLS_ASYNC"}) {
+    const auto list = set_value(variables, name);
+    if (!list) continue;
+    std::vector<std::string> urls;
+    std::string_view rest = *list;
+    while (!rest.empty()) {
+      const auto end = rest.find_first_of(",\n");
+      const auto item = trim(rest.substr(0, end));
+      rest = end == std::string_view::npos ? std::string_view{} : rest.substr(end + 1);
+      if (item.empty()) continue;
+      if (const auto normal = libpq_url(item)) {
+        urls.push_back(*normal);
+      } else {
+        faults.add(name, "must be PostgreSQL URLs, separated by commas or line ends");
+      }
+    }
+    // Both forms name the same replicas; the plain one wins when it is set.
+    if (out.database_read_urls.empty()) out.database_read_urls = std::move(urls);
+  }
+}
+
+void load_master_key(const Variables& variables, Settings& out, Faults& faults) {
+  constexpr std::size_t length_min = 32;
+  std::string_view source = "COGNIVE_MASTER_KEY";
+  if (const auto key = set_value(variables, source)) {
+    out.master_key = trim(*key);
+  } else if (const auto file = set_value(variables, "COGNIVE_MASTER_KEY_FILE")) {
+    source = "COGNIVE_MASTER_KEY_FILE";
+    std::ifstream in(*file);
+    std::stringstream content;
+    content << in.rdbuf();
+    if (!in) return faults.add(source, "cannot be read: " + *file);
+    out.master_key = trim(content.str());
+  } else {
+    return;
+  }
+  if (out.master_key.size() < length_min) {
+    faults.add(source, "must have at least 32 characters; make one with: openssl rand -hex 32");
+  }
+}
+
+}  // namespace
+
+Result<Settings> load_settings(const Variables& variables) {
+  Settings out;
+  Faults faults;
+  for (const auto& setting : text_settings) {
+    out.*setting.member = set_value(variables, setting.name).value_or(std::string(setting.fallback));
+  }
+  for (const auto& setting : url_settings) {
+    const auto value = set_value(variables, setting.name);
+    if (value && !looks_like_url(trim(*value)) && setting.name != "STORAGE_ENDPOINT") {
+      faults.add(setting.name, "must be a URL");
+    } else if (value) {
+      out.*setting.member = trim(*value);
+    }
+  }
+  for (const auto& setting : number_settings) {
+    const auto text = set_value(variables, setting.name);
+    std::int64_t value = setting.fallback;
+    if (text) {
+      const auto digits = trim(*text);
+      const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+      if (error != std::errc{} || end != digits.data() + digits.size() || value < setting.min || value > setting.max) {
+        faults.add(setting.name, fmt::format("must be a whole number from {} to {}", setting.min, setting.max));
+        continue;
+      }
+    }
+    out.*setting.member = value;
+  }
+  if (out.http_threads == 0) {
+    out.http_threads = std::max<std::int64_t>(1, std::thread::hardware_concurrency() / 2);
+  }
+  if (out.log_level != "debug" && out.log_level != "info" && out.log_level != "warning" && out.log_level != "error") {
+    faults.add("LOG_LEVEL", "must be debug, info, warning or error");
+  }
+  load_database(variables, out, faults);
+  load_master_key(variables, out, faults);
+  if (!faults.text().empty()) return fail(Code::unprocessable, faults.text());
+  return out;
+}
+
+Result<std::map<std::string, std::string>> parse_env_file(std::string_view content, const Variables& environment) {
+  std::map<std::string, std::string> out;
+  const auto look_up = [&](const std::string& name) -> std::string {
+    if (const auto value = environment(name)) return *value;
+    const auto found = out.find(name);
+    return found == out.end() ? std::string() : found->second;
+  };
+  const auto interpolate = [&](std::string_view text) {
+    std::string result;
+    for (std::size_t at = 0; at < text.size();) {
+      const auto begin = text.find("${", at);
+      const auto end = begin == std::string_view::npos ? begin : text.find('}', begin);
+      if (end == std::string_view::npos) {
+        result += text.substr(at);
+        break;
+      }
+      result += text.substr(at, begin - at);
+      const auto expression = text.substr(begin + 2, end - begin - 2);
+      const auto fallback = expression.find(":-");
+      auto value = look_up(std::string(expression.substr(0, fallback)));
+      if (value.empty() && fallback != std::string_view::npos) value = expression.substr(fallback + 2);
+      result += value;
+      at = end + 1;
+    }
+    return result;
+  };
+
+  int number = 0;
+  while (!content.empty()) {
+    ++number;
+    const auto end = content.find('\n');
+    auto line = trim(content.substr(0, end));
+    content = end == std::string_view::npos ? std::string_view{} : content.substr(end + 1);
+    if (line.empty() || line.front() == '#') continue;
+    if (line.starts_with("export ")) line = trim(line.substr(7));
+    const auto equals = line.find('=');
+    const auto key = trim(line.substr(0, equals));
+    if (equals == std::string_view::npos || key.empty() || key.find_first_of(" \t\"'") != std::string_view::npos) {
+      return fail(Code::malformed, fmt::format(".env line {}: expected NAME=VALUE", number));
+    }
+    auto value = trim(line.substr(equals + 1));
+    if (!value.empty() && (value.front() == '"' || value.front() == '\'')) {
+      const auto close = value.find(value.front(), 1);
+      if (close == std::string_view::npos) {
+        return fail(Code::malformed, fmt::format(".env line {}: the quote of {} is not closed", number, key));
+      }
+      const bool literal = value.front() == '\'';
+      value = value.substr(1, close - 1);
+      out[std::string(key)] = literal ? std::string(value) : interpolate(value);
+    } else {
+      // A comment needs a space before it: passwords may contain #.
+      const auto comment = value.find(" #");
+      out[std::string(key)] = interpolate(trim(value.substr(0, comment)));
+    }
+  }
+  return out;
+}
+
+Result<Variables> process_variables() {
+  const Variables environment = [](std::string_view name) -> std::optional<std::string> {
+    const char* value = std::getenv(std::string(name).c_str());  // NOLINT(concurrency-mt-unsafe): read before threads start
+    return value == nullptr ? std::nullopt : std::optional<std::string>(value);
+  };
+  std::ifstream in(environment("COGNIVE_ENV_FILE").value_or(".env"));
+  if (!in) return environment;
+  std::stringstream content;
+  content << in.rdbuf();
+  auto file = parse_env_file(content.str(), environment);
+  if (!file) return std::unexpected(file.error());
+  return [environment, values = std::move(*file)](std::string_view name) -> std::optional<std::string> {
+    if (auto value = environment(name)) return value;
+    const auto found = values.find(std::string(name));
+    return found == values.end() ? std::nullopt : std::optional<std::string>(found->second);
+  };
+}
+
+std::string masked_url(std::string_view url) {
+  if (url.empty()) return {};
+  const auto scheme = url.find("://");
+  if (scheme == std::string_view::npos) return "***";
+  const auto authority = scheme + 3;
+  const auto path = url.find_first_of("/?#", authority);
+  std::string out(url.substr(0, authority));
+  std::string_view rest = url.substr(authority);
+  // The last @ before the path: passwords may contain one unescaped.
+  const auto at = url.substr(0, path).rfind('@');
+  if (at != std::string_view::npos && at >= authority) {
+    const auto user_info = url.substr(authority, at - authority);
+    const auto colon = user_info.find(':');
+    out += user_info.substr(0, colon);
+    if (colon != std::string_view::npos) out += ":***";
+    rest = url.substr(at);
+  }
+  const auto query = rest.find('?');
+  out += rest.substr(0, query);
+  if (query != std::string_view::npos) {
+    // libpq also takes the password as a parameter.
+    std::string_view parameters = rest.substr(query + 1);
+    char separator = '?';
+    while (!parameters.empty()) {
+      const auto end = parameters.find('&');
+      const auto parameter = parameters.substr(0, end);
+      out += separator;
+      out += parameter.starts_with("password=") ? "password=***" : parameter;
+      separator = '&';
+      parameters = end == std::string_view::npos ? std::string_view{} : parameters.substr(end + 1);
+    }
+  }
+  return out;
+}
+
+std::vector<SettingRow> describe(const Settings& settings) {
+  std::vector<SettingRow> rows;
+  const auto add = [&](std::string_view name, std::string value, std::string_view meaning) {
+    rows.push_back({std::string(name), std::move(value), std::string(meaning)});
+  };
+  for (const auto& setting : text_settings) add(setting.name, settings.*setting.member, setting.meaning);
+  add("DATABASE_URL", masked_url(settings.database_url), "primary database (required)");
+  std::string replicas;
+  for (const auto& url : settings.database_read_urls) {
+    if (!replicas.empty()) replicas += ",";
+    replicas += masked_url(url);
+  }
+  add("DATABASE_READ_URLS", replicas, "replicas for reads, separated by commas");
+  for (const auto& setting : url_settings) add(setting.name, masked_url(settings.*setting.member), setting.meaning);
+  add("COGNIVE_MASTER_KEY", settings.master_key.empty() ? "" : "***", "keys API key hashes; or COGNIVE_MASTER_KEY_FILE");
+  for (const auto& setting : number_settings) {
+    add(setting.name, std::to_string(settings.*setting.member), setting.meaning);
+  }
+  return rows;
+}
+
+}  // namespace cognive

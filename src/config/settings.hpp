@@ -1,0 +1,70 @@
+// Settings of the process: environment over `.env` over defaults; one struct, every fault named at once, secrets never printed.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.hpp"
+
+namespace cognive {
+
+struct Settings {
+  std::string app_name;
+  std::string app_environment;
+  std::string log_level;
+
+  std::string database_url;                     // libpq form, postgresql://…
+  std::vector<std::string> database_read_urls;  // the same; empty: reads go to the primary
+  std::int64_t database_connections = 0;        // per I/O thread and host, for transactions
+  std::int64_t database_timeout_ms = 0;         // longest statement and longest wait for one
+
+  std::string redis_url;
+  std::string rabbitmq_url;
+  std::string storage_endpoint;
+  std::string readiness_requires;  // comma-separated: database, redis, rabbitmq, storage; empty: all that are configured
+
+  std::string master_key;  // resolved from COGNIVE_MASTER_KEY or COGNIVE_MASTER_KEY_FILE; empty when neither is set
+
+  std::string http_host;
+  std::int64_t http_port = 0;
+  std::int64_t http_threads = 0;
+  std::int64_t http_body_bytes_max = 0;
+  std::int64_t http_header_bytes_max = 0;
+  std::int64_t http_connections_max = 0;  // per I/O thread
+  std::int64_t http_request_timeout_ms = 0;  // from the first byte of a request to the end of its body, and for writing the answer
+  std::int64_t http_idle_timeout_ms = 0;
+  std::int64_t http_handler_timeout_ms = 0;  // for answering, once the request is read
+  std::int64_t shutdown_timeout_ms = 0;
+};
+
+// A source of variables: the value, or nothing when it is not set.
+using Variables = std::function<std::optional<std::string>(std::string_view name)>;
+
+// Reads every variable. Variables that are set but empty count as unset. The error's detail has one line per fault, each naming its
+// variable.
+Result<Settings> load_settings(const Variables& variables);
+
+// The process environment over the file `.env` of the working directory (or the file named by COGNIVE_ENV_FILE).
+Result<Variables> process_variables();
+
+// `.env` syntax: KEY=VALUE lines, `export` and quotes allowed, # comments, ${NAME} and ${NAME:-default} in unquoted and
+// double-quoted values, looked up in `environment` first and then in the lines above.
+Result<std::map<std::string, std::string>> parse_env_file(std::string_view content, const Variables& environment);
+
+// The URL with its password replaced by ***; what is not a URL comes back as ***.
+std::string masked_url(std::string_view url);
+
+// One row per variable: name, value in force (secrets masked), meaning.
+struct SettingRow {
+  std::string name;
+  std::string value;
+  std::string meaning;
+};
+std::vector<SettingRow> describe(const Settings& settings);
+
+}  // namespace cognive

@@ -1,0 +1,17 @@
+// Errors as RFC 9457 problem documents; the one place that maps what went wrong to a status code.
+#pragma once
+
+#include "base/error.hpp"
+#include "http/message.hpp"
+
+namespace cognive::http {
+
+int status_of(Code code);
+
+// `instance` is the path of the request.
+Response problem(const Error& error, std::string_view instance, std::string_view request_id);
+
+// The JSON Schema of a problem document, for the API description.
+std::string_view problem_schema();
+
+}  // namespace cognive::http

@@ -1,0 +1,391 @@
+#include "http/router.hpp"
+
+#include <set>
+
+#include "base/text.hpp"
+#include "http/problem.hpp"
+#include "observe/log.hpp"
+
+namespace cognive::http {
+namespace {
+
+std::vector<std::string_view> segments(std::string_view path) {
+  std::vector<std::string_view> out;
+  if (path.starts_with('/')) path.remove_prefix(1);
+  for (;;) {
+    const auto end = path.find('/');
+    out.push_back(path.substr(0, end));
+    if (end == std::string_view::npos) return out;
+    path.remove_prefix(end + 1);
+  }
+}
+
+bool is_placeholder(std::string_view segment) { return segment.starts_with('{') && segment.ends_with('}'); }
+
+bool matches(const std::vector<std::string>& pattern, const std::vector<std::string_view>& path) {
+  if (pattern.size() != path.size()) return false;
+  for (std::size_t i = 0; i < path.size(); ++i) {
+    if (is_placeholder(pattern[i]) ? path[i].empty() : pattern[i] != path[i]) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+struct Router::Route {
+  Operation operation;
+  Description description;
+  RawHandler handler;
+  std::vector<std::string> segments;
+  std::map<int, Counter> requests_by_status;  // grows under one thread: a router belongs to one I/O thread
+  Histogram duration;
+};
+
+Router::Router(Gate* gate, Metrics& metrics) : gate_(gate), metrics_(metrics) {}
+
+Router::~Router() = default;
+
+void Router::add_raw(Operation operation, Description description, RawHandler handler) {
+  if (operation.permission.empty()) throw std::logic_error("a route without a permission: " + std::string(operation.path));
+  if (gate_ == nullptr && operation.permission != open_to_all) throw std::logic_error("a route that no gate guards");
+  const auto parts = segments(operation.path);
+  auto duration = metrics_.histogram(
+      "http_request_duration_seconds", "Time to answer, from the end of the request's body",
+      {{"method", std::string(operation.method)}, {"path", std::string(operation.path)}}, duration_buckets());
+  routes_.push_back(std::make_unique<Route>(Route{std::move(operation), std::move(description), std::move(handler),
+                                                  std::vector<std::string>(parts.begin(), parts.end()), {}, duration}));
+}
+
+namespace {
+
+Async<Response> guarded(Gate* gate, const Operation& operation, const Router::RawHandler& handler, const Request& request) {
+  Call call{.principal = {}, .request_id = request.id, .deadline = request.deadline};
+  if (operation.permission != open_to_all) {
+    auto principal = co_await gate->admit(request);
+    if (!principal) co_return problem(principal.error(), request.path, request.id);
+    if (!principal->may(operation.permission)) {
+      const Error error{Code::forbidden, fmt::format("This needs the permission {}.", operation.permission), {}};
+      co_return problem(error, request.path, request.id);
+    }
+    call.principal = std::move(*principal);
+  }
+  co_return co_await handler(call, request);
+}
+
+}  // namespace
+
+Async<Response> Router::dispatch(Request& request) const {
+  const auto path = segments(request.path);
+  const Route* found = nullptr;
+  std::set<std::string> allowed;
+  const std::string_view method = request.method == "HEAD" ? std::string_view("GET") : std::string_view(request.method);
+  for (const auto& route : routes_) {
+    if (!matches(route->segments, path)) continue;
+    allowed.emplace(route->operation.method);
+    if (route->operation.method == method && found == nullptr) found = route.get();
+  }
+  if (found == nullptr) {
+    if (allowed.empty()) {
+      co_return problem({Code::not_found, "There is nothing at this path.", {}}, request.path, request.id);
+    }
+    allowed.insert("OPTIONS");
+    if (allowed.contains("GET")) allowed.insert("HEAD");
+    std::string allow;
+    for (const auto& name : allowed) allow += allow.empty() ? name : ", " + name;
+    Response response{.status = 204, .content_type = "", .body = "", .headers = {}};
+    if (request.method != "OPTIONS") {
+      response = problem({Code::method_not_allowed, request.method + " is not possible here; " + allow + " are.", {}},
+                         request.path, request.id);
+    }
+    response.headers.emplace_back("Allow", allow);
+    co_return response;
+  }
+
+  const auto begin = std::chrono::steady_clock::now();
+  Response response;
+  try {
+    response = co_await guarded(gate_, found->operation, found->handler, request);
+  } catch (const Unavailable& error) {
+    log(Level::warning, "request not answered: dependency away",
+        {{"request_id", request.id}, {"operation", found->operation.id}, {"reason", error.what()}});
+    response = problem({Code::unavailable,
+                        "A dependency is away; whether the request took effect is not known. Repeat it with the same ids.",
+                        {}},
+                       request.path, request.id);
+  } catch (const std::exception& error) {
+    log(Level::error, "request failed", {{"request_id", request.id}, {"operation", found->operation.id}, {"reason", error.what()}});
+    response = problem({Code::internal, "Something went wrong on our side; the request id finds it in the log.", {}},
+                       request.path, request.id);
+  }
+  const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+  found->duration.observe(seconds.count());
+  auto counter = const_cast<Route*>(found)->requests_by_status.find(response.status);
+  if (counter == found->requests_by_status.end()) {
+    counter = const_cast<Route*>(found)
+                  ->requests_by_status
+                  .emplace(response.status,
+                           metrics_.counter("http_requests_total", "Requests answered",
+                                            {{"method", std::string(found->operation.method)},
+                                             {"path", std::string(found->operation.path)},
+                                             {"status", std::to_string(response.status)}}))
+                  .first;
+  }
+  counter->second.add();
+  co_return response;
+}
+
+std::vector<Router::Listed> Router::list() const {
+  std::vector<Listed> out;
+  for (const auto& route : routes_) {
+    out.push_back({std::string(route->operation.method), std::string(route->operation.path),
+                   std::string(route->operation.permission)});
+  }
+  return out;
+}
+
+std::string Router::openapi(std::string_view title, std::string_view version) const {
+  json::Writer out;
+  out.begin_object();
+  out.field("openapi", "3.1.0");
+  out.key("info");
+  out.begin_object();
+  out.field("title", title);
+  out.field("version", version);
+  out.field("description", "The control plane for AI agents: registry, runs, exact costs. Errors are RFC 9457 problem documents.");
+  out.key("license");
+  out.begin_object();
+  out.field("name", "Apache-2.0");
+  out.field("identifier", "Apache-2.0");
+  out.end_object();
+  out.end_object();
+
+  std::vector<std::string_view> paths;
+  for (const auto& route : routes_) {
+    if (std::ranges::find(paths, route->operation.path) == paths.end()) paths.push_back(route->operation.path);
+  }
+  out.key("paths");
+  out.begin_object();
+  for (const auto path : paths) {
+    out.key(path);
+    out.begin_object();
+    for (const auto& route : routes_) {
+      const auto& operation = route->operation;
+      const auto& description = route->description;
+      if (operation.path != path) continue;
+      out.key(lower(operation.method));
+      out.begin_object();
+      out.field("operationId", operation.id);
+      out.field("summary", operation.summary);
+      if (!operation.description.empty()) out.field("description", operation.description);
+      out.key("tags");
+      out.begin_array();
+      out.string(operation.tag);
+      out.end_array();
+      out.key("security");
+      out.begin_array();
+      if (operation.permission != open_to_all) {
+        for (const std::string_view scheme : {"ApiKeyAuth", "BearerAuth"}) {
+          out.begin_object();
+          out.key(scheme);
+          out.begin_array();
+          out.end_array();
+          out.end_object();
+        }
+      }
+      out.end_array();
+      if (operation.permission != open_to_all) out.field("x-permission", operation.permission);
+      if (!description.parameters.empty()) {
+        out.key("parameters");
+        out.begin_array();
+        for (const auto& parameter : description.parameters) out.raw(parameter);
+        out.end_array();
+      }
+      if (!description.body.empty()) {
+        out.key("requestBody");
+        out.begin_object();
+        out.key("required");
+        out.boolean(true);
+        out.key("content");
+        out.begin_object();
+        for (const auto& type : description.body_types) {
+          out.key(type);
+          out.begin_object();
+          out.key("schema");
+          out.raw(description.body);
+          out.end_object();
+        }
+        out.end_object();
+        out.end_object();
+      }
+
+      std::set<int> errors(operation.also.begin(), operation.also.end());
+      if (operation.permission != open_to_all) errors.insert({401, 403, 503});
+      if (path.find('{') != std::string_view::npos) errors.insert(404);
+      if (!description.parameters.empty()) errors.insert(422);
+      if (!description.body.empty()) errors.insert({400, 413, 415, 422});
+      out.key("responses");
+      out.begin_object();
+      const auto success = [&](int status) {
+        out.key(std::to_string(status));
+        out.begin_object();
+        out.field("description", status == 201 ? "Created" : "Success");
+        if (!description.answer.empty()) {
+          out.key("content");
+          out.begin_object();
+          out.key(description.answer_type);
+          out.begin_object();
+          out.key("schema");
+          out.raw(description.answer);
+          out.end_object();
+          out.end_object();
+        }
+        out.end_object();
+      };
+      success(operation.status);
+      for (const int status : errors) {
+        if (status < 300) {
+          success(status);
+          continue;
+        }
+        out.key(std::to_string(status));
+        out.begin_object();
+        out.field("$ref", "#/components/responses/Problem");
+        out.end_object();
+      }
+      out.end_object();
+      out.end_object();
+    }
+    out.end_object();
+  }
+  out.end_object();
+
+  out.key("components");
+  out.begin_object();
+  out.key("securitySchemes");
+  out.raw(R"({"ApiKeyAuth":{"type":"apiKey","in":"header","name":"X-API-Key","description":"For agents and SDKs"},)"
+          R"("BearerAuth":{"type":"http","scheme":"bearer","bearerFormat":"JWT","description":"For people"}})");
+  out.key("responses");
+  out.raw(R"({"Problem":{"description":"A problem document that says what was wrong","content":{"application/problem+json":)"
+          R"({"schema":{"$ref":"#/components/schemas/Problem"}}}}})");
+  out.key("schemas");
+  out.begin_object();
+  out.key("Problem");
+  out.raw(problem_schema());
+  for (const auto& [name, schema] : components_) {
+    out.key(name);
+    out.raw(schema);
+  }
+  out.end_object();
+  out.end_object();
+  out.end_object();
+  return std::move(out).text();
+}
+
+namespace detail {
+
+PathParameters path_parameters(std::string_view path_template, std::string_view path) {
+  PathParameters out;
+  const auto names = segments(path_template);
+  const auto values = segments(path);
+  for (std::size_t i = 0; i < names.size() && i < values.size(); ++i) {
+    if (is_placeholder(names[i])) out.emplace_back(names[i].substr(1, names[i].size() - 2), values[i]);
+  }
+  return out;
+}
+
+namespace {
+
+// True when the text could stand as a JSON number or boolean; the binder says what is wrong with the rest.
+bool is_bare(std::string_view text) {
+  return text == "true" || text == "false" || Decimal::parse(text).has_value() ||
+         (!text.empty() && text.find_first_not_of("0123456789") == std::string_view::npos && text.front() != '0');
+}
+
+void write_parameter(json::Writer& out, TextKind kind, std::string_view value) {
+  if (kind == TextKind::list) {
+    out.begin_array();
+    for (std::string_view rest = value; !rest.empty();) {
+      const auto end = rest.find(',');
+      out.string(trim(rest.substr(0, end)));
+      rest = end == std::string_view::npos ? std::string_view{} : rest.substr(end + 1);
+    }
+    out.end_array();
+  } else if (kind == TextKind::bare && is_bare(value)) {
+    out.raw(value);
+  } else {
+    out.string(value);
+  }
+}
+
+}  // namespace
+
+std::string parameters_json(const PathParameters& path, const Request& request, std::span<const ParameterShape> shapes,
+                            std::string_view rest) {
+  json::Writer out;
+  std::vector<std::pair<std::string_view, std::string_view>> others;
+  out.begin_object();
+  const auto put = [&](const std::pair<std::string, std::string>& parameter) {
+    const auto& [name, value] = parameter;
+    const auto shape = std::ranges::find_if(shapes, [&](const auto& known) { return known.name == name && name != rest; });
+    if (shape == shapes.end() && !rest.empty()) {
+      others.emplace_back(name, value);
+      return;
+    }
+    out.key(name);
+    write_parameter(out, shape == shapes.end() ? TextKind::string : shape->kind, value);
+  };
+  for (const auto& parameter : path) put(parameter);
+  for (const auto& parameter : request.query) put(parameter);
+  if (!rest.empty()) {
+    out.key(rest);
+    out.begin_object();
+    for (const auto& [name, value] : others) {
+      out.key(name);
+      write_parameter(out, TextKind::bare, value);
+    }
+    out.end_object();
+  }
+  out.end_object();
+  return std::move(out).text();
+}
+
+Error parameter_error(Error error) {
+  // Only a query with invalid UTF-8 can make the object above malformed.
+  if (error.code == Code::malformed) error.detail = "The query is not valid UTF-8.";
+  for (auto& field : error.fields) {
+    if (field.pointer.starts_with('/')) field.pointer.front() = '?';
+  }
+  return error;
+}
+
+Result<std::string> json_body(const Request& request, bool may_be_empty) {
+  const auto type = lower(trim(request.header("content-type").substr(0, request.header("content-type").find(';'))));
+  if (!type.empty() && type != "application/json" && !type.ends_with("+json")) {
+    return fail(Code::unsupported_media, "The body must have Content-Type application/json, not " + shortened(type, 64) + ".");
+  }
+  if (request.body.empty()) {
+    if (may_be_empty) return std::string("{}");
+    return fail(Code::malformed, "The body is empty; a JSON object is expected.");
+  }
+  return request.body;
+}
+
+std::string parameter_description(std::string_view name, bool in_path, bool required, std::string_view description,
+                                  const std::string& schema) {
+  json::Writer out;
+  out.begin_object();
+  out.field("name", name);
+  out.field("in", in_path ? "path" : "query");
+  out.key("required");
+  out.boolean(required);
+  if (!description.empty()) out.field("description", description);
+  out.key("schema");
+  out.raw(schema);
+  out.end_object();
+  return std::move(out).text();
+}
+
+Response error_response(const Error& error, const Request& request) { return problem(error, request.path, request.id); }
+
+}  // namespace detail
+}  // namespace cognive::http

@@ -1,0 +1,279 @@
+// Typed routes: each declares who may call it, what it reads and what it answers; dispatching, validation, errors and the OpenAPI
+// description all follow from that one declaration.
+//
+//   router.add({.method = "GET", .path = "/api/v1/agents/{id}", .id = "agent_get", .tag = "Agents",
+//               .summary = "Get one agent", .permission = "agents:read"},
+//              [&](const Call& call, AgentPath path, NoInput) { return service.get(call, path.id); });
+//
+// A handler is a plain function or a lambda that returns a service's coroutine; it gets parameters (path and query) and body as
+// described structs, already valid, and returns Async<Result<Answer>> or Async<Result<Reply<Answer>>>.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.hpp"
+#include "http/message.hpp"
+#include "json/bind.hpp"
+#include "json/schema.hpp"
+#include "observe/metrics.hpp"
+#include "runtime/call.hpp"
+
+namespace cognive::http {
+
+// The permission of routes that need no credentials.
+inline constexpr std::string_view open_to_all = "open";
+
+struct Operation {
+  std::string_view method;
+  std::string_view path;  // {name} stands for one segment
+  std::string_view id;    // operationId: resource first, verb last
+  std::string_view tag;
+  std::string_view summary;
+  std::string_view description = {};
+  std::string_view permission;  // `resource:verb` or open_to_all; must not be empty
+  int status = 200;             // of success
+  std::vector<int> also = {};   // other statuses that callers of this operation meet
+};
+
+// No parameters, or no body.
+struct NoInput {
+  static constexpr auto fields() { return json::fields(); }
+};
+
+// An answer whose status or headers depend on what happened.
+template <typename T>
+struct Reply {
+  T body;
+  int status = 200;
+  std::vector<std::pair<std::string, std::string>> headers = {};
+};
+
+// Decides who is calling. Code::unauthenticated when nobody whom we know; may throw Unavailable.
+class Gate {
+ public:
+  Gate() = default;
+  Gate(const Gate&) = delete;
+  Gate& operator=(const Gate&) = delete;
+  virtual ~Gate() = default;
+  virtual Async<Result<Principal>> admit(const Request& request) = 0;
+};
+
+class Router {
+ public:
+  using RawHandler = std::function<Async<Response>(const Call&, const Request&)>;
+
+  // What the OpenAPI description says of a route; filled by add.
+  struct Description {
+    std::vector<std::string> parameters;  // OpenAPI parameter objects
+    std::string body;                     // schema, empty: no body
+    std::vector<std::string> body_types = {"application/json"};
+    std::string answer;  // schema, empty: no body
+    std::string answer_type = "application/json";
+  };
+
+  // `gate` may be null when every route is open. Both must outlive the router.
+  Router(Gate* gate, Metrics& metrics);
+  Router(const Router&) = delete;
+  Router& operator=(const Router&) = delete;
+  ~Router();
+
+  template <typename Handler>
+  void add(Operation operation, Handler handler);
+
+  // A route that reads and answers by itself: batches, documents.
+  void add_raw(Operation operation, Description description, RawHandler handler);
+
+  // Answers anything: never throws except when its coroutine is cancelled.
+  Async<Response> dispatch(Request& request) const;
+
+  // Schemas that routes refer to; raw routes may add theirs.
+  json::Components& components() { return components_; }
+
+  // OpenAPI 3.1 document of all routes.
+  [[nodiscard]] std::string openapi(std::string_view title, std::string_view version) const;
+
+  // Method, path template and permission of every route, for tests and tables.
+  struct Listed {
+    std::string method;
+    std::string path;
+    std::string permission;
+  };
+  [[nodiscard]] std::vector<Listed> list() const;
+
+ private:
+  struct Route;
+
+  Gate* gate_;
+  Metrics& metrics_;
+  std::vector<std::unique_ptr<Route>> routes_;
+  json::Components components_;
+};
+
+namespace detail {
+
+// The text of one parameter as its JSON: numbers and booleans bare, everything else as a string; lists split at commas.
+enum class TextKind { string, bare, list };
+
+template <typename T>
+constexpr TextKind text_kind() {
+  if constexpr (json::detail::is_optional<T>) {
+    return text_kind<typename T::value_type>();
+  } else if constexpr (json::detail::is_vector<T>) {
+    return TextKind::list;
+  } else if constexpr (std::is_same_v<T, std::int64_t> || std::is_same_v<T, bool> || std::is_same_v<T, Decimal>) {
+    return TextKind::bare;
+  } else {
+    return TextKind::string;
+  }
+}
+
+struct ParameterShape {
+  std::string_view name;
+  TextKind kind;
+};
+
+using PathParameters = std::vector<std::pair<std::string, std::string>>;
+
+// A JSON object of the parameters, to be bound like a body. Unknown ones are kept, so that binding can refuse them; with
+// `rest` they become members of the object of that name instead.
+std::string parameters_json(const PathParameters& path, const Request& request, std::span<const ParameterShape> shapes,
+                            std::string_view rest);
+
+// Pointers into the object above, rewritten to say `?name`.
+Error parameter_error(Error error);
+
+// Checks the content type. The body, or the error for the caller.
+Result<std::string> json_body(const Request& request, bool may_be_empty);
+
+std::string parameter_description(std::string_view name, bool in_path, bool required, std::string_view description,
+                                  const std::string& schema);
+
+template <typename P>
+Result<P> read_parameters(const PathParameters& path, const Request& request) {
+  static const auto shapes = std::apply(
+      [](const auto&... field) {
+        return std::vector<ParameterShape>{
+            {field.name, text_kind<std::remove_cvref_t<decltype(std::declval<P>().*(field.member))>>()}...};
+      },
+      P::fields());
+  std::string_view rest;
+  if constexpr (requires { P::rest; }) rest = P::rest;
+  auto value = json::decode<P>(parameters_json(path, request, shapes, rest));
+  if (!value) return std::unexpected(parameter_error(std::move(value.error())));
+  return value;
+}
+
+template <typename B>
+constexpr bool all_optional() {
+  return std::apply(
+      [](const auto&... field) {
+        return ((json::detail::is_optional<std::remove_cvref_t<decltype(std::declval<B>().*(field.member))>> ||
+                 field.rules.optional) &&
+                ...);
+      },
+      B::fields());
+}
+
+template <typename T>
+struct Unwrapped {
+  using Body = T;
+  static Response response(T&& value, int status) {
+    return {.status = status, .content_type = "application/json", .body = json::encode(value), .headers = {}};
+  }
+};
+template <typename T>
+struct Unwrapped<Reply<T>> {
+  using Body = T;
+  static Response response(Reply<T>&& value, int) {
+    return {.status = value.status,
+            .content_type = "application/json",
+            .body = json::encode(value.body),
+            .headers = std::move(value.headers)};
+  }
+};
+
+template <typename T>
+struct AnswerOf;
+template <typename T>
+struct AnswerOf<Async<Result<T>>> {
+  using type = T;
+};
+
+// The types of a handler's (const Call&, Parameters, Body) -> Async<Result<Answer>>.
+template <typename F>
+struct Signature : Signature<decltype(&F::operator())> {};
+template <typename F, typename R, typename P, typename B>
+struct Signature<R (F::*)(const Call&, P, B) const> {
+  using Parameters = P;
+  using Body = B;
+  using Answer = typename AnswerOf<R>::type;
+};
+
+// The parameters of the path template in the request's path; kept beside the request while it is handled.
+PathParameters path_parameters(std::string_view path_template, std::string_view path);
+
+Response error_response(const Error& error, const Request& request);
+
+// `handler` lives in the router, as long as requests are answered.
+template <typename Handler>
+Async<Response> run_typed(const Handler& handler, std::string_view path_template, int status, const Call& call,
+                          const Request& request) {
+  using Types = Signature<Handler>;
+  using Body = typename Types::Body;
+  auto parameters = read_parameters<typename Types::Parameters>(path_parameters(path_template, request.path), request);
+  if (!parameters) co_return error_response(parameters.error(), request);
+  Body body{};
+  if constexpr (!std::is_same_v<Body, NoInput>) {
+    auto text = json_body(request, all_optional<Body>());
+    if (!text) co_return error_response(text.error(), request);
+    auto decoded = json::decode<Body>(std::move(*text));
+    if (!decoded) co_return error_response(decoded.error(), request);
+    body = std::move(*decoded);
+  }
+  auto answer = co_await handler(call, std::move(*parameters), std::move(body));
+  if (!answer) co_return error_response(answer.error(), request);
+  co_return Unwrapped<typename Types::Answer>::response(std::move(*answer), status);
+}
+
+}  // namespace detail
+
+template <typename Handler>
+void Router::add(Operation operation, Handler handler) {
+  using Types = detail::Signature<Handler>;
+  using Parameters = typename Types::Parameters;
+  Description description;
+  std::apply(
+      [&](const auto&... field) {
+        const auto one = [&](const auto& f) {
+          using Member = std::remove_cvref_t<decltype(std::declval<Parameters>().*(f.member))>;
+          const bool in_path = operation.path.find("{" + std::string(f.name) + "}") != std::string_view::npos;
+          const bool required = in_path || (!json::detail::is_optional<Member> && !f.rules.optional);
+          json::Writer schema;
+          json::schema_object<Member>(schema, f.rules, components_);
+          description.parameters.push_back(
+              detail::parameter_description(f.name, in_path, required, f.description, schema.text()));
+        };
+        (one(field), ...);
+      },
+      Parameters::fields());
+  if constexpr (!std::is_same_v<typename Types::Body, NoInput>) {
+    json::Writer schema;
+    json::schema_object<typename Types::Body>(schema, {}, components_);
+    description.body = std::move(schema).text();
+  }
+  json::Writer schema;
+  json::schema_object<typename detail::Unwrapped<typename Types::Answer>::Body>(schema, {}, components_);
+  description.answer = std::move(schema).text();
+  const auto path_template = operation.path;
+  const int status = operation.status;
+  add_raw(std::move(operation), std::move(description),
+          [handler = std::move(handler), path_template, status](const Call& call, const Request& request) {
+            return detail::run_typed(handler, path_template, status, call, request);
+          });
+}
+
+}  // namespace cognive::http

@@ -1,0 +1,201 @@
+#include "json/cursor.hpp"
+
+#include <simdjson.h>
+
+#include <optional>
+
+#include "base/text.hpp"
+
+namespace cognive::json {
+namespace {
+
+namespace ondemand = simdjson::ondemand;
+
+// A parser keeps memory in proportion to the largest text it has seen; texts above this size get one of their own.
+constexpr std::size_t kept_parser_bytes_max = 1 << 20;
+
+[[noreturn]] void malformed(simdjson::error_code code) {
+  switch (code) {
+    case simdjson::UTF8_ERROR: throw Malformed("it is not valid UTF-8");
+    case simdjson::EMPTY: throw Malformed("it is empty");
+    case simdjson::UNCLOSED_STRING: throw Malformed("a string is not closed");
+    case simdjson::UNESCAPED_CHARS: throw Malformed("a string contains an unescaped control character");
+    case simdjson::STRING_ERROR: throw Malformed("a string contains a bad escape sequence");
+    case simdjson::INCOMPLETE_ARRAY_OR_OBJECT: throw Malformed("an array or object is not closed");
+    case simdjson::DEPTH_ERROR: throw Malformed("it is nested too deeply");
+    case simdjson::CAPACITY: throw Malformed("it is larger than 4 GiB");
+    default: throw Malformed("a value, comma, colon or bracket is missing or misplaced");
+  }
+}
+
+// The value, or the exception that says what is wrong with the text.
+template <typename T>
+T taken(simdjson::simdjson_result<T>&& result) {
+  if (result.error() != simdjson::SUCCESS) malformed(result.error());
+  return std::move(result).value_unsafe();
+}
+
+ondemand::value& as_value(void* value) { return *static_cast<ondemand::value*>(value); }
+
+bool is_json_number(std::string_view text) {
+  std::size_t at = 0;
+  const auto digits = [&] {
+    const std::size_t first = at;
+    while (at < text.size() && text[at] >= '0' && text[at] <= '9') ++at;
+    return at > first;
+  };
+  if (at < text.size() && text[at] == '-') ++at;
+  const std::size_t integer = at;
+  if (!digits() || (text[integer] == '0' && at > integer + 1)) return false;
+  if (at < text.size() && text[at] == '.') {
+    ++at;
+    if (!digits()) return false;
+  }
+  if (at < text.size() && (text[at] == 'e' || text[at] == 'E')) {
+    ++at;
+    if (at < text.size() && (text[at] == '+' || text[at] == '-')) ++at;
+    if (!digits()) return false;
+  }
+  return at == text.size();
+}
+
+void check_depth(int depth) {
+  if (depth > depth_max) throw Malformed("it is nested deeper than " + std::to_string(depth_max) + " levels");
+}
+
+}  // namespace
+
+Kind Cursor::kind() const {
+  switch (taken(as_value(value_).type())) {
+    case ondemand::json_type::array: return Kind::array;
+    case ondemand::json_type::object: return Kind::object;
+    case ondemand::json_type::number: return Kind::number;
+    case ondemand::json_type::string: return Kind::string;
+    case ondemand::json_type::boolean: return Kind::boolean;
+    case ondemand::json_type::null: return Kind::null;
+  }
+  throw Malformed("a value is missing");
+}
+
+std::string_view Cursor::string() {
+  consumed_ = true;
+  return taken(as_value(value_).get_string());
+}
+
+std::string_view Cursor::number() {
+  consumed_ = true;
+  // simdjson would parse it into a double or a 64-bit integer; the token is left to be skipped by the iteration around it.
+  const std::string_view token = trim(as_value(value_).raw_json_token());
+  if (!is_json_number(token)) throw Malformed("a number is not written as JSON writes numbers");
+  return token;
+}
+
+bool Cursor::boolean() {
+  consumed_ = true;
+  return taken(as_value(value_).get_bool());
+}
+
+void Cursor::each_field(FunctionRef<void(std::string_view, Cursor&)> visit) {
+  consumed_ = true;
+  check_depth(depth_ + 1);
+  ondemand::object object = taken(as_value(value_).get_object());
+  for (auto entry : object) {
+    ondemand::field field = taken(std::move(entry));
+    const std::string_view key = taken(field.unescaped_key());
+    ondemand::value value = field.value();
+    Cursor child(&value, depth_ + 1);
+    visit(key, child);
+    if (!child.consumed_) child.skip();
+  }
+}
+
+void Cursor::each_item(FunctionRef<void(std::size_t, Cursor&)> visit) {
+  consumed_ = true;
+  check_depth(depth_ + 1);
+  ondemand::array array = taken(as_value(value_).get_array());
+  std::size_t index = 0;
+  for (auto entry : array) {
+    ondemand::value value = taken(std::move(entry));
+    Cursor child(&value, depth_ + 1);
+    visit(index, child);
+    if (!child.consumed_) child.skip();
+    ++index;
+  }
+}
+
+void Cursor::skip() {
+  Writer ignored;
+  copy_to(ignored);
+}
+
+bool Cursor::copy_to(Writer& out) {
+  bool storable = true;
+  switch (kind()) {
+    case Kind::null:
+      consumed_ = true;
+      if (!taken(as_value(value_).is_null())) throw Malformed("a literal is misspelt");
+      out.null();
+      break;
+    case Kind::boolean: out.boolean(boolean()); break;
+    case Kind::number: out.raw(number()); break;
+    case Kind::string: {
+      const auto text = string();
+      storable = text.find('\0') == std::string_view::npos;
+      out.string(text);
+      break;
+    }
+    case Kind::array:
+      out.begin_array();
+      each_item([&](std::size_t, Cursor& item) { storable = item.copy_to(out) && storable; });
+      out.end_array();
+      break;
+    case Kind::object:
+      out.begin_object();
+      each_field([&](std::string_view key, Cursor& value) {
+        storable = storable && key.find('\0') == std::string_view::npos;
+        out.key(key);
+        storable = value.copy_to(out) && storable;
+      });
+      out.end_object();
+      break;
+  }
+  return storable;
+}
+
+std::string Cursor::excerpt() {
+  Writer out;
+  copy_to(out);
+  return shortened(out.text(), 64);
+}
+
+Result<void> walk(std::string& text, FunctionRef<void(Cursor&)> visit) {
+  text.reserve(text.size() + simdjson::SIMDJSON_PADDING);
+  thread_local ondemand::parser kept;
+  std::optional<ondemand::parser> own;
+  ondemand::parser& parser = text.size() <= kept_parser_bytes_max ? kept : own.emplace();
+  try {
+    ondemand::document document = taken(parser.iterate(text.data(), text.size(), text.capacity()));
+    const auto type = taken(document.type());
+    if (type == ondemand::json_type::array || type == ondemand::json_type::object) {
+      ondemand::value value = taken(document.get_value());
+      Cursor root(&value, 0);
+      visit(root);
+      if (!root.consumed_) root.skip();
+    } else {
+      // A lone scalar has no value in simdjson's sense: wrap it, which changes neither its meaning nor its faults.
+      std::string wrapped = "[" + text + "]";
+      return walk(wrapped, [&](Cursor& array) {
+        array.each_item([&](std::size_t index, Cursor& scalar) {
+          if (index > 0) throw Malformed("there is more than one value");
+          visit(scalar);
+        });
+      });
+    }
+    if (document.current_location().error() != simdjson::OUT_OF_BOUNDS) throw Malformed("there is something after the end of the value");
+  } catch (const Malformed& error) {
+    return fail(Code::malformed, std::string("The body is not valid JSON: ") + error.what() + ".");
+  }
+  return {};
+}
+
+}  // namespace cognive::json

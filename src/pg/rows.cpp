@@ -1,0 +1,110 @@
+#include "pg/rows.hpp"
+
+#include <libpq-fe.h>
+
+#include <bit>
+#include <charconv>
+#include <cstring>
+#include <limits>
+#include <stdexcept>
+
+namespace cognive::pg {
+namespace {
+
+template <typename T>
+T big_endian(std::string_view bytes) {
+  std::make_unsigned_t<T> value = 0;
+  std::memcpy(&value, bytes.data(), sizeof(value));
+  return static_cast<T>(std::byteswap(value));
+}
+
+}  // namespace
+
+Rows::Rows(pg_result* result) : result_(result, PQclear) {}
+
+int Rows::size() const { return PQntuples(result_.get()); }
+
+std::int64_t Rows::affected() const {
+  const std::string_view text = PQcmdTuples(result_.get());
+  std::int64_t count = 0;
+  std::from_chars(text.data(), text.data() + text.size(), count);
+  return count;
+}
+
+std::string_view Rows::command() const { return PQcmdStatus(result_.get()); }
+
+bool Row::is_null(int column) const { return PQgetisnull(result_, row_, column) == 1; }
+
+std::string_view Row::bytes(int column, std::initializer_list<std::uint32_t> types) const {
+  const auto type = PQftype(result_, column);
+  if (std::ranges::find(types, type) == types.end()) {
+    throw std::logic_error(fmt::format("column {} ({}) has type {}, which this reader does not take", column,
+                                       PQfname(result_, column), type));
+  }
+  if (is_null(column)) throw std::logic_error(fmt::format("column {} is NULL unexpectedly", PQfname(result_, column)));
+  return {PQgetvalue(result_, row_, column), static_cast<std::size_t>(PQgetlength(result_, row_, column))};
+}
+
+void Row::get(int column, bool& out) const { out = bytes(column, {16})[0] != 0; }
+void Row::get(int column, std::int32_t& out) const { out = big_endian<std::int32_t>(bytes(column, {23})); }
+void Row::get(int column, std::int64_t& out) const { out = big_endian<std::int64_t>(bytes(column, {20})); }
+void Row::get(int column, double& out) const {
+  out = std::bit_cast<double>(big_endian<std::int64_t>(bytes(column, {701})));
+}
+
+void Row::get(int column, std::string& out) const {
+  auto value = bytes(column, {17, 19, 25, 114, 1043, 3802});
+  if (PQftype(result_, column) == 3802) value.remove_prefix(1);  // the version byte of jsonb
+  out.assign(value);
+}
+
+void Row::get(int column, Uuid& out) const {
+  const auto value = bytes(column, {2950});
+  std::memcpy(out.bytes.data(), value.data(), 16);
+}
+
+void Row::get(int column, Timestamp& out) const {
+  constexpr std::int64_t epoch_offset_micros = 946684800000000;
+  const auto value = big_endian<std::int64_t>(bytes(column, {1184}));
+  if (value == std::numeric_limits<std::int64_t>::min()) {
+    out = Timestamp::min();  // -infinity
+  } else if (value == std::numeric_limits<std::int64_t>::max()) {
+    out = Timestamp::max();  // infinity
+  } else {
+    out = {value + epoch_offset_micros};
+  }
+}
+
+void Row::get(int column, std::chrono::sys_days& out) const {
+  out = std::chrono::sys_days{std::chrono::days{big_endian<std::int32_t>(bytes(column, {1082})) + 10957}};
+}
+
+void Row::get(int column, std::vector<std::string>& out) const {
+  auto rest = bytes(column, {1009});
+  const auto next = [&]<typename T>(T) {
+    const auto value = big_endian<T>(rest);
+    rest.remove_prefix(sizeof(T));
+    return value;
+  };
+  out.clear();
+  const auto dimensions = next(std::int32_t{});
+  rest.remove_prefix(8);  // has-null flag and element type
+  if (dimensions == 0) return;
+  if (dimensions != 1) throw std::logic_error("an array of more than one dimension");
+  const auto count = next(std::int32_t{});
+  rest.remove_prefix(4);  // lower bound
+  for (std::int32_t i = 0; i < count; ++i) {
+    const auto length = next(std::int32_t{});
+    if (length < 0) throw std::logic_error("an array with a NULL");
+    out.emplace_back(rest.substr(0, static_cast<std::size_t>(length)));
+    rest.remove_prefix(static_cast<std::size_t>(length));
+  }
+}
+
+void Row::bad_enum_unless(bool known, int column) const {
+  if (!known) {
+    throw std::logic_error(fmt::format("column {} holds a value that this version does not know", PQfname(result_, column)));
+  }
+}
+
+}  // namespace cognive::pg
