@@ -24,7 +24,7 @@ set(COGNIVE_SANITIZE "" CACHE STRING "Sanitizers of the build, for instance addr
 add_library(cognive_options INTERFACE)
 target_compile_options(cognive_options INTERFACE
   -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wnon-virtual-dtor -Wold-style-cast -Woverloaded-virtual
-  -Wnull-dereference -Werror -fno-omit-frame-pointer -Xclang -fno-pch-timestamp)
+  -Wnull-dereference -Wno-missing-designated-field-initializers -Werror -fno-omit-frame-pointer -pthread -Xclang -fno-pch-timestamp)
 if(CMAKE_BUILD_TYPE STREQUAL "Debug")
   target_compile_options(cognive_options INTERFACE -g1)
 endif()

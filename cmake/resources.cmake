@@ -17,7 +17,7 @@ function(cognive_resources target)
     math(EXPR index "${index} + 1")
   endforeach()
   string(APPEND assembly "  .section .note.GNU-stack,\"\",@progbits\n")
-  set(out ${CMAKE_CURRENT_BINARY_DIR}/resources)
+  set(out ${CMAKE_CURRENT_BINARY_DIR}/embedded_files)
   file(CONFIGURE OUTPUT ${out}.S CONTENT "${assembly}" @ONLY)
   file(CONFIGURE OUTPUT ${out}.cpp CONTENT
 "#include \"base/resources.hpp\"

@@ -92,6 +92,17 @@ CREATE TABLE audit_logs (
 COMMENT ON TABLE audit_logs IS 'Every change to configuration, identity and prices, written in the transaction of the change';
 CREATE INDEX audit_logs_occurred_at_idx ON audit_logs (occurred_at, id);
 
+CREATE TABLE llm_catalogue_imports (
+  id uuid CONSTRAINT llm_catalogue_imports_pkey PRIMARY KEY,
+  source text NOT NULL,
+  retrieved date,
+  models_added bigint NOT NULL,
+  versions_added bigint NOT NULL,
+  refused bigint NOT NULL,
+  imported_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE llm_catalogue_imports IS 'Every import that changed something; its newest row tells other nodes to read the catalogue again';
+
 CREATE TABLE llm_providers (
   id text CONSTRAINT llm_providers_pkey PRIMARY KEY,
   position integer NOT NULL,
@@ -117,7 +128,7 @@ CREATE TABLE llm_pricing (
   id uuid CONSTRAINT llm_pricing_pkey PRIMARY KEY,
   provider text NOT NULL,
   model text NOT NULL,
-  version integer NOT NULL,
+  version bigint NOT NULL,
   effective_from timestamptz NOT NULL,
   rates jsonb NOT NULL,
   windows jsonb NOT NULL DEFAULT '[]',
@@ -160,6 +171,7 @@ CREATE TABLE agent_runs (
 );
 COMMENT ON COLUMN agent_runs.placeholder IS 'Made by an event that came before the start of its run';
 CREATE INDEX agent_runs_created_at_idx ON agent_runs (created_at, id);
+CREATE INDEX agent_runs_active_idx ON agent_runs (agent_id) WHERE status IN ('queued', 'running');
 CREATE INDEX agent_runs_agent_id_created_at_idx ON agent_runs (agent_id, created_at, id);
 
 CREATE TABLE execution_steps (
@@ -242,6 +254,7 @@ DROP TABLE llm_pricing;
 DROP FUNCTION llm_pricing_refuse_change();
 DROP TABLE llm_models;
 DROP TABLE llm_providers;
+DROP TABLE llm_catalogue_imports;
 DROP TABLE audit_logs;
 DROP TABLE api_keys;
 DROP TABLE agents;

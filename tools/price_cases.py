@@ -175,7 +175,7 @@ USAGE_CASES = [
     ("partial/code-execution", "anthropic", "claude-sonnet-4-5",
      {"input_tokens": 500, "output_tokens": 20, "code_executions": 1}),
     ("partial/audio-seconds", "openai", "gpt-4o", {"audio_seconds": 3600}),
-    ("partial/requests-reported-without-rate", "openai", "gpt-4o", {"input_tokens": 500, "requests": 1}),
+    ("requests/reported-without-rate", "openai", "gpt-4o", {"input_tokens": 500, "requests": 1}),
     ("partial/nothing-covered-but-request", "perplexity", "sonar-pro", {"web_searches": 3}),
     ("requests/default-one", "perplexity", "sonar-pro", {"input_tokens": 500, "output_tokens": 20}),
     ("requests/zero", "perplexity", "sonar-pro", {"input_tokens": 500, "output_tokens": 20, "requests": 0}),

@@ -281,8 +281,6 @@ std::string Router::openapi(std::string_view title, std::string_view version) co
   return std::move(out).text();
 }
 
-namespace detail {
-
 PathParameters path_parameters(std::string_view path_template, std::string_view path) {
   PathParameters out;
   const auto names = segments(path_template);
@@ -292,6 +290,25 @@ PathParameters path_parameters(std::string_view path_template, std::string_view 
   }
   return out;
 }
+
+std::string media_type(const Request& request) {
+  const auto header = request.header("content-type");
+  return lower(trim(header.substr(0, header.find(';'))));
+}
+
+Result<std::string> json_body(const Request& request, bool may_be_empty) {
+  const auto type = media_type(request);
+  if (!type.empty() && type != "application/json" && !type.ends_with("+json")) {
+    return fail(Code::unsupported_media, "The body must have Content-Type application/json, not " + shortened(type, 64) + ".");
+  }
+  if (request.body.empty()) {
+    if (may_be_empty) return std::string("{}");
+    return fail(Code::malformed, "The body is empty; a JSON object is expected.");
+  }
+  return request.body;
+}
+
+namespace detail {
 
 namespace {
 
@@ -356,18 +373,6 @@ Error parameter_error(Error error) {
     if (field.pointer.starts_with('/')) field.pointer.front() = '?';
   }
   return error;
-}
-
-Result<std::string> json_body(const Request& request, bool may_be_empty) {
-  const auto type = lower(trim(request.header("content-type").substr(0, request.header("content-type").find(';'))));
-  if (!type.empty() && type != "application/json" && !type.ends_with("+json")) {
-    return fail(Code::unsupported_media, "The body must have Content-Type application/json, not " + shortened(type, 64) + ".");
-  }
-  if (request.body.empty()) {
-    if (may_be_empty) return std::string("{}");
-    return fail(Code::malformed, "The body is empty; a JSON object is expected.");
-  }
-  return request.body;
 }
 
 std::string parameter_description(std::string_view name, bool in_path, bool required, std::string_view description,

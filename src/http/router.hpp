@@ -62,6 +62,18 @@ class Gate {
   virtual Async<Result<Principal>> admit(const Request& request) = 0;
 };
 
+using PathParameters = std::vector<std::pair<std::string, std::string>>;
+
+// The values of the placeholders of a path template in a path that matches it.
+PathParameters path_parameters(std::string_view path_template, std::string_view path);
+
+// The media type of the body: lower case, without parameters; empty when the request does not say.
+std::string media_type(const Request& request);
+
+// The body of a request that says that it is JSON, or says nothing; otherwise the error for the caller. An empty body is an error, or
+// an empty object when it `may_be_empty`.
+Result<std::string> json_body(const Request& request, bool may_be_empty);
+
 class Router {
  public:
   using RawHandler = std::function<Async<Response>(const Call&, const Request&)>;
@@ -136,8 +148,6 @@ struct ParameterShape {
   TextKind kind;
 };
 
-using PathParameters = std::vector<std::pair<std::string, std::string>>;
-
 // A JSON object of the parameters, to be bound like a body. Unknown ones are kept, so that binding can refuse them; with
 // `rest` they become members of the object of that name instead.
 std::string parameters_json(const PathParameters& path, const Request& request, std::span<const ParameterShape> shapes,
@@ -145,9 +155,6 @@ std::string parameters_json(const PathParameters& path, const Request& request, 
 
 // Pointers into the object above, rewritten to say `?name`.
 Error parameter_error(Error error);
-
-// Checks the content type. The body, or the error for the caller.
-Result<std::string> json_body(const Request& request, bool may_be_empty);
 
 std::string parameter_description(std::string_view name, bool in_path, bool required, std::string_view description,
                                   const std::string& schema);
@@ -212,9 +219,6 @@ struct Signature<R (F::*)(const Call&, P, B) const> {
   using Body = B;
   using Answer = typename AnswerOf<R>::type;
 };
-
-// The parameters of the path template in the request's path; kept beside the request while it is handled.
-PathParameters path_parameters(std::string_view path_template, std::string_view path);
 
 Response error_response(const Error& error, const Request& request);
 

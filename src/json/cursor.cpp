@@ -123,6 +123,15 @@ void Cursor::each_item(FunctionRef<void(std::size_t, Cursor&)> visit) {
   }
 }
 
+std::optional<std::string> Cursor::peek_string(std::string_view name) {
+  ondemand::object object = taken(as_value(value_).get_object());
+  std::optional<std::string> out;
+  std::string_view text;
+  if (object.find_field_unordered(name).get_string().get(text) == simdjson::SUCCESS) out.emplace(text);
+  object.reset();
+  return out;
+}
+
 void Cursor::skip() {
   Writer ignored;
   copy_to(ignored);

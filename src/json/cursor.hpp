@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -42,6 +43,9 @@ class Cursor {
   // The key is unescaped and valid while the document is.
   void each_field(FunctionRef<void(std::string_view key, Cursor& value)> visit);
   void each_item(FunctionRef<void(std::size_t index, Cursor& value)> visit);
+
+  // Of an object that is not consumed yet: the text member `name`, nothing when it has none. The object is left at its start.
+  std::optional<std::string> peek_string(std::string_view name);
 
   // Consumes the value, whatever it is, and checks that it is well-formed.
   void skip();

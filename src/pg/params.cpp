@@ -87,6 +87,7 @@ void Params::add_null(const std::string*) { add_null(oid::text); }
 void Params::add_null(const std::string_view*) { add_null(oid::text); }
 void Params::add_null(const Uuid*) { add_null(oid::uuid); }
 void Params::add_null(const Timestamp*) { add_null(oid::timestamptz); }
+void Params::add_null(const std::chrono::sys_days*) { add_null(oid::date); }
 void Params::add_null(const NanoUsd*) { add_null(oid::int8); }
 void Params::add_null(const Json*) { add_null(oid::jsonb); }
 

@@ -83,6 +83,7 @@ class Params {
   void add_null(const std::string_view*);
   void add_null(const Uuid*);
   void add_null(const Timestamp*);
+  void add_null(const std::chrono::sys_days*);
   void add_null(const NanoUsd*);
   void add_null(const Json*);
 

@@ -224,8 +224,10 @@ class Catalogue:
         )
         # round() of a fraction is half-even, and this is the only rounding of the charge.
         charge.cost_nano = round(usd * NANO_PER_USD)
+        # Every call is a request; where requests cost nothing extra, counting them leaves nothing unpriced.
         covered = all(
-            count == 0 or any(unit.contains(self.units[name]) for unit in priced) for name, count in usage.items()
+            count == 0 or name == "requests" or any(unit.contains(self.units[name]) for unit in priced)
+            for name, count in usage.items()
         )
         charge.status = "priced" if covered else "partial"
         return charge

@@ -1,0 +1,161 @@
+// Agents: the registered AI applications of teams.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/error.hpp"
+#include "json/page.hpp"
+#include "pg/pool.hpp"
+#include "runtime/call.hpp"
+
+namespace cognive::http {
+class Router;
+}
+
+namespace cognive::agents {
+
+enum class AgentStatus { active, suspended, archived };
+
+constexpr auto enum_names(AgentStatus) {
+  return std::array{json::name(AgentStatus::active, "active"), json::name(AgentStatus::suspended, "suspended"),
+                    json::name(AgentStatus::archived, "archived")};
+}
+
+struct Agent {
+  Uuid id;
+  Uuid team_id;
+  std::string name;
+  std::optional<std::string> description;
+  std::string framework;
+  std::string environment;
+  std::optional<std::string> version;
+  AgentStatus status = AgentStatus::active;
+  std::vector<std::string> allowed_providers;
+  std::vector<std::string> allowed_models;
+  std::vector<std::string> allowed_tools;
+  std::vector<std::string> allowed_data_sources;
+  json::Object labels;
+  json::Object metadata;
+  Timestamp created_at;
+  Timestamp updated_at;
+  std::optional<Timestamp> archived_at;
+
+  static constexpr std::string_view schema_name = "Agent";
+  static constexpr auto fields() {
+    return json::fields(
+        json::field("id", &Agent::id, ""), json::field("team_id", &Agent::team_id, "The owner."),
+        json::field("name", &Agent::name, "Unique in its team."), json::field("description", &Agent::description, ""),
+        json::field("framework", &Agent::framework, "langchain, langgraph, crewai, autogen, custom, …"),
+        json::field("environment", &Agent::environment, ""), json::field("version", &Agent::version, ""),
+        json::field("status", &Agent::status, "Suspended and archived agents cannot start runs."),
+        json::field("allowed_providers", &Agent::allowed_providers, "Patterns; empty allows all."),
+        json::field("allowed_models", &Agent::allowed_models, "Patterns; empty allows all."),
+        json::field("allowed_tools", &Agent::allowed_tools, "Patterns; empty allows all."),
+        json::field("allowed_data_sources", &Agent::allowed_data_sources, "Patterns; empty allows all."),
+        json::field("labels", &Agent::labels, "Text by name."), json::field("metadata", &Agent::metadata, ""),
+        json::field("created_at", &Agent::created_at, ""), json::field("updated_at", &Agent::updated_at, ""),
+        json::field("archived_at", &Agent::archived_at, ""));
+  }
+};
+
+inline constexpr json::Rules pattern_rules{.max_length = 256, .optional = true};
+inline constexpr std::size_t metadata_bytes_max = 16 << 10;
+
+// The attributes that a caller may set. Absent ones keep their value, or take their default on a new agent.
+struct AgentChange {
+  std::optional<std::string> description;
+  std::optional<std::string> framework;
+  std::optional<std::string> environment;
+  std::optional<std::string> version;
+  std::optional<AgentStatus> status;
+  std::optional<std::vector<std::string>> allowed_providers;
+  std::optional<std::vector<std::string>> allowed_models;
+  std::optional<std::vector<std::string>> allowed_tools;
+  std::optional<std::vector<std::string>> allowed_data_sources;
+  std::optional<std::map<std::string, std::string>> labels;
+  std::optional<json::Object> metadata;
+
+  // For the two bodies below, which differ in what stands before these fields.
+  template <typename Body>
+  static constexpr auto fields_of() {
+    return json::fields(
+        json::field("description", &Body::description, "", {.max_length = 4096}),
+        json::field("framework", &Body::framework, "langchain, langgraph, crewai, autogen, custom, …",
+                    {.min_length = 1, .max_length = 64, .example = "\"langgraph\""}),
+        json::field("environment", &Body::environment, "For instance production.", {.min_length = 1, .max_length = 64}),
+        json::field("version", &Body::version, "", {.max_length = 128}),
+        json::field("status", &Body::status, "active or suspended; archiving has its own operation."),
+        json::field("allowed_providers", &Body::allowed_providers, "Patterns; empty allows all.", pattern_rules),
+        json::field("allowed_models", &Body::allowed_models, "Patterns; empty allows all.", pattern_rules),
+        json::field("allowed_tools", &Body::allowed_tools, "Patterns; empty allows all.", pattern_rules),
+        json::field("allowed_data_sources", &Body::allowed_data_sources, "Patterns; empty allows all.", pattern_rules),
+        json::field("labels", &Body::labels, "Text by name, at most 64.", {.max_length = 64}),
+        json::field("metadata", &Body::metadata, "A JSON object of at most 16 KiB.", {.max_length = metadata_bytes_max}));
+  }
+
+  static constexpr std::string_view schema_name = "AgentChange";
+  static constexpr auto fields() { return fields_of<AgentChange>(); }
+};
+
+struct AgentPut : AgentChange {
+  std::string name;
+  std::optional<std::string> team;
+
+  static constexpr std::string_view schema_name = "AgentPut";
+  static constexpr auto fields() {
+    return std::tuple_cat(
+        json::fields(json::field("name", &AgentPut::name, "Unique in its team.",
+                                 {.min_length = 1, .max_length = 128, .example = "\"flight-planner\""}),
+                     json::field("team", &AgentPut::team, "Name of the owning team; the caller's own, or `default`.",
+                                 {.min_length = 1, .max_length = 128})),
+        fields_of<AgentPut>());
+  }
+};
+
+struct AgentList {
+  std::optional<std::string> team;
+  std::optional<AgentStatus> status;
+  std::optional<std::string> name;
+  std::int64_t limit = 50;
+  std::optional<std::string> cursor;
+
+  static constexpr auto fields() {
+    return json::fields(json::field("team", &AgentList::team, "Only agents of the team with this name."),
+                        json::field("status", &AgentList::status, "Only agents with this status."),
+                        json::field("name", &AgentList::name, "Only agents with exactly this name."),
+                        json::field("limit", &AgentList::limit, "Items per page.", json::page_limit_rules),
+                        json::field("cursor", &AgentList::cursor, "next_cursor of the page before."));
+  }
+};
+
+struct PutAnswer {
+  Agent agent;
+  bool created = false;
+};
+
+class Agents {
+ public:
+  explicit Agents(pg::Pool& database) : database_(database) {}
+
+  // Code::conflict when the team has an agent of this name.
+  Async<Result<Agent>> create(const Call& call, AgentPut request);
+  // Creates, or changes the agent of this name in its team. An archived agent is Code::conflict.
+  Async<Result<PutAnswer>> put(const Call& call, AgentPut request);
+  Async<Result<Agent>> update(const Call& call, Uuid id, AgentChange change);
+  // Archiving twice is no error; there is no way back.
+  Async<Result<Agent>> archive(const Call& call, Uuid id);
+  Async<Result<Agent>> get(const Call& call, Uuid id);
+  Async<Result<json::Page<Agent>>> list(const Call& call, AgentList query);
+
+ private:
+  Async<Result<PutAnswer>> write(const Call& call, AgentPut request, bool may_exist);
+
+  pg::Pool& database_;
+};
+
+void add_routes(http::Router& router, Agents& agents);
+
+}  // namespace cognive::agents

@@ -1,0 +1,173 @@
+#include "agents/agents.hpp"
+#include "agents/store.hpp"
+#include "audit/audit.hpp"
+#include "json/bind.hpp"
+#include "teams/teams.hpp"
+
+namespace cognive::agents {
+namespace {
+
+constexpr std::string_view default_framework = "custom";
+constexpr std::string_view default_environment = "development";
+
+Error not_found() { return {Code::not_found, "There is no such agent.", {}}; }
+
+Error archived() {
+  return {Code::conflict, "The agent is archived and cannot be changed any more; create one under another name.", {}};
+}
+
+// Applies what the caller set; the names of the attributes that became different.
+std::vector<std::string_view> apply(Agent& agent, const AgentChange& change) {
+  std::vector<std::string_view> changed;
+  const auto set = [&](std::string_view name, auto& target, const auto& source) {
+    if (!source || target == *source) return;
+    target = *source;
+    changed.push_back(name);
+  };
+  set("description", agent.description, change.description);
+  set("framework", agent.framework, change.framework);
+  set("environment", agent.environment, change.environment);
+  set("version", agent.version, change.version);
+  set("status", agent.status, change.status);
+  set("allowed_providers", agent.allowed_providers, change.allowed_providers);
+  set("allowed_models", agent.allowed_models, change.allowed_models);
+  set("allowed_tools", agent.allowed_tools, change.allowed_tools);
+  set("allowed_data_sources", agent.allowed_data_sources, change.allowed_data_sources);
+  std::optional<json::Object> labels;
+  if (change.labels) labels = json::Object{json::encode(*change.labels)};
+  set("labels", agent.labels, labels);
+  set("metadata", agent.metadata, change.metadata);
+  return changed;
+}
+
+Result<void> check(const AgentChange& change) {
+  if (change.status == AgentStatus::archived) {
+    return unprocessable("/status", "Archiving has its own operation: POST /api/v1/agents/{id}/archive.", "\"archived\"");
+  }
+  return {};
+}
+
+audit::Entry entry(std::string_view action, const Agent& agent, const std::vector<std::string_view>& changed) {
+  json::Writer details;
+  details.begin_object();
+  details.field("name", agent.name);
+  if (!changed.empty()) {
+    details.key("changed");
+    details.begin_array();
+    for (const auto name : changed) details.string(name);
+    details.end_array();
+  }
+  details.end_object();
+  return {.action = action,
+          .resource_kind = "agent",
+          .resource_id = agent.id.text(),
+          .team_id = agent.team_id,
+          .details = std::move(details).text()};
+}
+
+}  // namespace
+
+Async<Result<PutAnswer>> Agents::write(const Call& call, AgentPut request, bool may_exist) {
+  if (const auto valid = check(request); !valid) co_return std::unexpected(valid.error());
+  auto transaction = co_await database_.begin(call.deadline);
+  std::optional<Uuid> team_id = call.principal.team_id;
+  if (request.team || !team_id) {
+    const auto name = request.team.value_or(std::string(teams::default_team));
+    team_id = co_await store::team_find(transaction, name, call.principal);
+    if (!team_id) co_return unprocessable("/team", "There is no such team.", json::quoted(name));
+  }
+
+  auto existing = co_await store::lock_by_name(transaction, *team_id, request.name, call.principal);
+  if (!existing) {
+    if (call.principal.agent_id) co_return fail(Code::forbidden, "This key belongs to one agent and cannot create others.");
+    Agent agent{.id = Uuid::make(), .team_id = *team_id, .name = request.name};
+    agent.framework = default_framework;
+    agent.environment = default_environment;
+    agent.created_at = agent.updated_at = Timestamp::now();
+    apply(agent, request);
+    const bool inserted = co_await store::insert(transaction, agent);
+    if (inserted) {
+      auto created = entry("agent_create", agent, {});
+      co_await audit::record(transaction, call, std::move(created));
+      co_await transaction.commit();
+      co_return PutAnswer{std::move(agent), true};
+    }
+    // Somebody else has just created it.
+    existing = co_await store::lock_by_name(transaction, *team_id, request.name, call.principal);
+    if (!existing) throw Unavailable("an agent appeared and vanished");
+  }
+  if (!may_exist) {
+    co_return fail(Code::conflict, "The team has an agent with this name already; PUT changes it.");
+  }
+  auto& agent = *existing;
+  if (agent.status == AgentStatus::archived) co_return fail(archived());
+  const auto changed = apply(agent, request);
+  if (!changed.empty()) {
+    agent.updated_at = co_await store::update(transaction, agent);
+    auto updated = entry("agent_update", agent, changed);
+    co_await audit::record(transaction, call, std::move(updated));
+  }
+  co_await transaction.commit();
+  co_return PutAnswer{std::move(agent), false};
+}
+
+Async<Result<Agent>> Agents::create(const Call& call, AgentPut request) {
+  auto answer = co_await write(call, std::move(request), false);
+  if (!answer) co_return std::unexpected(answer.error());
+  co_return std::move(answer->agent);
+}
+
+Async<Result<PutAnswer>> Agents::put(const Call& call, AgentPut request) {
+  co_return co_await write(call, std::move(request), true);
+}
+
+Async<Result<Agent>> Agents::update(const Call& call, Uuid id, AgentChange change) {
+  if (const auto valid = check(change); !valid) co_return std::unexpected(valid.error());
+  auto transaction = co_await database_.begin(call.deadline);
+  auto agent = co_await store::lock(transaction, id, call.principal);
+  if (!agent) co_return fail(not_found());
+  if (agent->status == AgentStatus::archived) co_return fail(archived());
+  const auto changed = apply(*agent, change);
+  if (!changed.empty()) {
+    agent->updated_at = co_await store::update(transaction, *agent);
+    auto updated = entry("agent_update", *agent, changed);
+    co_await audit::record(transaction, call, std::move(updated));
+  }
+  co_await transaction.commit();
+  co_return std::move(*agent);
+}
+
+Async<Result<Agent>> Agents::archive(const Call& call, Uuid id) {
+  auto transaction = co_await database_.begin(call.deadline);
+  auto agent = co_await store::lock(transaction, id, call.principal);
+  if (!agent) co_return fail(not_found());
+  if (agent->status != AgentStatus::archived) {
+    agent->status = AgentStatus::archived;
+    agent->updated_at = co_await store::update(transaction, *agent);
+    agent->archived_at = agent->updated_at;
+    auto archived_entry = entry("agent_archive", *agent, {});
+    co_await audit::record(transaction, call, std::move(archived_entry));
+  }
+  co_await transaction.commit();
+  co_return std::move(*agent);
+}
+
+Async<Result<Agent>> Agents::get(const Call& call, Uuid id) {
+  auto agent = co_await store::get(database_, id, call.principal, call.deadline);
+  if (!agent) co_return fail(not_found());
+  co_return std::move(*agent);
+}
+
+Async<Result<json::Page<Agent>>> Agents::list(const Call& call, AgentList query) {
+  std::optional<json::PagePosition> after;
+  if (query.cursor) {
+    const auto position = json::PagePosition::parse(*query.cursor);
+    if (!position) co_return std::unexpected(position.error());
+    after = *position;
+  }
+  auto rows = co_await store::list(database_, query, after, call.principal, call.deadline);
+  co_return json::page_of(std::move(rows), query.limit,
+                          [](const Agent& agent) { return json::PagePosition{agent.created_at, agent.id}; });
+}
+
+}  // namespace cognive::agents

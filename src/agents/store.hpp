@@ -1,0 +1,23 @@
+// SQL of agents. Every query has the team predicate: rows of other teams do not exist for the caller.
+#pragma once
+
+#include "agents/agents.hpp"
+
+namespace cognive::agents::store {
+
+// The team of that name, if the principal may see it.
+Async<std::optional<Uuid>> team_find(pg::Transaction& transaction, const std::string& name, const Principal& principal);
+
+// False when the team has an agent of this name.
+Async<bool> insert(pg::Transaction& transaction, const Agent& agent);
+Async<std::optional<Agent>> lock_by_name(pg::Transaction& transaction, Uuid team_id, const std::string& name,
+                                         const Principal& principal);
+Async<std::optional<Agent>> lock(pg::Transaction& transaction, Uuid id, const Principal& principal);
+// Writes every attribute and sets updated_at; returns it.
+Async<Timestamp> update(pg::Transaction& transaction, const Agent& agent);
+
+Async<std::optional<Agent>> get(pg::Pool& database, Uuid id, const Principal& principal, Deadline deadline);
+Async<std::vector<Agent>> list(pg::Pool& database, const AgentList& query, std::optional<json::PagePosition> after,
+                               const Principal& principal, Deadline deadline);
+
+}  // namespace cognive::agents::store

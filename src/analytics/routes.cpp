@@ -1,0 +1,25 @@
+#include "analytics/analytics.hpp"
+#include "http/router.hpp"
+#include "identity/permissions.hpp"
+
+namespace cognive::analytics {
+
+void add_routes(http::Router& router, Analytics& analytics) {
+  namespace permission = identity::permission;
+  router.add({.method = "GET",
+              .path = "/api/v1/analytics/costs",
+              .id = "analytics_costs",
+              .tag = "Analytics",
+              .summary = "Costs, tokens and calls, grouped",
+              .permission = permission::analytics_read},
+             [&analytics](const Call& call, CostQuery query, http::NoInput) { return analytics.costs(call, std::move(query)); });
+  router.add({.method = "GET",
+              .path = "/api/v1/analytics/coverage",
+              .id = "analytics_coverage",
+              .tag = "Analytics",
+              .summary = "Which share of calls and tokens has a price",
+              .permission = permission::analytics_read},
+             [&analytics](const Call& call, CoverageQuery query, http::NoInput) { return analytics.coverage(call, std::move(query)); });
+}
+
+}  // namespace cognive::analytics

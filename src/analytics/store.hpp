@@ -1,0 +1,14 @@
+// SQL of analytics. Every query has the predicates of team and agent.
+#pragma once
+
+#include "analytics/analytics.hpp"
+
+namespace cognive::analytics::store {
+
+inline constexpr std::int64_t rows_max = 10'000;
+
+// At most rows_max + 1 rows.
+Async<std::vector<CostRow>> costs(pg::Pool& database, const CostQuery& query, const Principal& principal, Deadline deadline);
+Async<CoverageAnswer> coverage(pg::Pool& database, const CoverageQuery& query, const Principal& principal, Deadline deadline);
+
+}  // namespace cognive::analytics::store

@@ -1,0 +1,208 @@
+#include "events/events.hpp"
+
+#include "base/crypto.hpp"
+#include "base/text.hpp"
+
+namespace cognive::events {
+namespace {
+
+// Clocks of callers may be ahead of ours, but not by days.
+constexpr std::chrono::hours future_max{24};
+
+// Everything that the caller said about the event, in one canonical text; what identifies the event (run, id) is not in it.
+class Canonical {
+ public:
+  void add(std::string_view text) {
+    // Lengths keep neighbours apart.
+    fmt::format_to(std::back_inserter(text_), "{}:", text.size());
+    text_ += text;
+  }
+  void add(std::int64_t number) { fmt::format_to(std::back_inserter(text_), "{};", number); }
+  void add(const Uuid& id) { id.append_to(text_); }
+  void add(Timestamp time) { add(time.micros); }
+  void add(Outcome status) { add(static_cast<std::int64_t>(status)); }
+  void add(const json::Object& object) { add(std::string_view(object.text)); }
+  template <typename T>
+  void add(const std::optional<T>& value) {
+    text_.push_back(value ? '+' : '-');
+    if (value) add(*value);
+  }
+  void add(const std::map<std::string, std::int64_t>& counts) {
+    add(static_cast<std::int64_t>(counts.size()));
+    for (const auto& [unit, count] : counts) {
+      add(std::string_view(unit));
+      add(count);
+    }
+  }
+
+  [[nodiscard]] std::int64_t hash() const {
+    const auto digest = sha256(text_);
+    std::int64_t out = 0;
+    __builtin_memcpy(&out, digest.data(), sizeof(out));
+    return out;
+  }
+
+ private:
+  std::string text_;
+};
+
+void add_body(Canonical& out, const LlmCall& call) {
+  out.add(call.provider);
+  out.add(std::string_view(call.model));
+  out.add(call.usage);
+  out.add(call.status);
+  out.add(call.reservation_id);
+}
+
+void add_body(Canonical& out, const ToolInvocation& call) {
+  out.add(std::string_view(call.tool));
+  out.add(call.status);
+}
+
+void add_body(Canonical& out, const Step& step) {
+  out.add(step.index);
+  out.add(std::string_view(step.kind));
+  out.add(std::string_view(step.name));
+  out.add(step.status);
+}
+
+std::int64_t content_hash(const Event& event) {
+  Canonical out;
+  out.add(static_cast<std::int64_t>(event.type()));
+  const auto& base = event.base();
+  out.add(base.timestamp);
+  out.add(base.parent_step_id);
+  out.add(base.error);
+  out.add(base.duration_ms);
+  out.add(base.metadata);
+  std::visit([&](const auto& body) { add_body(out, body); }, event.body);
+  return out.hash();
+}
+
+// Checks what single fields cannot tell.
+std::optional<Event> complete(Event event, std::optional<Uuid> path_run_id, json::Faults& faults, Timestamp now) {
+  const auto before = faults.count();
+  const auto& base = event.base();
+  if (!path_run_id && !base.run_id) faults.add_at("run_id", "It is required.");
+  if (path_run_id && base.run_id && *base.run_id != *path_run_id) {
+    faults.add_at("run_id", "It must be the run of the path, or absent.", json::quoted(base.run_id->text()));
+  }
+  if (base.timestamp && (*base.timestamp > now.plus(future_max) || base.timestamp->micros < 0)) {
+    faults.add_at("timestamp", "It must lie between 1970 and tomorrow.", json::quoted(base.timestamp->text()));
+  }
+  if (const auto* call = std::get_if<LlmCall>(&event.body)) {
+    auto usage = prices::Usage::of(call->usage, "");
+    if (usage) {
+      event.usage = *usage;
+    } else {
+      const json::Faults::Scope scope(faults, "usage");
+      for (auto& fault : usage.error().fields) {
+        faults.add_at(std::string_view(fault.pointer).substr(1), std::move(fault.message), std::move(fault.rejected));
+      }
+    }
+  }
+  if (faults.count() > before) return std::nullopt;
+  event.run_id = path_run_id ? *path_run_id : *base.run_id;
+  event.timestamp = base.timestamp.value_or(now);
+  event.content_hash = content_hash(event);
+  return event;
+}
+
+void read_body(json::Cursor& in, std::variant<LlmCall, ToolInvocation, Step>& body, EventType type, json::Faults& faults) {
+  switch (type) {
+    case EventType::llm_call: json::read(in, body.emplace<LlmCall>(), faults); break;
+    case EventType::tool_invocation: json::read(in, body.emplace<ToolInvocation>(), faults); break;
+    case EventType::step: json::read(in, body.emplace<Step>(), faults); break;
+  }
+}
+
+}  // namespace
+
+void read(json::Cursor& in, Dropped&, json::Faults&, const json::Rules&) { in.skip(); }
+
+std::optional<Event> read_event(json::Cursor& in, json::Faults& faults, Timestamp now) {
+  if (in.kind() != json::Kind::object) {
+    faults.add("It must be an object.", in.excerpt());
+    return std::nullopt;
+  }
+  const auto type = in.peek_string("type");
+  EventType kind{};
+  if (!type || !json::enum_parse(*type, kind)) {
+    in.skip();
+    faults.add_at("type", "It must be one of: llm_call, tool_invocation, step.", type ? json::quoted(shortened(*type, 64)) : "");
+    return std::nullopt;
+  }
+  Event event;
+  const auto before = faults.count();
+  read_body(in, event.body, kind, faults);
+  if (faults.count() > before) return std::nullopt;
+  return complete(std::move(event), std::nullopt, faults, now);
+}
+
+Result<Event> decode_event(std::string body, EventType type, const Uuid& run_id, Timestamp now) {
+  Event event;
+  json::Faults faults;
+  const auto walked = json::walk(body, [&](json::Cursor& root) { read_body(root, event.body, type, faults); });
+  if (!walked) return std::unexpected(walked.error());
+  const auto stated = event.base().type;
+  if (stated && *stated != type) {
+    faults.add_at("type", "It must be " + std::string(json::enum_text(type)) + " here, or absent.");
+  }
+  if (faults.empty()) {
+    if (auto complete_event = complete(std::move(event), run_id, faults, now)) return std::move(*complete_event);
+  }
+  return unprocessable(faults.take());
+}
+
+std::string batch_answer_json(const BatchAnswer& answer) {
+  json::Writer out;
+  out.begin_object();
+  out.key("accepted");
+  out.integer(answer.accepted);
+  out.key("duplicates");
+  out.integer(answer.duplicates);
+  out.key("rejected");
+  out.begin_array();
+  for (const auto& item : answer.rejected) {
+    out.begin_object();
+    out.key("index");
+    out.integer(item.index);
+    out.key("errors");
+    out.begin_array();
+    for (const auto& error : item.errors) {
+      out.begin_object();
+      out.field("pointer", error.pointer);
+      out.field("message", error.message);
+      if (!error.rejected.empty()) out.field("rejected", error.rejected);
+      out.end_object();
+    }
+    out.end_array();
+    out.end_object();
+  }
+  out.end_array();
+  out.end_object();
+  return std::move(out).text();
+}
+
+void add_batch_schemas(json::Components& components) {
+  json::Writer ignored;
+  ignored.begin_array();
+  json::schema_object<LlmCall>(ignored, {}, components);
+  json::schema_object<ToolInvocation>(ignored, {}, components);
+  json::schema_object<Step>(ignored, {}, components);
+  components["Event"] =
+      R"({"oneOf":[{"$ref":"#/components/schemas/LlmCall"},{"$ref":"#/components/schemas/ToolInvocation"},)"
+      R"({"$ref":"#/components/schemas/Step"}],"description":"Told apart by `type`, which batches require, as they do run_id."})";
+  components["BatchAnswer"] =
+      R"({"type":"object","properties":{"accepted":{"type":"integer","description":"Stored now."},)"
+      R"("duplicates":{"type":"integer","description":"Stored before; nothing changed."},)"
+      R"("rejected":{"type":"array","items":{"type":"object","properties":{"index":{"type":"integer","description":)"
+      R"("Position in the batch, from 0."},"errors":{"type":"array","items":{"type":"object","properties":{"pointer":)"
+      R"({"type":"string"},"message":{"type":"string"},"rejected":{"type":"string"}},"required":["pointer","message"]}}},)"
+      R"("required":["index","errors"]}}},"required":["accepted","duplicates","rejected"]})";
+  components["EventAnswer"] =
+      R"({"type":"object","properties":{"id":{"type":"string","format":"uuid"},"run_id":{"type":"string","format":"uuid"},)"
+      R"("duplicate":{"type":"boolean"}},"required":["id","run_id","duplicate"]})";
+}
+
+}  // namespace cognive::events

@@ -1,0 +1,368 @@
+#include "events/ingest.hpp"
+
+#include <deque>
+
+#include "events/store.hpp"
+#include "observe/log.hpp"
+
+namespace cognive::events {
+namespace {
+
+// What one request wants stored; shared by the request and the writer, whichever ends first.
+struct Submission {
+  Submission(const Executor& executor, Principal who, std::vector<Event> what, std::size_t size)
+      : principal(std::move(who)), events(std::move(what)), fates(events.size()), bytes(size), settled(executor) {}
+
+  Principal principal;
+  std::vector<Event> events;
+  std::vector<Fate> fates;
+  std::size_t bytes;
+  Signal settled;
+  bool done = false;
+  bool abandoned = false;  // nobody waits any more
+  std::exception_ptr failure;
+};
+
+// An event on its way through one commit.
+struct Item {
+  const Event* event = nullptr;
+  const Principal* principal = nullptr;
+  Fate* fate = nullptr;
+  store::Row row;
+
+  [[nodiscard]] store::Key key() const { return {event->run_id, event->base().id}; }
+};
+
+void reject(Item& item, Code code, std::string pointer, std::string message) {
+  *item.fate = {Fate::Kind::rejected, code, {std::move(pointer), std::move(message), {}}};
+}
+
+void conflict(Item& item) {
+  reject(item, Code::conflict, "/id", "conflict: there is an event with this id in the run already, with other content.");
+}
+
+bool visible(const Principal& principal, const Uuid& team_id, const Uuid& agent_id) {
+  return (!principal.team_id || *principal.team_id == team_id) && (!principal.agent_id || *principal.agent_id == agent_id);
+}
+
+struct Meters {
+  explicit Meters(Metrics& registry) : metrics(registry), models(200), tools(200) {}
+
+  Metrics& metrics;
+  BoundedLabel models;
+  BoundedLabel tools;
+
+  void count(const Item& item) {
+    const auto& base = item.event->base();
+    const double seconds = base.duration_ms ? static_cast<double>(*base.duration_ms) / 1000 : -1;
+    if (const auto* call = std::get_if<LlmCall>(&item.event->body)) {
+      // Of the catalogue, so that the names that callers make up do not become series.
+      const auto& price = item.row.price;
+      const std::string provider = price.model != nullptr ? price.model->provider : "unknown";
+      const std::string model = price.model != nullptr ? models(price.model->id) : "unknown";
+      metrics.counter("llm_calls_total", "LLM calls stored", {{"provider", provider}, {"model", model},
+                      {"status", std::string(json::enum_text(call->status))}}).add();
+      for (const auto& [unit, count] : call->usage) {
+        if (!unit.ends_with("_tokens")) continue;
+        metrics.counter("llm_tokens_total", "Tokens of stored LLM calls",
+                        {{"provider", provider}, {"model", model}, {"token_type", unit.substr(0, unit.size() - 7)}})
+            .add(static_cast<double>(count));
+      }
+      if (price.has_cost()) {
+        metrics.counter("cost_total_usd", "Cost of stored LLM calls; for a picture only, the ledger is exact",
+                        {{"tenant_id", item.row.run.team_id.text()}, {"cost_type", "llm"}})
+            .add(static_cast<double>(price.cost.nanos) / 1e9);
+      }
+      if (seconds >= 0) {
+        metrics.histogram("llm_call_duration_seconds", "Duration of stored LLM calls", {{"provider", provider}, {"model", model}},
+                          duration_buckets()).observe(seconds);
+      }
+    } else if (const auto* tool = std::get_if<ToolInvocation>(&item.event->body)) {
+      const auto name = tools(tool->tool);
+      metrics.counter("tool_invocations_total", "Tool invocations stored",
+                      {{"tool_name", name}, {"status", std::string(json::enum_text(tool->status))}}).add();
+      if (seconds >= 0) {
+        metrics.histogram("tool_invocation_duration_seconds", "Duration of stored tool invocations", {{"tool_name", name}},
+                          duration_buckets()).observe(seconds);
+      }
+    }
+  }
+};
+
+}  // namespace
+
+struct Ingest::State : std::enable_shared_from_this<State> {
+  State(Executor ingest_executor, pg::Pool& pool, const prices::CurrentCatalogue& current, Metrics& metrics, IngestOptions limits)
+      : executor(ingest_executor),
+        database(pool),
+        catalogue(current),
+        options(limits),
+        pricer(current.get()),
+        meters(metrics),
+        arrived(executor),
+        emptied(executor),
+        tasks(executor, [](const std::exception_ptr&) {}),
+        queued_bytes(metrics.gauge("ingest_queue_bytes", "Bodies that wait for the next commit")),
+        commits(metrics.counter("ingest_commits_total", "Group commits")),
+        rows_stored(metrics.counter("ingest_events_total", "Events stored")) {}
+
+  Executor executor;
+  pg::Pool& database;
+  const prices::CurrentCatalogue& catalogue;
+  IngestOptions options;
+  prices::Pricer pricer;
+  Meters meters;
+  std::deque<std::shared_ptr<Submission>> queue;
+  std::size_t queue_bytes = 0;
+  bool writing = false;
+  bool stopping = false;
+  Signal arrived;
+  Signal emptied;
+  TaskGroup tasks;
+  Gauge queued_bytes;
+  Counter commits;
+  Counter rows_stored;
+
+  // Whatever waits becomes the next batch; there is no timer, since waiting for more only ever lost.
+  std::vector<std::shared_ptr<Submission>> next_batch() {
+    std::vector<std::shared_ptr<Submission>> batch;
+    std::size_t rows = 0;
+    while (!queue.empty() && (batch.empty() || rows + queue.front()->events.size() <= options.rows_per_commit_max)) {
+      auto submission = std::move(queue.front());
+      queue.pop_front();
+      queue_bytes -= submission->bytes;
+      if (submission->abandoned) continue;
+      rows += submission->events.size();
+      batch.push_back(std::move(submission));
+    }
+    queued_bytes.set(static_cast<double>(queue_bytes));
+    return batch;
+  }
+
+  static Async<> write(std::shared_ptr<State> state) {
+    for (;;) {
+      auto batch = state->next_batch();
+      if (batch.empty()) {
+        state->writing = false;
+        state->emptied.notify_all();
+        co_return;
+      }
+      std::exception_ptr failure;
+      try {
+        std::vector<Item> items;
+        for (const auto& submission : batch) {
+          for (std::size_t i = 0; i < submission->events.size(); ++i) {
+            items.push_back({&submission->events[i], &submission->principal, &submission->fates[i], {}});
+          }
+        }
+        // One order for all writers: no two of them can wait for each other.
+        std::ranges::sort(items, {}, &Item::key);
+        co_await state->commit(items);
+      } catch (const std::exception& error) {
+        failure = std::current_exception();
+        log(Level::warning, "group commit failed", {{"reason", error.what()}, {"requests", batch.size()}});
+      }
+      for (const auto& submission : batch) {
+        submission->failure = failure;
+        submission->done = true;
+        submission->settled.notify_all();
+      }
+    }
+  }
+
+  // Stores the items in one transaction. When PostgreSQL refuses a value that we let through, the halves are tried apart, until the
+  // one bad event stands alone and is rejected.
+  Async<> commit(std::span<Item> items) {
+    std::exception_ptr refused;
+    std::string reason;
+    try {
+      co_await commit_together(items);
+    } catch (const pg::SqlError& error) {
+      refused = std::current_exception();
+      reason = error.what();
+      log(Level::warning, "the database refused events", {{"state", error.state()}, {"reason", reason}, {"events", items.size()}});
+    }
+    if (!refused) co_return;
+    if (items.size() == 1) {
+      reject(items.front(), Code::unprocessable, "", "The database refuses this event.");
+      co_return;
+    }
+    co_await commit(items.first(items.size() / 2));
+    co_await commit(items.subspan(items.size() / 2));
+  }
+
+  Async<> commit_together(std::span<Item> items) {
+    auto transaction = co_await database.begin(Deadline::in(options.commit_timeout));
+    co_await resolve_runs(transaction, items);
+
+    // Repeats within the batch are settled here; the table sees each key once.
+    std::array<std::vector<Item*>, 3> by_type;
+    std::array<std::map<store::Key, Item*>, 3> firsts;
+    std::vector<std::pair<Item*, Item*>> repeats;
+    for (auto& item : items) {
+      if (item.fate->kind == Fate::Kind::rejected) continue;
+      const auto type = static_cast<std::size_t>(item.event->type());
+      const auto [first, is_new] = firsts[type].try_emplace(item.key(), &item);
+      if (is_new) {
+        by_type[type].push_back(&item);
+      } else {
+        repeats.emplace_back(&item, first->second);
+      }
+    }
+
+    if (pricer.catalogue() != catalogue.get()) pricer = prices::Pricer(catalogue.get());
+    for (auto* item : by_type[static_cast<std::size_t>(EventType::llm_call)]) {
+      const auto& call = std::get<LlmCall>(item->event->body);
+      item->row.price = pricer.price(call.provider.value_or(""), call.model, item->event->timestamp, item->event->usage);
+    }
+
+    for (const auto type : {EventType::step, EventType::llm_call, EventType::tool_invocation}) {
+      auto& fresh = by_type[static_cast<std::size_t>(type)];
+      if (!fresh.empty()) co_await insert(transaction, type, fresh);
+    }
+    co_await transaction.commit();
+
+    for (const auto& [item, first] : repeats) {
+      if (item->event->content_hash != first->event->content_hash) {
+        conflict(*item);
+      } else {
+        *item->fate = *first->fate;
+        if (item->fate->kind == Fate::Kind::accepted) item->fate->kind = Fate::Kind::duplicate;
+      }
+    }
+    std::size_t stored = 0;
+    for (const auto& group : by_type) {
+      for (const auto* item : group) {
+        if (item->fate->kind != Fate::Kind::accepted) continue;
+        meters.count(*item);
+        ++stored;
+      }
+    }
+    commits.add();
+    rows_stored.add(static_cast<double>(stored));
+  }
+
+  // Finds the run of every item, makes placeholders for the unknown ones of known agents, and rejects what has no run that its sender may
+  // see. Fates start afresh: a batch may be tried more than once.
+  Async<> resolve_runs(pg::Transaction& transaction, std::span<Item> items) {
+    std::set<Uuid> run_ids;
+    for (const auto& item : items) {
+      *item.fate = {};
+      run_ids.insert(item.event->run_id);
+    }
+    auto runs = co_await store::find_runs(transaction, run_ids);
+    if (runs.size() < run_ids.size()) co_await make_placeholders(transaction, items, runs);
+
+    for (auto& item : items) {
+      if (item.fate->kind == Fate::Kind::rejected) continue;
+      const auto& stated_agent = item.event->base().agent_id;
+      const auto run = runs.find(item.event->run_id);
+      if (run == runs.end() || !visible(*item.principal, run->second.team_id, run->second.agent_id)) {
+        reject(item, Code::not_found, "/run_id",
+               stated_agent ? "There is no such run." : "There is no such run; with agent_id the event would make a placeholder for it.");
+      } else if (stated_agent && *stated_agent != run->second.agent_id) {
+        reject(item, Code::unprocessable, "/agent_id", "The run belongs to another agent.");
+      } else {
+        item.row.event = item.event;
+        item.row.run = run->second;
+      }
+    }
+  }
+
+  Async<> make_placeholders(pg::Transaction& transaction, std::span<Item> items, store::RunRows& runs) {
+    std::set<Uuid> agent_ids;
+    for (const auto& item : items) {
+      if (!runs.contains(item.event->run_id) && item.event->base().agent_id) agent_ids.insert(*item.event->base().agent_id);
+    }
+    if (agent_ids.empty()) co_return;
+    const auto agents = co_await store::find_agents(transaction, agent_ids);
+    std::map<Uuid, store::Placeholder> placeholders;
+    for (auto& item : items) {
+      const auto& agent_id = item.event->base().agent_id;
+      if (runs.contains(item.event->run_id) || !agent_id) continue;
+      const auto agent = agents.find(*agent_id);
+      if (agent == agents.end() || !visible(*item.principal, agent->second.team_id, *agent_id)) {
+        reject(item, Code::not_found, "/agent_id", "There is no such agent.");
+      } else if (agent->second.status != "active") {
+        reject(item, Code::forbidden, "/agent_id", "The agent is " + agent->second.status + " and cannot start runs.");
+      } else {
+        auto& run = placeholders.try_emplace(item.event->run_id, store::Placeholder{item.event->run_id, *agent_id, agent->second,
+                                                                                    item.event->timestamp}).first->second;
+        run.started_at = std::min(run.started_at, item.event->timestamp);
+      }
+    }
+    if (placeholders.empty()) co_return;
+    std::vector<store::Placeholder> rows;
+    std::set<Uuid> ids;
+    for (auto& [id, run] : placeholders) {
+      ids.insert(id);
+      rows.push_back(std::move(run));
+    }
+    co_await store::insert_placeholders(transaction, rows);
+    // Read back: somebody else may have made one of them for another agent in the meantime.
+    runs.merge(co_await store::find_runs(transaction, ids));
+  }
+
+  Async<> insert(pg::Transaction& transaction, EventType type, const std::vector<Item*>& items) {
+    std::vector<const store::Row*> rows;
+    for (const auto* item : items) rows.push_back(&item->row);
+    const auto inserted = co_await store::insert(transaction, type, rows);
+    if (inserted.size() == items.size()) co_return;
+    std::vector<const store::Row*> known;
+    for (const auto* item : items) {
+      if (!inserted.contains(item->key())) known.push_back(&item->row);
+    }
+    const auto hashes = co_await store::find_hashes(transaction, type, known);
+    for (auto* item : items) {
+      if (inserted.contains(item->key())) continue;
+      const auto hash = hashes.find(item->key());
+      if (hash != hashes.end() && hash->second == item->event->content_hash) {
+        item->fate->kind = Fate::Kind::duplicate;
+      } else {
+        conflict(*item);
+      }
+    }
+  }
+};
+
+Ingest::Ingest(Executor executor, pg::Pool& database, const prices::CurrentCatalogue& catalogue, Metrics& metrics,
+               IngestOptions options)
+    : state_(std::make_shared<State>(std::move(executor), database, catalogue, metrics, options)) {}
+
+Ingest::~Ingest() = default;
+
+Async<Result<std::vector<Fate>>> Ingest::submit(const Call& call, std::vector<Event> events, std::size_t bytes) {
+  const auto state = state_;
+  if (events.empty()) co_return std::vector<Fate>{};
+  if (state->stopping) co_return fail(Code::unavailable, "The server is stopping; repeat the request with the same ids.");
+  if (state->queue_bytes + bytes > state->options.queue_bytes_max && !state->queue.empty()) {
+    co_return fail(Code::unavailable, "Too many events wait for the database; repeat the request with the same ids.");
+  }
+  const auto submission = std::make_shared<Submission>(state->executor, call.principal, std::move(events), bytes);
+  state->queue.push_back(submission);
+  state->queue_bytes += bytes;
+  state->queued_bytes.set(static_cast<double>(state->queue_bytes));
+  if (!state->writing) {
+    state->writing = true;
+    state->tasks.spawn(State::write(state));
+  }
+  while (!submission->done) {
+    const bool notified = co_await submission->settled.wait(call.deadline);
+    if (!notified && !submission->done) {
+      submission->abandoned = true;
+      throw Unavailable("events were not committed in time");
+    }
+  }
+  if (submission->failure) std::rethrow_exception(submission->failure);
+  co_return std::move(submission->fates);
+}
+
+Async<> Ingest::stop(Deadline deadline) {
+  const auto state = state_;
+  while (state->writing && !deadline.passed()) co_await state->emptied.wait(deadline);
+  state->stopping = true;
+  state->tasks.stop();
+  co_await state->tasks.join(Deadline::in(std::chrono::milliseconds{500}));
+}
+
+}  // namespace cognive::events

@@ -1,0 +1,60 @@
+// SQL of events: everything that one group commit needs, in bulk.
+#pragma once
+
+#include <set>
+#include <unordered_map>
+#include <vector>
+
+#include "events/events.hpp"
+#include "pg/pool.hpp"
+#include "prices/pricer.hpp"
+
+namespace cognive::events::store {
+
+struct RunRow {
+  Uuid team_id;
+  Uuid agent_id;
+  std::string environment;
+};
+using RunRows = std::unordered_map<Uuid, RunRow>;
+
+struct AgentRow {
+  Uuid team_id;
+  std::string status;
+  std::string environment;
+};
+
+struct Placeholder {
+  Uuid run_id;
+  Uuid agent_id;
+  AgentRow agent;
+  Timestamp started_at;
+};
+
+// One event with what it belongs to and, for an LLM call, what it costs.
+struct Row {
+  const Event* event = nullptr;
+  RunRow run;
+  prices::PricedCall price;
+};
+
+// What identifies an event within its table.
+struct Key {
+  Uuid run_id;
+  Uuid id;
+  bool operator==(const Key&) const = default;
+  auto operator<=>(const Key&) const = default;
+};
+
+Async<RunRows> find_runs(pg::Transaction& transaction, const std::set<Uuid>& ids);
+Async<std::unordered_map<Uuid, AgentRow>> find_agents(pg::Transaction& transaction, const std::set<Uuid>& ids);
+// Leaves runs alone that somebody else has made meanwhile.
+Async<> insert_placeholders(pg::Transaction& transaction, const std::vector<Placeholder>& placeholders);
+
+// Inserts rows of one type; the keys of those that were new.
+Async<std::set<Key>> insert(pg::Transaction& transaction, EventType type, const std::vector<const Row*>& rows);
+
+// The content hashes of stored events, by key.
+Async<std::map<Key, std::int64_t>> find_hashes(pg::Transaction& transaction, EventType type, const std::vector<const Row*>& rows);
+
+}  // namespace cognive::events::store

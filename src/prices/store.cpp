@@ -1,0 +1,219 @@
+#include "prices/store.hpp"
+
+namespace cognive::prices::store {
+namespace {
+
+using Type = pg::ArrayBuilder::Type;
+
+constexpr pg::Query last_import_query{
+    "catalogue_last_import", "SELECT id FROM llm_catalogue_imports ORDER BY imported_at DESC, id DESC LIMIT 1"};
+
+constexpr pg::Query providers_query{
+    "catalogue_providers",
+    "SELECT id, provider_match, model_match, fallback_providers FROM llm_providers ORDER BY position, id"};
+
+constexpr pg::Query models_query{
+    "catalogue_models", "SELECT provider_id, id, match, name FROM llm_models ORDER BY provider_id, position, id"};
+
+constexpr pg::Query versions_query{
+    "catalogue_versions",
+    "SELECT provider, model, id, version, effective_from, rates, windows FROM llm_pricing "
+    "ORDER BY provider, model, effective_from, version"};
+
+// SHARE ROW EXCLUSIVE conflicts with itself and with writers, not with readers.
+constexpr pg::Query lock_query{"catalogue_lock", "LOCK TABLE llm_catalogue_imports IN SHARE ROW EXCLUSIVE MODE"};
+
+constexpr pg::Query put_providers_query{
+    "catalogue_put_providers",
+    "INSERT INTO llm_providers (position, id, name, provider_match, model_match, fallback_providers) "
+    "SELECT position, id, name, provider_match, model_match, string_to_array(fallbacks, ',') "
+    "FROM unnest($1::int[], $2::text[], $3::text[], $4::jsonb[], $5::jsonb[], $6::text[]) "
+    "AS row (position, id, name, provider_match, model_match, fallbacks) "
+    "ON CONFLICT (id) DO UPDATE SET position = excluded.position, name = excluded.name, "
+    "provider_match = excluded.provider_match, model_match = excluded.model_match, "
+    "fallback_providers = excluded.fallback_providers"};
+
+constexpr pg::Query put_models_query{
+    "catalogue_put_models",
+    "INSERT INTO llm_models (position, provider_id, id, name, match, context_window, deprecated) "
+    "SELECT * FROM unnest($1::int[], $2::text[], $3::text[], $4::text[], $5::jsonb[], $6::bigint[], $7::boolean[]) "
+    "ON CONFLICT (provider_id, id) DO UPDATE SET position = excluded.position, name = excluded.name, "
+    "match = excluded.match, context_window = excluded.context_window, deprecated = excluded.deprecated"};
+
+constexpr pg::Query insert_versions_query{
+    "catalogue_insert_versions",
+    "INSERT INTO llm_pricing (id, provider, model, version, effective_from, rates, windows, source, retrieved) "
+    "SELECT row.*, $8, $9 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::timestamptz[], $6::jsonb[], "
+    "$7::jsonb[]) AS row"};
+
+constexpr pg::Query insert_import_query{
+    "catalogue_insert_import",
+    "INSERT INTO llm_catalogue_imports (id, source, retrieved, models_added, versions_added, refused) "
+    "VALUES ($1, $2, $3, $4, $5, $6)"};
+
+// A value of our own making that does not parse is damage, not input.
+template <typename F>
+void parsed(std::string text, F read) {
+  const auto walked = json::walk(text, [&](json::Cursor& in) { read(in); });
+  if (!walked) throw std::logic_error("the price catalogue in the database is damaged: " + walked.error().detail);
+}
+
+std::optional<Matcher> matcher_of(const std::optional<json::Object>& rule) {
+  std::optional<Matcher> out;
+  if (rule) parsed(rule->text, [&](json::Cursor& in) { out.emplace(Matcher::read(in)); });
+  return out;
+}
+
+using VersionsByModel = std::map<std::pair<std::string, std::string>, std::vector<PriceVersion>>;
+
+VersionsByModel read_versions(const pg::Rows& rows) {
+  VersionsByModel out;
+  for (int i = 0; i < rows.size(); ++i) {
+    std::pair<std::string, std::string> key;
+    PriceVersion version;
+    std::string rates;
+    std::string windows;
+    rows[i].read(key.first, key.second, version.id, version.version, version.effective_from, rates, windows);
+    parsed(std::move(rates), [&](json::Cursor& in) { version.card.rates = read_rates(in); });
+    parsed(std::move(windows), [&](json::Cursor& in) { version.card.windows = read_windows(in); });
+    out[std::move(key)].push_back(std::move(version));
+  }
+  return out;
+}
+
+std::optional<pg::Json> json_of(const std::optional<std::string>& text) {
+  return text ? std::optional(pg::Json{*text}) : std::nullopt;
+}
+
+}  // namespace
+
+Async<std::optional<Uuid>> last_import(pg::Pool& database, Deadline deadline) {
+  const auto rows = co_await database.execute(last_import_query, {}, deadline);
+  if (rows.empty()) co_return std::nullopt;
+  co_return rows[0].at<Uuid>(0);
+}
+
+Async<Catalogue> load(pg::Pool& database, Deadline deadline) {
+  const auto provider_rows = co_await database.execute(providers_query, {}, deadline);
+  const auto model_rows = co_await database.execute(models_query, {}, deadline);
+  auto versions = read_versions(co_await database.execute(versions_query, {}, deadline));
+
+  std::map<std::string, std::vector<Model>> models;
+  for (int i = 0; i < model_rows.size(); ++i) {
+    Model model;
+    std::optional<json::Object> match;
+    std::optional<std::string> name;
+    model_rows[i].read(model.provider, model.id, match, name);
+    model.match = matcher_of(match);
+    model.versions = std::move(versions[{model.provider, model.id}]);
+    models[model.provider].push_back(std::move(model));
+  }
+  std::vector<Provider> providers;
+  for (int i = 0; i < provider_rows.size(); ++i) {
+    Provider provider;
+    std::optional<json::Object> provider_match;
+    std::optional<json::Object> model_match;
+    provider_rows[i].read(provider.id, provider_match, model_match, provider.fallback_providers);
+    provider.provider_match = matcher_of(provider_match);
+    provider.model_match = matcher_of(model_match);
+    provider.models = std::move(models[provider.id]);
+    providers.push_back(std::move(provider));
+  }
+  co_return Catalogue(std::move(providers));
+}
+
+Async<Held> lock(pg::Transaction& transaction) {
+  co_await transaction.execute(lock_query, {});
+  const auto rows = co_await transaction.execute(models_query, {});
+  auto versions = read_versions(co_await transaction.execute(versions_query, {}));
+  Held held;
+  for (int i = 0; i < rows.size(); ++i) {
+    Held::ModelRow model;
+    rows[i].read(model.provider, model.id, model.match, model.name);
+    model.versions = std::move(versions[{model.provider, model.id}]);
+    held.models.push_back(std::move(model));
+  }
+  co_return held;
+}
+
+Async<> put_providers(pg::Transaction& transaction, const DataSet& data) {
+  pg::ArrayBuilder position(Type::int4);
+  pg::ArrayBuilder id(Type::text);
+  pg::ArrayBuilder name(Type::text);
+  pg::ArrayBuilder provider_match(Type::jsonb);
+  pg::ArrayBuilder model_match(Type::jsonb);
+  pg::ArrayBuilder fallbacks(Type::text);
+  std::int32_t index = 0;
+  for (const auto& provider : data.providers) {
+    position.add(index++);
+    id.add(std::string_view(provider.id));
+    name.add(std::string_view(provider.name));
+    provider_match.add(json_of(provider.provider_match));
+    model_match.add(json_of(provider.model_match));
+    fallbacks.add(std::string_view(fmt::format("{}", fmt::join(provider.fallback_providers, ","))));
+  }
+  pg::Params params;
+  for (auto* array : {&position, &id, &name, &provider_match, &model_match, &fallbacks}) std::move(*array).move_into(params);
+  co_await transaction.execute(put_providers_query, std::move(params));
+}
+
+Async<> put_models(pg::Transaction& transaction, const DataSet& data) {
+  pg::ArrayBuilder position(Type::int4);
+  pg::ArrayBuilder provider_id(Type::text);
+  pg::ArrayBuilder id(Type::text);
+  pg::ArrayBuilder name(Type::text);
+  pg::ArrayBuilder match(Type::jsonb);
+  pg::ArrayBuilder context_window(Type::int8);
+  pg::ArrayBuilder deprecated(Type::boolean);
+  for (const auto& provider : data.providers) {
+    std::int32_t index = 0;
+    for (const auto& model : provider.models) {
+      position.add(index++);
+      provider_id.add(std::string_view(provider.id));
+      id.add(std::string_view(model.id));
+      name.add(model.name ? std::optional<std::string_view>(*model.name) : std::nullopt);
+      match.add(pg::Json{model.match});
+      context_window.add(model.context_window);
+      deprecated.add(model.deprecated);
+    }
+  }
+  pg::Params params;
+  for (auto* array : {&position, &provider_id, &id, &name, &match, &context_window, &deprecated}) {
+    std::move(*array).move_into(params);
+  }
+  co_await transaction.execute(put_models_query, std::move(params));
+}
+
+Async<> insert_versions(pg::Transaction& transaction, const std::vector<NewVersion>& versions, const DataSet& data) {
+  pg::ArrayBuilder id(Type::uuid);
+  pg::ArrayBuilder provider(Type::text);
+  pg::ArrayBuilder model(Type::text);
+  pg::ArrayBuilder number(Type::int8);
+  pg::ArrayBuilder effective_from(Type::timestamptz);
+  pg::ArrayBuilder rates(Type::jsonb);
+  pg::ArrayBuilder windows(Type::jsonb);
+  for (const auto& version : versions) {
+    id.add(Uuid::make());
+    provider.add(std::string_view(version.provider));
+    model.add(std::string_view(version.model));
+    number.add(version.version);
+    effective_from.add(version.from);
+    const auto rates_text = rates_json(version.card.rates);
+    const auto windows_text = windows_json(version.card.windows);
+    rates.add(pg::Json{rates_text});
+    windows.add(pg::Json{windows_text});
+  }
+  pg::Params params;
+  for (auto* array : {&id, &provider, &model, &number, &effective_from, &rates, &windows}) std::move(*array).move_into(params);
+  params.add(data.source);
+  params.add(data.retrieved);
+  co_await transaction.execute(insert_versions_query, std::move(params));
+}
+
+Async<> insert_import(pg::Transaction& transaction, const DataSet& data, const ImportReport& report) {
+  auto params = pg::Params::of(Uuid::make(), data.source, data.retrieved, report.models_added, report.versions_added,
+                               static_cast<std::int64_t>(report.refused.size()));
+  co_await transaction.execute(insert_import_query, std::move(params));
+}
+
+}  // namespace cognive::prices::store

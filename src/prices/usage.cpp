@@ -1,0 +1,148 @@
+#include "prices/usage.hpp"
+
+#include <bit>
+#include <stdexcept>
+
+#include "base/resources.hpp"
+#include "json/bind.hpp"
+
+namespace cognive::prices {
+namespace {
+
+Unit read_unit(json::Cursor& in) {
+  Unit unit;
+  in.each_field([&](std::string_view key, json::Cursor& value) {
+    if (key == "usage") {
+      unit.name = value.string();
+    } else if (key == "price") {
+      unit.price_key = value.string();
+    } else if (key == "per") {
+      unit.per = Decimal::parse(value.number()).value_or(Decimal{}).mantissa;
+    } else if (key == "family") {
+      unit.family = value.string();
+    } else if (key == "dimensions") {
+      value.each_field([&](std::string_view name, json::Cursor& text) {
+        std::string dimension(name);
+        unit.dimensions[std::move(dimension)] = text.string();
+      });
+    }
+  });
+  return unit;
+}
+
+bool contains(const Unit& outer, const Unit& inner) {
+  return outer.family == inner.family && std::ranges::all_of(outer.dimensions, [&](const auto& dimension) {
+           const auto found = inner.dimensions.find(dimension.first);
+           return found != inner.dimensions.end() && found->second == dimension.second;
+         });
+}
+
+template <typename F>
+void for_each_unit(UnitSet set, F visit) {
+  for (; set != 0; set &= set - 1) visit(static_cast<UnitId>(std::countr_zero(set)));
+}
+
+}  // namespace
+
+const Units& Units::shipped() {
+  static const Units units = [] {
+    std::vector<Unit> list;
+    std::string text(resource("data/prices.json"));
+    const auto walked = json::walk(text, [&](json::Cursor& root) {
+      root.each_field([&](std::string_view key, json::Cursor& value) {
+        if (key == "units") value.each_item([&](std::size_t, json::Cursor& unit) { list.push_back(read_unit(unit)); });
+      });
+    });
+    if (!walked) throw std::logic_error("data/prices.json: " + walked.error().detail);
+    return Units(std::move(list));
+  }();
+  return units;
+}
+
+Units::Units(std::vector<Unit> units) : units_(std::move(units)) {
+  if (units_.empty() || units_.size() > 64) throw std::logic_error("the price catalogue must have 1 to 64 units");
+  for (std::size_t i = 0; i < units_.size(); ++i) {
+    auto& unit = units_[i];
+    if (unit.per <= 0) throw std::logic_error("unit " + unit.name + " has no size");
+    const auto id = static_cast<UnitId>(i);
+    by_name_[unit.name] = id;
+    by_price_key_[unit.price_key] = id;
+    deepest_first_.push_back(id);
+    for (std::size_t j = 0; j < units_.size(); ++j) {
+      if (i != j && contains(unit, units_[j])) {
+        unit.descendants |= UnitSet{1} << j;
+        units_[j].ancestors |= UnitSet{1} << i;
+      }
+    }
+  }
+  std::ranges::sort(deepest_first_, {}, [&](UnitId id) { return std::pair(64 - units_[id].dimensions.size(), id); });
+}
+
+std::optional<UnitId> Units::by_name(std::string_view name) const {
+  const auto found = by_name_.find(name);
+  return found == by_name_.end() ? std::nullopt : std::optional(found->second);
+}
+
+std::optional<UnitId> Units::by_price_key(std::string_view key) const {
+  const auto found = by_price_key_.find(key);
+  return found == by_price_key_.end() ? std::nullopt : std::optional(found->second);
+}
+
+void Usage::set(UnitId unit, std::int64_t quantity) {
+  reported_ |= UnitSet{1} << unit;
+  quantities_[unit] = quantity;
+}
+
+Result<Usage> Usage::of(const std::map<std::string, std::int64_t>& counts, std::string_view pointer) {
+  const auto& units = Units::shipped();
+  Usage usage;
+  std::vector<FieldError> faults;
+  const auto fault = [&](std::string_view name, std::string message, std::int64_t rejected) {
+    faults.push_back({fmt::format("{}/{}", pointer, name), std::move(message), std::to_string(rejected)});
+  };
+  for (const auto& [name, count] : counts) {
+    const auto unit = units.by_name(name);
+    if (!unit) {
+      fault(name, "There is no such unit of usage.", count);
+    } else if (count < 0 || count > quantity_max) {
+      fault(name, fmt::format("It must be a whole number from 0 to {}.", quantity_max), count);
+    } else {
+      usage.set(*unit, count);
+    }
+  }
+  for_each_unit(usage.reported_, [&](UnitId inner) {
+    for_each_unit(units[inner].ancestors & usage.reported_, [&](UnitId outer) {
+      if (usage.quantities_[inner] > usage.quantities_[outer]) {
+        fault(units[inner].name, fmt::format("It is part of {} and must not exceed it.", units[outer].name),
+              usage.quantities_[inner]);
+      }
+    });
+  });
+  if (!faults.empty()) return unprocessable(std::move(faults));
+  usage.infer();
+  return usage;
+}
+
+void Usage::infer() {
+  const auto& units = Units::shipped();
+  inferred_ = quantities_;
+  // What belongs to a unit and to none of its parts; zero for units that were not reported, since we know of nothing else.
+  std::array<std::int64_t, units_max> own{};
+  for (const auto id : units.deepest_first()) {
+    std::int64_t parts = 0;
+    for_each_unit(units[id].descendants, [&](UnitId part) { parts += own[part]; });
+    if (is_reported(id)) {
+      own[id] = quantities_[id] - parts;
+    } else {
+      inferred_[id] = parts;
+    }
+  }
+}
+
+std::map<std::string, std::int64_t> Usage::counts() const {
+  std::map<std::string, std::int64_t> out;
+  for_each_unit(reported_, [&](UnitId id) { out[Units::shipped()[id].name] = quantities_[id]; });
+  return out;
+}
+
+}  // namespace cognive::prices

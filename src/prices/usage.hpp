@@ -1,0 +1,83 @@
+// What a call reports: counts by unit. Units nest (cached tokens are input tokens), which is what pricing has to take apart.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/error.hpp"
+
+namespace cognive::prices {
+
+// A position in the list of units that ships with the catalogue; at most 64 units, so that a set of them is one word.
+using UnitId = std::uint8_t;
+using UnitSet = std::uint64_t;
+
+struct Unit {
+  std::string name;       // in usage: input_tokens
+  std::string price_key;  // in rate cards: input_mtok
+  std::int64_t per = 1;   // a rate's own size: 1,000,000
+  std::string family;
+  std::map<std::string, std::string> dimensions;
+  UnitSet descendants = 0;  // units whose quantities are part of this one's, without itself
+  UnitSet ancestors = 0;
+};
+
+// The units, in the order of the catalogue. Immutable; loaded once per process from the shipped data file.
+class Units {
+ public:
+  static const Units& shipped();
+
+  // Throws std::logic_error when the list is broken or holds more than 64 units.
+  explicit Units(std::vector<Unit> units);
+
+  [[nodiscard]] std::optional<UnitId> by_name(std::string_view name) const;
+  [[nodiscard]] std::optional<UnitId> by_price_key(std::string_view key) const;
+  [[nodiscard]] const Unit& operator[](UnitId id) const { return units_[id]; }
+  [[nodiscard]] std::size_t size() const { return units_.size(); }
+  // Units with more dimensions come first: every unit stands after its descendants.
+  [[nodiscard]] const std::vector<UnitId>& deepest_first() const { return deepest_first_; }
+
+ private:
+  std::vector<Unit> units_;
+  std::vector<UnitId> deepest_first_;
+  std::map<std::string, UnitId, std::less<>> by_name_;
+  std::map<std::string, UnitId, std::less<>> by_price_key_;
+};
+
+// The largest count of one unit that is accepted: no single call comes near, and products with rates stay within 128 bits.
+inline constexpr std::int64_t quantity_max = 10'000'000'000;
+
+class Usage {
+ public:
+  // The counts as reported. Faults, with pointers relative to `/usage`, for unknown units, for counts out of range, and for a unit that
+  // exceeds one that contains it (more cached than input tokens).
+  static Result<Usage> of(const std::map<std::string, std::int64_t>& counts, std::string_view pointer);
+
+  // Counts as stored; unknown units are left out.
+  void set(UnitId unit, std::int64_t quantity);
+
+  [[nodiscard]] std::int64_t reported(UnitId unit) const { return quantities_[unit]; }
+  [[nodiscard]] bool is_reported(UnitId unit) const { return (reported_ >> unit & 1) != 0; }
+  [[nodiscard]] UnitSet reported_units() const { return reported_; }
+
+  // Reported, or else what its parts add up to: a reporter that names cache reads but no input still sent input.
+  [[nodiscard]] std::int64_t quantity(UnitId unit) const { return inferred_[unit]; }
+  // Fills in what was not reported. Call after the last set.
+  void infer();
+
+  [[nodiscard]] std::map<std::string, std::int64_t> counts() const;
+
+ private:
+  static constexpr std::size_t units_max = 64;
+  UnitSet reported_ = 0;
+  std::array<std::int64_t, units_max> quantities_{};
+  std::array<std::int64_t, units_max> inferred_{};
+};
+
+}  // namespace cognive::prices

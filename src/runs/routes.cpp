@@ -1,0 +1,59 @@
+#include "http/router.hpp"
+#include "identity/permissions.hpp"
+#include "runs/runs.hpp"
+
+namespace cognive::runs {
+namespace {
+
+struct RunPath {
+  Uuid id;
+  static constexpr auto fields() { return json::fields(json::field("id", &RunPath::id, "The run's id.")); }
+};
+
+Async<Result<http::Reply<Run>>> start(Runs& runs, const Call& call, RunStart body) {
+  auto answer = co_await runs.start(call, std::move(body));
+  if (!answer) co_return std::unexpected(answer.error());
+  co_return http::Reply<Run>{.body = std::move(answer->run), .status = answer->created ? 201 : 200};
+}
+
+}  // namespace
+
+void add_routes(http::Router& router, Runs& runs) {
+  namespace permission = identity::permission;
+  constexpr std::string_view tag = "Runs";
+  router.add({.method = "POST",
+              .path = "/api/v1/runs/start",
+              .id = "run_start",
+              .tag = tag,
+              .summary = "Start a run",
+              .description = "With a run_id of the caller's own it can be repeated: the repeat answers 200 with the run.",
+              .permission = permission::runs_write,
+              .status = 201,
+              .also = {200, 404, 409}},
+             [&runs](const Call& call, http::NoInput, RunStart body) { return start(runs, call, std::move(body)); });
+  router.add({.method = "POST",
+              .path = "/api/v1/runs/{id}/end",
+              .id = "run_end",
+              .tag = tag,
+              .summary = "End a run",
+              .description = "Repeating the same end answers 200; another end of an ended run is 409 and changes nothing.",
+              .permission = permission::runs_write,
+              .also = {409}},
+             [&runs](const Call& call, RunPath path, RunEnd body) { return runs.end(call, path.id, std::move(body)); });
+  router.add({.method = "GET",
+              .path = "/api/v1/runs",
+              .id = "run_list",
+              .tag = tag,
+              .summary = "List runs",
+              .permission = permission::runs_read},
+             [&runs](const Call& call, RunList query, http::NoInput) { return runs.list(call, std::move(query)); });
+  router.add({.method = "GET",
+              .path = "/api/v1/runs/{id}",
+              .id = "run_get",
+              .tag = tag,
+              .summary = "Get one run with its totals",
+              .permission = permission::runs_read},
+             [&runs](const Call& call, RunPath path, http::NoInput) { return runs.get(call, path.id); });
+}
+
+}  // namespace cognive::runs

@@ -1,0 +1,181 @@
+// Runs: one execution of an agent each. States only move forward: queued → running → one of the terminal ones.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/error.hpp"
+#include "json/page.hpp"
+#include "observe/metrics.hpp"
+#include "pg/pool.hpp"
+#include "runtime/call.hpp"
+
+namespace cognive::http {
+class Router;
+}
+
+namespace cognive::runs {
+
+enum class RunStatus { queued, running, succeeded, failed, cancelled, terminated };
+
+constexpr auto enum_names(RunStatus) {
+  return std::array{json::name(RunStatus::queued, "queued"),       json::name(RunStatus::running, "running"),
+                    json::name(RunStatus::succeeded, "succeeded"), json::name(RunStatus::failed, "failed"),
+                    json::name(RunStatus::cancelled, "cancelled"), json::name(RunStatus::terminated, "terminated")};
+}
+
+// How a caller may end a run; `terminated` is the control plane's own.
+enum class EndStatus { succeeded, failed, cancelled };
+
+constexpr auto enum_names(EndStatus) {
+  return std::array{json::name(EndStatus::succeeded, "succeeded"), json::name(EndStatus::failed, "failed"),
+                    json::name(EndStatus::cancelled, "cancelled")};
+}
+
+struct Run {
+  Uuid run_id;
+  Uuid agent_id;
+  Uuid team_id;
+  RunStatus status = RunStatus::running;
+  std::string environment;
+  std::optional<Uuid> parent_run_id;
+  std::optional<std::string> session_id;
+  json::Object labels;
+  json::Object metadata;
+  std::optional<std::string> error;
+  Timestamp started_at;
+  std::optional<Timestamp> ended_at;
+  Timestamp created_at;
+
+  static constexpr std::string_view schema_name = "Run";
+  // For Run and for what adds to it.
+  template <typename T>
+  static constexpr auto fields_of() {
+    return json::fields(
+        json::field("run_id", &T::run_id, ""), json::field("agent_id", &T::agent_id, ""), json::field("team_id", &T::team_id, ""),
+        json::field("status", &T::status, ""), json::field("environment", &T::environment, "Of the agent when the run began."),
+        json::field("parent_run_id", &T::parent_run_id, ""), json::field("session_id", &T::session_id, "Conversation."),
+        json::field("labels", &T::labels, "Text by name."), json::field("metadata", &T::metadata, ""),
+        json::field("error", &T::error, "Why it failed."), json::field("started_at", &T::started_at, ""),
+        json::field("ended_at", &T::ended_at, "Null while it runs."), json::field("created_at", &T::created_at, "When we learnt of it."));
+  }
+  static constexpr auto fields() { return fields_of<Run>(); }
+};
+
+struct RunTotals {
+  std::int64_t steps = 0;
+  std::int64_t tool_invocations = 0;
+  std::int64_t llm_calls = 0;
+  std::int64_t unpriced_calls = 0;
+  std::int64_t input_tokens = 0;
+  std::int64_t output_tokens = 0;
+  NanoUsd cost_usd;
+
+  static constexpr std::string_view schema_name = "RunTotals";
+  static constexpr auto fields() {
+    return json::fields(json::field("steps", &RunTotals::steps, ""), json::field("tool_invocations", &RunTotals::tool_invocations, ""),
+                        json::field("llm_calls", &RunTotals::llm_calls, ""),
+                        json::field("unpriced_calls", &RunTotals::unpriced_calls, "LLM calls without a cost."),
+                        json::field("input_tokens", &RunTotals::input_tokens, ""),
+                        json::field("output_tokens", &RunTotals::output_tokens, ""),
+                        json::field("cost_usd", &RunTotals::cost_usd, "Exact sum over the priced calls."));
+  }
+};
+
+struct RunDetail : Run {
+  RunTotals totals;
+
+  static constexpr std::string_view schema_name = "RunDetail";
+  static constexpr auto fields() {
+    return std::tuple_cat(fields_of<RunDetail>(),
+                          json::fields(json::field("totals", &RunDetail::totals, "Over the events that have arrived.")));
+  }
+};
+
+struct RunStart {
+  Uuid agent_id;
+  std::optional<Uuid> run_id;
+  std::optional<Uuid> parent_run_id;
+  std::optional<std::string> session_id;
+  std::map<std::string, std::string> labels;
+  json::Object metadata;
+  std::optional<Timestamp> started_at;
+
+  static constexpr std::string_view schema_name = "RunStart";
+  static constexpr auto fields() {
+    return json::fields(
+        json::field("agent_id", &RunStart::agent_id, "Who runs."),
+        json::field("run_id", &RunStart::run_id, "The caller's own id, so that the start can be repeated; made by us when absent."),
+        json::field("parent_run_id", &RunStart::parent_run_id, "The run that started this one."),
+        json::field("session_id", &RunStart::session_id, "Conversation.", {.max_length = 256}),
+        json::field("labels", &RunStart::labels, "Text by name, at most 64.", {.max_length = 64, .optional = true}),
+        json::field("metadata", &RunStart::metadata, "A JSON object of at most 16 KiB.", {.max_length = 16 << 10, .optional = true}),
+        json::field("started_at", &RunStart::started_at, "Now when absent."));
+  }
+};
+
+struct RunEnd {
+  EndStatus status = EndStatus::succeeded;
+  std::optional<std::string> error;
+  std::optional<Timestamp> ended_at;
+
+  static constexpr std::string_view schema_name = "RunEnd";
+  static constexpr auto fields() {
+    return json::fields(json::field("status", &RunEnd::status, "How it ended."),
+                        json::field("error", &RunEnd::error, "Why it failed.", {.max_length = 4096}),
+                        json::field("ended_at", &RunEnd::ended_at, "Now when absent."));
+  }
+};
+
+struct RunList {
+  std::optional<Uuid> agent_id;
+  std::optional<RunStatus> status;
+  std::optional<Timestamp> from;
+  std::optional<Timestamp> to;
+  std::int64_t limit = 50;
+  std::optional<std::string> cursor;
+
+  static constexpr auto fields() {
+    return json::fields(json::field("agent_id", &RunList::agent_id, "Only runs of this agent."),
+                        json::field("status", &RunList::status, "Only runs in this state."),
+                        json::field("from", &RunList::from, "Only runs that started at or after this time."),
+                        json::field("to", &RunList::to, "Only runs that started before this time."),
+                        json::field("limit", &RunList::limit, "Items per page.", json::page_limit_rules),
+                        json::field("cursor", &RunList::cursor, "next_cursor of the page before."));
+  }
+};
+
+struct StartAnswer {
+  Run run;
+  bool created = false;
+};
+
+class Runs {
+ public:
+  Runs(pg::Pool& database, Metrics& metrics);
+
+  // A repeat with the same run and agent returns the run. Code::conflict when the run belongs to another agent, Code::forbidden when
+  // the agent is suspended or archived, Code::not_found when there is no such agent.
+  Async<Result<StartAnswer>> start(const Call& call, RunStart request);
+  // Repeating the same end is no error; another end is Code::conflict and changes nothing.
+  Async<Result<Run>> end(const Call& call, Uuid id, RunEnd request);
+  Async<Result<RunDetail>> get(const Call& call, Uuid id);
+  Async<Result<json::Page<Run>>> list(const Call& call, RunList query);
+
+  // Sets the gauges that tell of the whole installation. For one thread per process, now and then.
+  Async<> refresh_metrics(Deadline deadline);
+
+ private:
+  void count_ended(const Run& run);
+
+  pg::Pool& database_;
+  Metrics& metrics_;
+  std::set<std::string> counted_;  // agents whose gauge has been set and must return to zero
+};
+
+void add_routes(http::Router& router, Runs& runs);
+
+}  // namespace cognive::runs

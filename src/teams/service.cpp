@@ -1,0 +1,36 @@
+#include "audit/audit.hpp"
+#include "teams/store.hpp"
+#include "teams/teams.hpp"
+
+namespace cognive::teams {
+
+Async<Result<Team>> Teams::create(const Call& call, TeamCreate request) {
+  if (call.principal.team_id) co_return fail(Code::forbidden, "Only an organisation-wide key can create teams.");
+  auto transaction = co_await database_.begin(call.deadline);
+  const auto team = co_await store::insert(transaction, Uuid::make(), request.name);
+  if (!team) co_return fail(Code::conflict, "There is a team with this name already.");
+  audit::Entry entry{.action = "team_create", .resource_kind = "team", .resource_id = team->id.text(), .team_id = team->id};
+  co_await audit::record(transaction, call, std::move(entry));
+  co_await transaction.commit();
+  co_return *team;
+}
+
+Async<Result<Team>> Teams::get(const Call& call, Uuid id) {
+  const auto team = co_await store::get(database_, id, call.principal.team_id, call.deadline);
+  if (!team) co_return fail(Code::not_found, "There is no such team.");
+  co_return *team;
+}
+
+Async<Result<json::Page<Team>>> Teams::list(const Call& call, TeamList query) {
+  std::optional<json::PagePosition> after;
+  if (query.cursor) {
+    const auto position = json::PagePosition::parse(*query.cursor);
+    if (!position) co_return std::unexpected(position.error());
+    after = *position;
+  }
+  auto rows = co_await store::list(database_, call.principal.team_id, after, query.limit + 1, call.deadline);
+  co_return json::page_of(std::move(rows), query.limit,
+                          [](const Team& team) { return json::PagePosition{team.created_at, team.id}; });
+}
+
+}  // namespace cognive::teams

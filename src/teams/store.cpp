@@ -1,0 +1,53 @@
+#include "teams/store.hpp"
+
+namespace cognive::teams::store {
+namespace {
+
+constexpr pg::Query insert_query{
+    "team_insert", "INSERT INTO teams (id, name) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING RETURNING id, name, created_at"};
+
+constexpr pg::Query get_query{
+    "team_get", "SELECT id, name, created_at FROM teams WHERE id = $1 AND ($2::uuid IS NULL OR id = $2)"};
+
+constexpr pg::Query list_query{
+    "team_list",
+    "SELECT id, name, created_at FROM teams WHERE ($1::uuid IS NULL OR id = $1) "
+    "AND ($2::timestamptz IS NULL OR (created_at, id) < ($2, $3)) ORDER BY created_at DESC, id DESC LIMIT $4"};
+
+std::vector<Team> read(const pg::Rows& rows) {
+  std::vector<Team> out(static_cast<std::size_t>(rows.size()));
+  for (int i = 0; i < rows.size(); ++i) {
+    auto& team = out[static_cast<std::size_t>(i)];
+    rows[i].read(team.id, team.name, team.created_at);
+  }
+  return out;
+}
+
+std::optional<Team> first(std::vector<Team> teams) {
+  if (teams.empty()) return std::nullopt;
+  return std::move(teams.front());
+}
+
+}  // namespace
+
+Async<std::optional<Team>> insert(pg::Transaction& transaction, Uuid id, const std::string& name) {
+  co_return first(read(co_await transaction.execute(insert_query, pg::Params::of(id, name))));
+}
+
+Async<std::optional<Team>> get(pg::Pool& database, Uuid id, std::optional<Uuid> visible_to, Deadline deadline) {
+  co_return first(read(co_await database.execute(get_query, pg::Params::of(id, visible_to), deadline)));
+}
+
+Async<std::vector<Team>> list(pg::Pool& database, std::optional<Uuid> visible_to, std::optional<json::PagePosition> after,
+                              std::int64_t count, Deadline deadline) {
+  std::optional<Timestamp> created_at;
+  std::optional<Uuid> id;
+  if (after) {
+    created_at = after->created_at;
+    id = after->id;
+  }
+  auto params = pg::Params::of(visible_to, created_at, id, count);
+  co_return read(co_await database.execute(list_query, std::move(params), deadline));
+}
+
+}  // namespace cognive::teams::store
