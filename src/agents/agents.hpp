@@ -93,7 +93,8 @@ struct AgentChange {
         json::field("allowed_tools", &Body::allowed_tools, "Patterns; empty allows all.", pattern_rules),
         json::field("allowed_data_sources", &Body::allowed_data_sources, "Patterns; empty allows all.", pattern_rules),
         json::field("labels", &Body::labels, "Text by name, at most 64.", {.max_length = 64}),
-        json::field("metadata", &Body::metadata, "A JSON object of at most 16 KiB.", {.max_length = metadata_bytes_max}));
+        json::field("metadata", &Body::metadata, "A JSON object of at most 16 KiB.",
+                    {.max_length = metadata_bytes_max}));
   }
 
   static constexpr std::string_view schema_name = "AgentChange";

@@ -21,31 +21,35 @@ Async<Result<http::Reply<Agent>>> put(Agents& agents, const Call& call, AgentPut
 void add_routes(http::Router& router, Agents& agents) {
   namespace permission = identity::permission;
   constexpr std::string_view tag = "Agents";
-  router.add({.method = "POST",
-              .path = "/api/v1/agents",
-              .id = "agent_create",
-              .tag = tag,
-              .summary = "Register an agent",
-              .permission = permission::agents_write,
-              .status = 201,
-              .also = {409}},
-             [&agents](const Call& call, http::NoInput, AgentPut body) { return agents.create(call, std::move(body)); });
-  router.add({.method = "PUT",
-              .path = "/api/v1/agents",
-              .id = "agent_put",
-              .tag = tag,
-              .summary = "Register an agent, or change the one of this name",
-              .description = "Identified by team and name, so that it can be repeated. Attributes that are absent keep their value.",
-              .permission = permission::agents_write,
-              .also = {201, 409}},
-             [&agents](const Call& call, http::NoInput, AgentPut body) { return put(agents, call, std::move(body)); });
-  router.add({.method = "GET",
-              .path = "/api/v1/agents",
-              .id = "agent_list",
-              .tag = tag,
-              .summary = "List agents",
-              .permission = permission::agents_read},
-             [&agents](const Call& call, AgentList query, http::NoInput) { return agents.list(call, std::move(query)); });
+  router.add(
+      {.method = "POST",
+       .path = "/api/v1/agents",
+       .id = "agent_create",
+       .tag = tag,
+       .summary = "Register an agent",
+       .permission = permission::agents_write,
+       .status = 201,
+       .also = {409}},
+      [&agents](const Call& call, http::NoInput, AgentPut body) { return agents.create(call, std::move(body)); });
+  router.add(
+      {.method = "PUT",
+       .path = "/api/v1/agents",
+       .id = "agent_put",
+       .tag = tag,
+       .summary = "Register an agent, or change the one of this name",
+       .description =
+           "Identified by team and name, so that it can be repeated. Attributes that are absent keep their value.",
+       .permission = permission::agents_write,
+       .also = {201, 409}},
+      [&agents](const Call& call, http::NoInput, AgentPut body) { return put(agents, call, std::move(body)); });
+  router.add(
+      {.method = "GET",
+       .path = "/api/v1/agents",
+       .id = "agent_list",
+       .tag = tag,
+       .summary = "List agents",
+       .permission = permission::agents_read},
+      [&agents](const Call& call, AgentList query, http::NoInput) { return agents.list(call, std::move(query)); });
   router.add({.method = "GET",
               .path = "/api/v1/agents/{id}",
               .id = "agent_get",
@@ -61,7 +65,9 @@ void add_routes(http::Router& router, Agents& agents) {
               .description = "Attributes that are absent keep their value.",
               .permission = permission::agents_write,
               .also = {409}},
-             [&agents](const Call& call, AgentPath path, AgentChange body) { return agents.update(call, path.id, std::move(body)); });
+             [&agents](const Call& call, AgentPath path, AgentChange body) {
+               return agents.update(call, path.id, std::move(body));
+             });
   router.add({.method = "POST",
               .path = "/api/v1/agents/{id}/archive",
               .id = "agent_archive",

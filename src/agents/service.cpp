@@ -10,7 +10,9 @@ namespace {
 constexpr std::string_view default_framework = "custom";
 constexpr std::string_view default_environment = "development";
 
-Error not_found() { return {Code::not_found, "There is no such agent.", {}}; }
+Error not_found() {
+  return {Code::not_found, "There is no such agent.", {}};
+}
 
 Error archived() {
   return {Code::conflict, "The agent is archived and cannot be changed any more; create one under another name.", {}};
@@ -42,7 +44,8 @@ std::vector<std::string_view> apply(Agent& agent, const AgentChange& change) {
 
 Result<void> check(const AgentChange& change) {
   if (change.status == AgentStatus::archived) {
-    return unprocessable("/status", "Archiving has its own operation: POST /api/v1/agents/{id}/archive.", "\"archived\"");
+    return unprocessable("/status", "Archiving has its own operation: POST /api/v1/agents/{id}/archive.",
+                         "\"archived\"");
   }
   return {};
 }
@@ -79,7 +82,8 @@ Async<Result<PutAnswer>> Agents::write(const Call& call, AgentPut request, bool 
 
   auto existing = co_await store::lock_by_name(transaction, *team_id, request.name, call.principal);
   if (!existing) {
-    if (call.principal.agent_id) co_return fail(Code::forbidden, "This key belongs to one agent and cannot create others.");
+    if (call.principal.agent_id)
+      co_return fail(Code::forbidden, "This key belongs to one agent and cannot create others.");
     Agent agent{.id = Uuid::make(), .team_id = *team_id, .name = request.name};
     agent.framework = default_framework;
     agent.environment = default_environment;

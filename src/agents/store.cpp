@@ -3,8 +3,8 @@
 namespace cognive::agents::store {
 namespace {
 
-#define COGNIVE_AGENT_COLUMNS                                                                                          \
-  "id, team_id, name, description, framework, environment, version, status, allowed_providers, allowed_models, "       \
+#define COGNIVE_AGENT_COLUMNS                                                                                    \
+  "id, team_id, name, description, framework, environment, version, status, allowed_providers, allowed_models, " \
   "allowed_tools, allowed_data_sources, labels, metadata, created_at, updated_at, archived_at "
 
 constexpr pg::Query team_find_query{"agent_team_find",
@@ -14,20 +14,23 @@ constexpr pg::Query insert_query{
     "agent_insert",
     "INSERT INTO agents (id, team_id, name, description, framework, environment, version, status, allowed_providers, "
     "allowed_models, allowed_tools, allowed_data_sources, labels, metadata, created_at, updated_at) "
-    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $15) ON CONFLICT (team_id, name) DO NOTHING"};
+    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $15) ON CONFLICT (team_id, name) DO "
+    "NOTHING"};
 
-constexpr pg::Query lock_by_name_query{
-    "agent_lock_by_name",
-    "SELECT " COGNIVE_AGENT_COLUMNS
-    "FROM agents WHERE team_id = $1 AND name = $2 AND ($3::uuid IS NULL OR team_id = $3) AND ($4::uuid IS NULL OR id = $4) FOR UPDATE"};
+constexpr pg::Query lock_by_name_query{"agent_lock_by_name",
+                                       "SELECT " COGNIVE_AGENT_COLUMNS
+                                       "FROM agents WHERE team_id = $1 AND name = $2 AND ($3::uuid IS NULL OR team_id "
+                                       "= $3) AND ($4::uuid IS NULL OR id = $4) FOR UPDATE"};
 
 constexpr pg::Query lock_query{
-    "agent_lock", "SELECT " COGNIVE_AGENT_COLUMNS
-                  "FROM agents WHERE id = $1 AND ($2::uuid IS NULL OR team_id = $2) AND ($3::uuid IS NULL OR id = $3) FOR UPDATE"};
+    "agent_lock",
+    "SELECT " COGNIVE_AGENT_COLUMNS
+    "FROM agents WHERE id = $1 AND ($2::uuid IS NULL OR team_id = $2) AND ($3::uuid IS NULL OR id = $3) FOR UPDATE"};
 
 constexpr pg::Query update_query{
     "agent_update",
-    "UPDATE agents SET description = $2, framework = $3, environment = $4, version = $5, status = $6, allowed_providers = $7, "
+    "UPDATE agents SET description = $2, framework = $3, environment = $4, version = $5, status = $6, "
+    "allowed_providers = $7, "
     "allowed_models = $8, allowed_tools = $9, allowed_data_sources = $10, labels = $11, metadata = $12, "
     "archived_at = CASE WHEN $6 = 'archived' THEN now() END, updated_at = now() WHERE id = $1 RETURNING updated_at"};
 
@@ -36,12 +39,12 @@ constexpr pg::Query get_query{
                  "FROM agents WHERE id = $1 AND ($2::uuid IS NULL OR team_id = $2) AND ($3::uuid IS NULL OR id = $3)"};
 
 constexpr pg::Query list_query{
-    "agent_list",
-    "SELECT " COGNIVE_AGENT_COLUMNS
-    "FROM agents WHERE ($1::uuid IS NULL OR team_id = $1) AND ($2::uuid IS NULL OR id = $2) "
-    "AND ($3::text IS NULL OR team_id = (SELECT t.id FROM teams t WHERE t.name = $3)) AND ($4::text IS NULL OR status = $4) "
-    "AND ($5::text IS NULL OR name = $5) AND ($6::timestamptz IS NULL OR (created_at, id) < ($6, $7)) "
-    "ORDER BY created_at DESC, id DESC LIMIT $8"};
+    "agent_list", "SELECT " COGNIVE_AGENT_COLUMNS
+                  "FROM agents WHERE ($1::uuid IS NULL OR team_id = $1) AND ($2::uuid IS NULL OR id = $2) "
+                  "AND ($3::text IS NULL OR team_id = (SELECT t.id FROM teams t WHERE t.name = $3)) AND ($4::text IS "
+                  "NULL OR status = $4) "
+                  "AND ($5::text IS NULL OR name = $5) AND ($6::timestamptz IS NULL OR (created_at, id) < ($6, $7)) "
+                  "ORDER BY created_at DESC, id DESC LIMIT $8"};
 
 #undef COGNIVE_AGENT_COLUMNS
 
@@ -49,9 +52,10 @@ std::vector<Agent> read(const pg::Rows& rows) {
   std::vector<Agent> out(static_cast<std::size_t>(rows.size()));
   for (int i = 0; i < rows.size(); ++i) {
     auto& agent = out[static_cast<std::size_t>(i)];
-    rows[i].read(agent.id, agent.team_id, agent.name, agent.description, agent.framework, agent.environment, agent.version,
-                 agent.status, agent.allowed_providers, agent.allowed_models, agent.allowed_tools, agent.allowed_data_sources,
-                 agent.labels, agent.metadata, agent.created_at, agent.updated_at, agent.archived_at);
+    rows[i].read(agent.id, agent.team_id, agent.name, agent.description, agent.framework, agent.environment,
+                 agent.version, agent.status, agent.allowed_providers, agent.allowed_models, agent.allowed_tools,
+                 agent.allowed_data_sources, agent.labels, agent.metadata, agent.created_at, agent.updated_at,
+                 agent.archived_at);
   }
   return out;
 }
@@ -63,17 +67,18 @@ std::optional<Agent> first(std::vector<Agent> agents) {
 
 }  // namespace
 
-Async<std::optional<Uuid>> team_find(pg::Transaction& transaction, const std::string& name, const Principal& principal) {
+Async<std::optional<Uuid>> team_find(pg::Transaction& transaction, const std::string& name,
+                                     const Principal& principal) {
   const auto rows = co_await transaction.execute(team_find_query, pg::Params::of(name, principal.team_id));
   if (rows.empty()) co_return std::nullopt;
   co_return rows[0].at<Uuid>(0);
 }
 
 Async<bool> insert(pg::Transaction& transaction, const Agent& agent) {
-  auto params = pg::Params::of(agent.id, agent.team_id, agent.name, agent.description, agent.framework, agent.environment,
-                               agent.version, json::enum_text(agent.status), agent.allowed_providers, agent.allowed_models,
-                               agent.allowed_tools, agent.allowed_data_sources, pg::Json{agent.labels.text},
-                               pg::Json{agent.metadata.text}, agent.created_at);
+  auto params = pg::Params::of(agent.id, agent.team_id, agent.name, agent.description, agent.framework,
+                               agent.environment, agent.version, json::enum_text(agent.status), agent.allowed_providers,
+                               agent.allowed_models, agent.allowed_tools, agent.allowed_data_sources,
+                               pg::Json{agent.labels.text}, pg::Json{agent.metadata.text}, agent.created_at);
   const auto rows = co_await transaction.execute(insert_query, std::move(params));
   co_return rows.affected() == 1;
 }
@@ -90,9 +95,10 @@ Async<std::optional<Agent>> lock(pg::Transaction& transaction, Uuid id, const Pr
 }
 
 Async<Timestamp> update(pg::Transaction& transaction, const Agent& agent) {
-  auto params = pg::Params::of(agent.id, agent.description, agent.framework, agent.environment, agent.version,
-                               json::enum_text(agent.status), agent.allowed_providers, agent.allowed_models, agent.allowed_tools,
-                               agent.allowed_data_sources, pg::Json{agent.labels.text}, pg::Json{agent.metadata.text});
+  auto params =
+      pg::Params::of(agent.id, agent.description, agent.framework, agent.environment, agent.version,
+                     json::enum_text(agent.status), agent.allowed_providers, agent.allowed_models, agent.allowed_tools,
+                     agent.allowed_data_sources, pg::Json{agent.labels.text}, pg::Json{agent.metadata.text});
   const auto rows = co_await transaction.execute(update_query, std::move(params));
   co_return rows[0].at<Timestamp>(0);
 }
@@ -112,8 +118,8 @@ Async<std::vector<Agent>> list(pg::Pool& database, const AgentList& query, std::
   }
   std::optional<std::string> status;
   if (query.status) status = json::enum_text(*query.status);
-  auto params =
-      pg::Params::of(principal.team_id, principal.agent_id, query.team, status, query.name, created_at, id, query.limit + 1);
+  auto params = pg::Params::of(principal.team_id, principal.agent_id, query.team, status, query.name, created_at, id,
+                               query.limit + 1);
   co_return read(co_await database.execute(list_query, std::move(params), deadline));
 }
 

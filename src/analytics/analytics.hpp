@@ -19,15 +19,16 @@ namespace cognive::analytics {
 enum class Interval { hour, day, week, month };
 
 constexpr auto enum_names(Interval) {
-  return std::array{json::name(Interval::hour, "hour"), json::name(Interval::day, "day"), json::name(Interval::week, "week"),
-                    json::name(Interval::month, "month")};
+  return std::array{json::name(Interval::hour, "hour"), json::name(Interval::day, "day"),
+                    json::name(Interval::week, "week"), json::name(Interval::month, "month")};
 }
 
 enum class Dimension { team, agent, model, provider, environment };
 
 constexpr auto enum_names(Dimension) {
-  return std::array{json::name(Dimension::team, "team"), json::name(Dimension::agent, "agent"), json::name(Dimension::model, "model"),
-                    json::name(Dimension::provider, "provider"), json::name(Dimension::environment, "environment")};
+  return std::array{json::name(Dimension::team, "team"), json::name(Dimension::agent, "agent"),
+                    json::name(Dimension::model, "model"), json::name(Dimension::provider, "provider"),
+                    json::name(Dimension::environment, "environment")};
 }
 
 struct CostQuery {
@@ -45,7 +46,8 @@ struct CostQuery {
     return json::fields(
         json::field("from", &CostQuery::from, "Calls at or after this time; since ever when absent."),
         json::field("to", &CostQuery::to, "Calls before this time; until now and beyond when absent."),
-        json::field("interval", &CostQuery::interval, "Split by UTC hour, day, ISO week or month; one total when absent."),
+        json::field("interval", &CostQuery::interval,
+                    "Split by UTC hour, day, ISO week or month; one total when absent."),
         json::field("group_by", &CostQuery::group_by, "Comma-separated: team, agent, model, provider, environment.",
                     {.max_length = 5, .optional = true}),
         json::field("agent_id", &CostQuery::agent_id, "Only calls of this agent."),
@@ -81,9 +83,12 @@ struct CostRow {
         json::field("agent", &CostRow::agent, "Name."), json::field("agent_id", &CostRow::agent_id, ""),
         json::field("model", &CostRow::model, "As reported."), json::field("provider", &CostRow::provider, ""),
         json::field("environment", &CostRow::environment, ""), json::field("calls", &CostRow::calls, ""),
-        json::field("unpriced_calls", &CostRow::unpriced_calls, "Calls without a cost; their tokens count, their money is not known."),
-        json::field("errors", &CostRow::errors, "Calls that failed."), json::field("input_tokens", &CostRow::input_tokens, ""),
-        json::field("output_tokens", &CostRow::output_tokens, ""), json::field("cache_read_tokens", &CostRow::cache_read_tokens, ""),
+        json::field("unpriced_calls", &CostRow::unpriced_calls,
+                    "Calls without a cost; their tokens count, their money is not known."),
+        json::field("errors", &CostRow::errors, "Calls that failed."),
+        json::field("input_tokens", &CostRow::input_tokens, ""),
+        json::field("output_tokens", &CostRow::output_tokens, ""),
+        json::field("cache_read_tokens", &CostRow::cache_read_tokens, ""),
         json::field("cache_write_tokens", &CostRow::cache_write_tokens, ""),
         json::field("cost_usd", &CostRow::cost_usd, "Exact sum over the priced calls."));
   }
@@ -120,8 +125,8 @@ struct CoverageRow {
   static constexpr std::string_view schema_name = "CoverageRow";
   static constexpr auto fields() {
     return json::fields(json::field("price_status", &CoverageRow::price_status, "Why there is no complete price."),
-                        json::field("provider", &CoverageRow::provider, ""), json::field("model", &CoverageRow::model, ""),
-                        json::field("calls", &CoverageRow::calls, ""),
+                        json::field("provider", &CoverageRow::provider, ""),
+                        json::field("model", &CoverageRow::model, ""), json::field("calls", &CoverageRow::calls, ""),
                         json::field("tokens", &CoverageRow::tokens, "Input and output."));
   }
 };
@@ -136,11 +141,66 @@ struct CoverageAnswer {
 
   static constexpr std::string_view schema_name = "CoverageAnswer";
   static constexpr auto fields() {
-    return json::fields(json::field("calls", &CoverageAnswer::calls, ""), json::field("priced_calls", &CoverageAnswer::priced_calls, ""),
+    return json::fields(json::field("calls", &CoverageAnswer::calls, ""),
+                        json::field("priced_calls", &CoverageAnswer::priced_calls, ""),
                         json::field("tokens", &CoverageAnswer::tokens, "Input and output."),
                         json::field("priced_tokens", &CoverageAnswer::priced_tokens, ""),
-                        json::field("unpriced", &CoverageAnswer::unpriced, "The models behind the rest, most calls first, at most 100."));
+                        json::field("unpriced", &CoverageAnswer::unpriced,
+                                    "The models behind the rest, most calls first, at most 100."));
   }
+};
+
+enum class RunDimension { team, agent, environment };
+
+constexpr auto enum_names(RunDimension) {
+  return std::array{json::name(RunDimension::team, "team"), json::name(RunDimension::agent, "agent"),
+                    json::name(RunDimension::environment, "environment")};
+}
+
+struct RunQuery {
+  std::optional<Timestamp> from;
+  std::optional<Timestamp> to;
+  std::vector<RunDimension> group_by;
+  std::optional<Uuid> agent_id;
+
+  static constexpr auto fields() {
+    return json::fields(json::field("from", &RunQuery::from, "Runs that started at or after this time."),
+                        json::field("to", &RunQuery::to, "Runs that started before this time."),
+                        json::field("group_by", &RunQuery::group_by, "Comma-separated: team, agent, environment.",
+                                    {.max_length = 3, .optional = true}),
+                        json::field("agent_id", &RunQuery::agent_id, "Only runs of this agent."));
+  }
+};
+
+// Fields that were not grouped by are null.
+struct RunRow {
+  std::optional<std::string> team;
+  std::optional<std::string> agent;
+  std::optional<Uuid> agent_id;
+  std::optional<std::string> environment;
+  std::int64_t runs = 0;
+  std::int64_t active = 0;
+  std::int64_t succeeded = 0;
+  std::int64_t failed = 0;
+  std::int64_t cancelled = 0;
+  std::int64_t terminated = 0;
+
+  static constexpr std::string_view schema_name = "RunRow";
+  static constexpr auto fields() {
+    return json::fields(
+        json::field("team", &RunRow::team, ""), json::field("agent", &RunRow::agent, "Name."),
+        json::field("agent_id", &RunRow::agent_id, ""), json::field("environment", &RunRow::environment, ""),
+        json::field("runs", &RunRow::runs, ""), json::field("active", &RunRow::active, "Queued or running."),
+        json::field("succeeded", &RunRow::succeeded, ""), json::field("failed", &RunRow::failed, ""),
+        json::field("cancelled", &RunRow::cancelled, ""), json::field("terminated", &RunRow::terminated, ""));
+  }
+};
+
+struct RunAnswer {
+  std::vector<RunRow> items;
+
+  static constexpr std::string_view schema_name = "RunAnswer";
+  static constexpr auto fields() { return json::fields(json::field("items", &RunAnswer::items, "Most runs first.")); }
 };
 
 class Analytics {
@@ -150,6 +210,7 @@ class Analytics {
   // Code::unprocessable when the answer would have more than ten thousand rows.
   Async<Result<CostAnswer>> costs(const Call& call, CostQuery query);
   Async<Result<CoverageAnswer>> coverage(const Call& call, CoverageQuery query);
+  Async<Result<RunAnswer>> runs(const Call& call, RunQuery query);
 
  private:
   pg::Pool& database_;

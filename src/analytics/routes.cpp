@@ -12,14 +12,26 @@ void add_routes(http::Router& router, Analytics& analytics) {
               .tag = "Analytics",
               .summary = "Costs, tokens and calls, grouped",
               .permission = permission::analytics_read},
-             [&analytics](const Call& call, CostQuery query, http::NoInput) { return analytics.costs(call, std::move(query)); });
+             [&analytics](const Call& call, CostQuery query, http::NoInput) {
+               return analytics.costs(call, std::move(query));
+             });
+  router.add(
+      {.method = "GET",
+       .path = "/api/v1/analytics/runs",
+       .id = "analytics_runs",
+       .tag = "Analytics",
+       .summary = "Runs by state, grouped",
+       .permission = permission::analytics_read},
+      [&analytics](const Call& call, RunQuery query, http::NoInput) { return analytics.runs(call, std::move(query)); });
   router.add({.method = "GET",
               .path = "/api/v1/analytics/coverage",
               .id = "analytics_coverage",
               .tag = "Analytics",
               .summary = "Which share of calls and tokens has a price",
               .permission = permission::analytics_read},
-             [&analytics](const Call& call, CoverageQuery query, http::NoInput) { return analytics.coverage(call, std::move(query)); });
+             [&analytics](const Call& call, CoverageQuery query, http::NoInput) {
+               return analytics.coverage(call, std::move(query));
+             });
 }
 
 }  // namespace cognive::analytics

@@ -10,6 +10,12 @@ Result<void> check_range(const Query& query) {
   return {};
 }
 
+Error too_many_rows() {
+  return unprocessable("?group_by", fmt::format("The answer has more than {} rows: narrow the time or the grouping.",
+                                                store::rows_max))
+      .error();
+}
+
 }  // namespace
 
 Async<Result<CostAnswer>> Analytics::costs(const Call& call, CostQuery query) {
@@ -17,7 +23,7 @@ Async<Result<CostAnswer>> Analytics::costs(const Call& call, CostQuery query) {
   CostAnswer answer;
   answer.items = co_await store::costs(database_, query, call.principal, call.deadline);
   if (answer.items.size() > static_cast<std::size_t>(store::rows_max)) {
-    co_return unprocessable("?group_by", fmt::format("The answer has more than {} rows: narrow the time or the grouping.", store::rows_max));
+    co_return fail(too_many_rows());
   }
   for (const auto& row : answer.items) {
     answer.total.calls += row.calls;
@@ -35,6 +41,14 @@ Async<Result<CostAnswer>> Analytics::costs(const Call& call, CostQuery query) {
 Async<Result<CoverageAnswer>> Analytics::coverage(const Call& call, CoverageQuery query) {
   if (const auto valid = check_range(query); !valid) co_return std::unexpected(valid.error());
   co_return co_await store::coverage(database_, query, call.principal, call.deadline);
+}
+
+Async<Result<RunAnswer>> Analytics::runs(const Call& call, RunQuery query) {
+  if (const auto valid = check_range(query); !valid) co_return std::unexpected(valid.error());
+  RunAnswer answer;
+  answer.items = co_await store::runs(database_, query, call.principal, call.deadline);
+  if (answer.items.size() > static_cast<std::size_t>(store::rows_max)) co_return fail(too_many_rows());
+  co_return answer;
 }
 
 }  // namespace cognive::analytics

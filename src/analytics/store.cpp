@@ -3,29 +3,37 @@
 namespace cognive::analytics::store {
 namespace {
 
-// One statement for every grouping: a dimension that is not asked for is NULL in every row and so makes no groups. Names are joined
-// after the aggregation.
+// One statement for every grouping: a dimension that is not asked for is NULL in every row and so makes no groups.
+// Names are joined after the aggregation.
 constexpr pg::Query costs_query{
     "analytics_costs",
-    "SELECT g.period, t.name, a.name, g.agent_id, g.model, g.provider, g.environment, g.calls, g.unpriced_calls, g.errors, "
+    "SELECT g.period, t.name, a.name, g.agent_id, g.model, g.provider, g.environment, g.calls, g.unpriced_calls, "
+    "g.errors, "
     "g.input_tokens, g.output_tokens, g.cache_read_tokens, g.cache_write_tokens, g.cost FROM ("
     "SELECT CASE WHEN $1::text IS NOT NULL THEN date_trunc($1, \"timestamp\", 'UTC') END AS period, "
-    "CASE WHEN $2 THEN team_id END AS team_id, CASE WHEN $3 THEN agent_id END AS agent_id, CASE WHEN $4 THEN model END AS model, "
+    "CASE WHEN $2 THEN team_id END AS team_id, CASE WHEN $3 THEN agent_id END AS agent_id, CASE WHEN $4 THEN model END "
+    "AS model, "
     "CASE WHEN $5 THEN provider END AS provider, CASE WHEN $6 THEN environment END AS environment, count(*) AS calls, "
-    "count(*) FILTER (WHERE cost_nano_usd IS NULL) AS unpriced_calls, count(*) FILTER (WHERE status = 'error') AS errors, "
+    "count(*) FILTER (WHERE cost_nano_usd IS NULL) AS unpriced_calls, count(*) FILTER (WHERE status = 'error') AS "
+    "errors, "
     "sum(input_tokens)::bigint AS input_tokens, sum(output_tokens)::bigint AS output_tokens, "
     "sum(cache_read_tokens)::bigint AS cache_read_tokens, sum(cache_write_tokens)::bigint AS cache_write_tokens, "
     "coalesce(sum(cost_nano_usd), 0)::bigint AS cost "
-    "FROM llm_calls WHERE ($7::timestamptz IS NULL OR \"timestamp\" >= $7) AND ($8::timestamptz IS NULL OR \"timestamp\" < $8) "
-    "AND ($9::uuid IS NULL OR team_id = $9) AND ($10::uuid IS NULL OR agent_id = $10) AND ($11::uuid IS NULL OR agent_id = $11) "
-    "AND ($12::text IS NULL OR team_id = (SELECT id FROM teams WHERE name = $12)) AND ($13::text IS NULL OR model = $13) "
+    "FROM llm_calls WHERE ($7::timestamptz IS NULL OR \"timestamp\" >= $7) AND ($8::timestamptz IS NULL OR "
+    "\"timestamp\" < $8) "
+    "AND ($9::uuid IS NULL OR team_id = $9) AND ($10::uuid IS NULL OR agent_id = $10) AND ($11::uuid IS NULL OR "
+    "agent_id = $11) "
+    "AND ($12::text IS NULL OR team_id = (SELECT id FROM teams WHERE name = $12)) AND ($13::text IS NULL OR model = "
+    "$13) "
     "AND ($14::text IS NULL OR provider = $14) AND ($15::text IS NULL OR environment = $15) "
     "GROUP BY 1, 2, 3, 4, 5, 6) g LEFT JOIN teams t ON t.id = g.team_id LEFT JOIN agents a ON a.id = g.agent_id "
-    "ORDER BY g.period, g.cost DESC, g.calls DESC, g.model, g.provider, g.environment, a.name, t.name, g.agent_id LIMIT $16"};
+    "ORDER BY g.period, g.cost DESC, g.calls DESC, g.model, g.provider, g.environment, a.name, t.name, g.agent_id "
+    "LIMIT $16"};
 
 constexpr pg::Query coverage_totals_query{
     "analytics_coverage_totals",
-    "SELECT count(*), count(*) FILTER (WHERE price_status = 'priced'), coalesce(sum(input_tokens + output_tokens), 0)::bigint, "
+    "SELECT count(*), count(*) FILTER (WHERE price_status = 'priced'), coalesce(sum(input_tokens + output_tokens), "
+    "0)::bigint, "
     "coalesce(sum(input_tokens + output_tokens) FILTER (WHERE price_status = 'priced'), 0)::bigint FROM llm_calls "
     "WHERE ($1::timestamptz IS NULL OR \"timestamp\" >= $1) AND ($2::timestamptz IS NULL OR \"timestamp\" < $2) "
     "AND ($3::uuid IS NULL OR team_id = $3) AND ($4::uuid IS NULL OR agent_id = $4)"};
@@ -37,28 +45,48 @@ constexpr pg::Query coverage_rows_query{
     "AND ($2::timestamptz IS NULL OR \"timestamp\" < $2) AND ($3::uuid IS NULL OR team_id = $3) "
     "AND ($4::uuid IS NULL OR agent_id = $4) GROUP BY 1, 2, 3 ORDER BY 4 DESC, 3, 2, 1 LIMIT 100"};
 
+constexpr pg::Query runs_query{
+    "analytics_runs",
+    "SELECT t.name, a.name, g.agent_id, g.environment, g.runs, g.active, g.succeeded, g.failed, g.cancelled, "
+    "g.terminated FROM ("
+    "SELECT CASE WHEN $1 THEN team_id END AS team_id, CASE WHEN $2 THEN agent_id END AS agent_id, "
+    "CASE WHEN $3 THEN environment END AS environment, count(*) AS runs, "
+    "count(*) FILTER (WHERE status IN ('queued', 'running')) AS active, count(*) FILTER (WHERE status = 'succeeded') "
+    "AS succeeded, "
+    "count(*) FILTER (WHERE status = 'failed') AS failed, count(*) FILTER (WHERE status = 'cancelled') AS cancelled, "
+    "count(*) FILTER (WHERE status = 'terminated') AS terminated FROM agent_runs "
+    "WHERE ($4::timestamptz IS NULL OR started_at >= $4) AND ($5::timestamptz IS NULL OR started_at < $5) "
+    "AND ($6::uuid IS NULL OR team_id = $6) AND ($7::uuid IS NULL OR agent_id = $7) AND ($8::uuid IS NULL OR agent_id "
+    "= $8) "
+    "GROUP BY 1, 2, 3) g LEFT JOIN teams t ON t.id = g.team_id LEFT JOIN agents a ON a.id = g.agent_id "
+    "ORDER BY g.runs DESC, a.name, t.name, g.environment, g.agent_id LIMIT $9"};
+
 }  // namespace
 
-Async<std::vector<CostRow>> costs(pg::Pool& database, const CostQuery& query, const Principal& principal, Deadline deadline) {
-  const auto grouped = [&](Dimension dimension) { return std::ranges::find(query.group_by, dimension) != query.group_by.end(); };
+Async<std::vector<CostRow>> costs(pg::Pool& database, const CostQuery& query, const Principal& principal,
+                                  Deadline deadline) {
+  const auto grouped = [&](Dimension dimension) {
+    return std::ranges::find(query.group_by, dimension) != query.group_by.end();
+  };
   std::optional<std::string> interval;
   if (query.interval) interval = json::enum_text(*query.interval);
   auto params = pg::Params::of(interval, grouped(Dimension::team), grouped(Dimension::agent), grouped(Dimension::model),
-                               grouped(Dimension::provider), grouped(Dimension::environment), query.from, query.to, principal.team_id,
-                               principal.agent_id, query.agent_id, query.team, query.model, query.provider, query.environment,
-                               rows_max + 1);
+                               grouped(Dimension::provider), grouped(Dimension::environment), query.from, query.to,
+                               principal.team_id, principal.agent_id, query.agent_id, query.team, query.model,
+                               query.provider, query.environment, rows_max + 1);
   const auto rows = co_await database.execute(costs_query, std::move(params), deadline);
   std::vector<CostRow> out(static_cast<std::size_t>(rows.size()));
   for (int i = 0; i < rows.size(); ++i) {
     auto& row = out[static_cast<std::size_t>(i)];
     rows[i].read(row.period, row.team, row.agent, row.agent_id, row.model, row.provider, row.environment, row.calls,
-                 row.unpriced_calls, row.errors, row.input_tokens, row.output_tokens, row.cache_read_tokens, row.cache_write_tokens,
-                 row.cost_usd);
+                 row.unpriced_calls, row.errors, row.input_tokens, row.output_tokens, row.cache_read_tokens,
+                 row.cache_write_tokens, row.cost_usd);
   }
   co_return out;
 }
 
-Async<CoverageAnswer> coverage(pg::Pool& database, const CoverageQuery& query, const Principal& principal, Deadline deadline) {
+Async<CoverageAnswer> coverage(pg::Pool& database, const CoverageQuery& query, const Principal& principal,
+                               Deadline deadline) {
   auto params = pg::Params::of(query.from, query.to, principal.team_id, principal.agent_id);
   const auto totals = co_await database.execute(coverage_totals_query, params, deadline);
   CoverageAnswer out;
@@ -67,6 +95,24 @@ Async<CoverageAnswer> coverage(pg::Pool& database, const CoverageQuery& query, c
   for (int i = 0; i < rows.size(); ++i) {
     auto& row = out.unpriced.emplace_back();
     rows[i].read(row.price_status, row.provider, row.model, row.calls, row.tokens);
+  }
+  co_return out;
+}
+
+Async<std::vector<RunRow>> runs(pg::Pool& database, const RunQuery& query, const Principal& principal,
+                                Deadline deadline) {
+  const auto grouped = [&](RunDimension dimension) {
+    return std::ranges::find(query.group_by, dimension) != query.group_by.end();
+  };
+  auto params =
+      pg::Params::of(grouped(RunDimension::team), grouped(RunDimension::agent), grouped(RunDimension::environment),
+                     query.from, query.to, principal.team_id, principal.agent_id, query.agent_id, rows_max + 1);
+  const auto rows = co_await database.execute(runs_query, std::move(params), deadline);
+  std::vector<RunRow> out(static_cast<std::size_t>(rows.size()));
+  for (int i = 0; i < rows.size(); ++i) {
+    auto& row = out[static_cast<std::size_t>(i)];
+    rows[i].read(row.team, row.agent, row.agent_id, row.environment, row.runs, row.active, row.succeeded, row.failed,
+                 row.cancelled, row.terminated);
   }
   co_return out;
 }

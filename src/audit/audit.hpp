@@ -1,4 +1,5 @@
-// The audit trail: who changed what. An entry is written in the transaction of the change that it tells of, or not at all.
+// The audit trail: who changed what. An entry is written in the transaction of the change that it tells of, or not at
+// all.
 #pragma once
 
 #include <optional>

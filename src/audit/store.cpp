@@ -3,16 +3,19 @@
 namespace cognive::audit {
 namespace {
 
-constexpr pg::Query insert_query{
-    "audit_insert",
-    "INSERT INTO audit_logs (id, actor_kind, actor_id, action, resource_kind, resource_id, team_id, request_id, details) "
-    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"};
+constexpr pg::Query insert_query{"audit_insert",
+                                 "INSERT INTO audit_logs (id, actor_kind, actor_id, action, resource_kind, "
+                                 "resource_id, team_id, request_id, details) "
+                                 "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"};
 
 std::string_view actor_kind(Principal::Kind kind) {
   switch (kind) {
-    case Principal::Kind::api_key: return "api_key";
-    case Principal::Kind::user: return "user";
-    case Principal::Kind::operator_: return "operator";
+    case Principal::Kind::api_key:
+      return "api_key";
+    case Principal::Kind::user:
+      return "user";
+    case Principal::Kind::operator_:
+      return "operator";
   }
   return "";
 }

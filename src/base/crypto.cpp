@@ -18,7 +18,8 @@ void random_bytes(std::span<std::uint8_t> out) {
     return;
   }
   if (used + out.size() > pool.size()) {
-    if (RAND_bytes(pool.data(), static_cast<int>(pool.size())) != 1) throw std::runtime_error("no randomness available");
+    if (RAND_bytes(pool.data(), static_cast<int>(pool.size())) != 1)
+      throw std::runtime_error("no randomness available");
     used = 0;
   }
   for (auto& byte : out) {

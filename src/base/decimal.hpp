@@ -19,8 +19,8 @@ struct Decimal {
 
   bool operator==(const Decimal&) const = default;
 
-  // A JSON number as written (RFC 8259, section 6), exponents included. Nothing when it is not one, when the mantissa has more
-  // than 18 significant digits, or when more than 18 digits follow the point.
+  // A JSON number as written (RFC 8259, section 6), exponents included. Nothing when it is not one, when the mantissa
+  // has more than 18 significant digits, or when more than 18 digits follow the point.
   static std::optional<Decimal> parse(std::string_view text);
 
   // Shortest plain form: "2.5", "0.08333333333333334", "10".

@@ -15,9 +15,9 @@ struct Principal {
   enum class Kind { api_key, user, operator_ };
 
   Kind kind = Kind::api_key;
-  Uuid id;                          // of the key or user; nil for an operator at the command line
-  std::optional<Uuid> team_id;      // nothing: organisation-wide
-  std::optional<Uuid> agent_id;     // a key may be bound to one agent
+  Uuid id;                               // of the key or user; nil for an operator at the command line
+  std::optional<Uuid> team_id;           // nothing: organisation-wide
+  std::optional<Uuid> agent_id;          // a key may be bound to one agent
   std::vector<std::string> permissions;  // `resource:verb`; "*" is all
 
   [[nodiscard]] bool may(std::string_view permission) const {

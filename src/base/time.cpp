@@ -18,7 +18,9 @@ int digits(std::string_view text, std::size_t at, std::size_t width) {
   return value;
 }
 
-bool has(std::string_view text, std::size_t at, char c) { return at < text.size() && text[at] == c; }
+bool has(std::string_view text, std::size_t at, char c) {
+  return at < text.size() && text[at] == c;
+}
 
 }  // namespace
 

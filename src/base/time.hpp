@@ -32,8 +32,8 @@ struct Timestamp {
   [[nodiscard]] std::string text() const;
   void append_to(std::string& out) const;
 
-  // RFC 3339, section 5.6: an offset is required; digits beyond the microsecond are cut off; a leap second (:60) becomes the
-  // next second. Nothing for anything else.
+  // RFC 3339, section 5.6: an offset is required; digits beyond the microsecond are cut off; a leap second (:60)
+  // becomes the next second. Nothing for anything else.
   static std::optional<Timestamp> parse(std::string_view text);
 
   [[nodiscard]] Timestamp plus(std::chrono::microseconds delta) const { return {micros + delta.count()}; }

@@ -32,8 +32,8 @@ struct Uuid {
   // A new version-7 id of now. Ids made by one thread are strictly increasing (RFC 9562, section 6.2, method 3).
   static Uuid make();
 
-  // A version-7 id with the given time and 74 bits of `seed` (for instance a hash of content) in place of randomness, so
-  // that the same input always gives the same id.
+  // A version-7 id with the given time and 74 bits of `seed` (for instance a hash of content) in place of randomness,
+  // so that the same input always gives the same id.
   static Uuid derived(Timestamp time, std::span<const std::uint8_t, 16> seed);
 
   // The instant inside a version-7 id, to the millisecond; nothing for the other versions.

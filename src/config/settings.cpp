@@ -44,16 +44,19 @@ constexpr TextSetting url_settings[] = {
 };
 
 constexpr NumberSetting number_settings[] = {
-    {"DATABASE_CONNECTIONS", &Settings::database_connections, 8, 1, 256, "connections for transactions, per I/O thread"},
+    {"DATABASE_CONNECTIONS", &Settings::database_connections, 8, 1, 256,
+     "connections for transactions, per I/O thread"},
     {"DATABASE_TIMEOUT_MS", &Settings::database_timeout_ms, 10'000, 100, 600'000, "longest statement, milliseconds"},
     {"HTTP_PORT", &Settings::http_port, 8000, 0, 65535, "port to listen on; 0 picks a free one"},
     {"HTTP_THREADS", &Settings::http_threads, 0, 0, 256, "I/O threads; 0 means half of the processors"},
-    {"HTTP_BODY_BYTES_MAX", &Settings::http_body_bytes_max, 16 << 20, 1024, 1 << 30, "longest request body, also after gzip"},
+    {"HTTP_BODY_BYTES_MAX", &Settings::http_body_bytes_max, 16 << 20, 1024, 1 << 30,
+     "longest request body, also after gzip"},
     {"HTTP_HEADER_BYTES_MAX", &Settings::http_header_bytes_max, 16 << 10, 1024, 1 << 20, "longest request head"},
     {"HTTP_CONNECTIONS_MAX", &Settings::http_connections_max, 10'000, 1, 1'000'000, "open connections per I/O thread"},
     {"HTTP_REQUEST_TIMEOUT_MS", &Settings::http_request_timeout_ms, 30'000, 100, 600'000,
      "for a client to send a request, and to take its answer"},
-    {"HTTP_IDLE_TIMEOUT_MS", &Settings::http_idle_timeout_ms, 75'000, 100, 3'600'000, "for a connection without a request"},
+    {"HTTP_IDLE_TIMEOUT_MS", &Settings::http_idle_timeout_ms, 75'000, 100, 3'600'000,
+     "for a connection without a request"},
     {"HTTP_HANDLER_TIMEOUT_MS", &Settings::http_handler_timeout_ms, 15'000, 100, 600'000, "for answering a request"},
     {"SHUTDOWN_TIMEOUT_MS", &Settings::shutdown_timeout_ms, 15'000, 0, 600'000, "for finishing requests in flight"},
 };
@@ -92,10 +95,13 @@ std::optional<std::string> libpq_url(std::string_view text) {
   return "postgresql" + std::string(text.substr(scheme_end));
 }
 
-std::string without_query(std::string_view url) { return std::string(url.substr(0, url.find('?'))); }
+std::string without_query(std::string_view url) {
+  return std::string(url.substr(0, url.find('?')));
+}
 
 void load_database(const Variables& variables, Settings& out, Faults& faults) {
-  constexpr std::string_view expected = "must be a PostgreSQL URL, for instance postgresql://user:password@host:5432/database";
+  constexpr std::string_view expected =
+      "must be a PostgreSQL URL, for instance postgresql://user:password@host:5432/database";
   if (const auto url = set_value(variables, "DATABASE_URL")) {
     if (const auto normal = libpq_url(*url)) {
       out.database_url = *normal;
@@ -111,7 +117,8 @@ void load_database(const Variables& variables, Settings& out, Faults& faults) {
     if (!normal) {
       faults.add("DATABASE_URL_ASYNC", expected);
     } else if (!out.database_url.empty() && without_query(*normal) != without_query(out.database_url)) {
-      faults.add("DATABASE_URL_ASYNC", "names another database than DATABASE_URL; set it to the same one or leave it out");
+      faults.add("DATABASE_URL_ASYNC",
+                 "names another database than DATABASE_URL; set it to the same one or leave it out");
     }
   }
 
@@ -257,7 +264,8 @@ Result<std::map<std::string, std::string>> parse_env_file(std::string_view conte
 
 Result<Variables> process_variables() {
   const Variables environment = [](std::string_view name) -> std::optional<std::string> {
-    const char* value = std::getenv(std::string(name).c_str());  // NOLINT(concurrency-mt-unsafe): read before threads start
+    const char* value =
+        std::getenv(std::string(name).c_str());  // NOLINT(concurrency-mt-unsafe): read before threads start
     return value == nullptr ? std::nullopt : std::optional<std::string>(value);
   };
   std::ifstream in(environment("COGNIVE_ENV_FILE").value_or(".env"));
@@ -322,7 +330,8 @@ std::vector<SettingRow> describe(const Settings& settings) {
   }
   add("DATABASE_READ_URLS", replicas, "replicas for reads, separated by commas");
   for (const auto& setting : url_settings) add(setting.name, masked_url(settings.*setting.member), setting.meaning);
-  add("COGNIVE_MASTER_KEY", settings.master_key.empty() ? "" : "***", "keys API key hashes; or COGNIVE_MASTER_KEY_FILE");
+  add("COGNIVE_MASTER_KEY", settings.master_key.empty() ? "" : "***",
+      "keys API key hashes; or COGNIVE_MASTER_KEY_FILE");
   for (const auto& setting : number_settings) {
     add(setting.name, std::to_string(settings.*setting.member), setting.meaning);
   }

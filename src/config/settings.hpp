@@ -1,4 +1,5 @@
-// Settings of the process: environment over `.env` over defaults; one struct, every fault named at once, secrets never printed.
+// Settings of the process: environment over `.env` over defaults; one struct, every fault named at once, secrets never
+// printed.
 #pragma once
 
 #include <cstdint>
@@ -26,7 +27,8 @@ struct Settings {
   std::string redis_url;
   std::string rabbitmq_url;
   std::string storage_endpoint;
-  std::string readiness_requires;  // comma-separated: database, redis, rabbitmq, storage; empty: all that are configured
+  std::string
+      readiness_requires;  // comma-separated: database, redis, rabbitmq, storage; empty: all that are configured
 
   std::string master_key;  // resolved from COGNIVE_MASTER_KEY or COGNIVE_MASTER_KEY_FILE; empty when neither is set
 
@@ -36,7 +38,8 @@ struct Settings {
   std::int64_t http_body_bytes_max = 0;
   std::int64_t http_header_bytes_max = 0;
   std::int64_t http_connections_max = 0;  // per I/O thread
-  std::int64_t http_request_timeout_ms = 0;  // from the first byte of a request to the end of its body, and for writing the answer
+  std::int64_t http_request_timeout_ms =
+      0;  // from the first byte of a request to the end of its body, and for writing the answer
   std::int64_t http_idle_timeout_ms = 0;
   std::int64_t http_handler_timeout_ms = 0;  // for answering, once the request is read
   std::int64_t shutdown_timeout_ms = 0;
@@ -45,8 +48,8 @@ struct Settings {
 // A source of variables: the value, or nothing when it is not set.
 using Variables = std::function<std::optional<std::string>(std::string_view name)>;
 
-// Reads every variable. Variables that are set but empty count as unset. The error's detail has one line per fault, each naming its
-// variable.
+// Reads every variable. Variables that are set but empty count as unset. The error's detail has one line per fault,
+// each naming its variable.
 Result<Settings> load_settings(const Variables& variables);
 
 // The process environment over the file `.env` of the working directory (or the file named by COGNIVE_ENV_FILE).

@@ -43,11 +43,11 @@ TEST(Settings, the_async_url_must_name_the_same_database) {
 }
 
 TEST(Settings, replicas_are_separated_by_commas_or_lines) {
-  const auto settings = load_settings(from({{"DATABASE_URL", "postgres://u:p@db/x"},
-                                            {"DATABASE_READ_URLS", "postgres://u:p@r1/x,\n postgresql+asyncpg://u:p@r2/x\n"}}));
+  const auto settings =
+      load_settings(from({{"DATABASE_URL", "postgres://u:p@db/x"},
+                          {"DATABASE_READ_URLS", "postgres://u:p@r1/x,\n postgresql+asyncpg://u:p@r2/x\n"}}));
   ASSERT_TRUE(settings);
-  EXPECT_EQ(settings->database_read_urls,
-            (std::vector<std::string>{"postgresql://u:p@r1/x", "postgresql://u:p@r2/x"}));
+  EXPECT_EQ(settings->database_read_urls, (std::vector<std::string>{"postgresql://u:p@r1/x", "postgresql://u:p@r2/x"}));
 }
 
 TEST(EnvFile, interpolates_as_compose_does) {

@@ -9,7 +9,8 @@ namespace {
 // Clocks of callers may be ahead of ours, but not by days.
 constexpr std::chrono::hours future_max{24};
 
-// Everything that the caller said about the event, in one canonical text; what identifies the event (run, id) is not in it.
+// Everything that the caller said about the event, in one canonical text; what identifies the event (run, id) is not in
+// it.
 class Canonical {
  public:
   void add(std::string_view text) {
@@ -108,17 +109,26 @@ std::optional<Event> complete(Event event, std::optional<Uuid> path_run_id, json
   return event;
 }
 
-void read_body(json::Cursor& in, std::variant<LlmCall, ToolInvocation, Step>& body, EventType type, json::Faults& faults) {
+void read_body(json::Cursor& in, std::variant<LlmCall, ToolInvocation, Step>& body, EventType type,
+               json::Faults& faults) {
   switch (type) {
-    case EventType::llm_call: json::read(in, body.emplace<LlmCall>(), faults); break;
-    case EventType::tool_invocation: json::read(in, body.emplace<ToolInvocation>(), faults); break;
-    case EventType::step: json::read(in, body.emplace<Step>(), faults); break;
+    case EventType::llm_call:
+      json::read(in, body.emplace<LlmCall>(), faults);
+      break;
+    case EventType::tool_invocation:
+      json::read(in, body.emplace<ToolInvocation>(), faults);
+      break;
+    case EventType::step:
+      json::read(in, body.emplace<Step>(), faults);
+      break;
   }
 }
 
 }  // namespace
 
-void read(json::Cursor& in, Dropped&, json::Faults&, const json::Rules&) { in.skip(); }
+void read(json::Cursor& in, Dropped&, json::Faults&, const json::Rules&) {
+  in.skip();
+}
 
 std::optional<Event> read_event(json::Cursor& in, json::Faults& faults, Timestamp now) {
   if (in.kind() != json::Kind::object) {
@@ -129,7 +139,8 @@ std::optional<Event> read_event(json::Cursor& in, json::Faults& faults, Timestam
   EventType kind{};
   if (!type || !json::enum_parse(*type, kind)) {
     in.skip();
-    faults.add_at("type", "It must be one of: llm_call, tool_invocation, step.", type ? json::quoted(shortened(*type, 64)) : "");
+    faults.add_at("type", "It must be one of: llm_call, tool_invocation, step.",
+                  type ? json::quoted(shortened(*type, 64)) : "");
     return std::nullopt;
   }
   Event event;

@@ -1,7 +1,8 @@
-// Events: what happens inside runs. Steps, LLM calls and tool invocations, reported one by one or in batches, each exactly once.
+// Events: what happens inside runs. Steps, LLM calls and tool invocations, reported one by one or in batches, each
+// exactly once.
 //
-// An event's identity is (run_id, id). A repeat with the same content changes nothing; other content under the same id is a conflict.
-// Inputs, outputs, prompts and arguments are accepted and dropped before anything is stored.
+// An event's identity is (run_id, id). A repeat with the same content changes nothing; other content under the same id
+// is a conflict. Inputs, outputs, prompts and arguments are accepted and dropped before anything is stored.
 #pragma once
 
 #include <map>
@@ -21,13 +22,15 @@ namespace cognive::events {
 enum class EventType { llm_call, tool_invocation, step };
 
 constexpr auto enum_names(EventType) {
-  return std::array{json::name(EventType::llm_call, "llm_call"), json::name(EventType::tool_invocation, "tool_invocation"),
-                    json::name(EventType::step, "step")};
+  return std::array{json::name(EventType::llm_call, "llm_call"),
+                    json::name(EventType::tool_invocation, "tool_invocation"), json::name(EventType::step, "step")};
 }
 
 enum class Outcome { ok, error };
 
-constexpr auto enum_names(Outcome) { return std::array{json::name(Outcome::ok, "ok"), json::name(Outcome::error, "error")}; }
+constexpr auto enum_names(Outcome) {
+  return std::array{json::name(Outcome::ok, "ok"), json::name(Outcome::error, "error")};
+}
 
 // Content that is accepted for the convenience of callers and dropped at the door: any JSON value.
 struct Dropped {};
@@ -53,10 +56,12 @@ struct EventBase {
   static constexpr auto fields_of() {
     return json::fields(
         json::field("type", &T::type, "llm_call, tool_invocation or step; required in batches."),
-        json::field("id", &T::id, "The caller's own, unique in the run: that is how a repeat is known. Version 7 is fastest."),
+        json::field("id", &T::id,
+                    "The caller's own, unique in the run: that is how a repeat is known. Version 7 is fastest."),
         json::field("run_id", &T::run_id, "Required in batches; elsewhere the path says it."),
         json::field("agent_id", &T::agent_id, "Needed when the run is not known yet: then a placeholder run is made."),
-        json::field("timestamp", &T::timestamp, "When it happened; the time of arrival when absent. Decides the price."),
+        json::field("timestamp", &T::timestamp,
+                    "When it happened; the time of arrival when absent. Decides the price."),
         json::field("parent_step_id", &T::parent_step_id, "The step that this belongs to."),
         json::field("error", &T::error, "What went wrong.", {.max_length = 4096}),
         json::field("duration_ms", &T::duration_ms, "Milliseconds.", {.min = 0, .max = duration_ms_max}),
@@ -78,19 +83,24 @@ struct LlmCall : EventBase {
   static constexpr auto fields() {
     return std::tuple_cat(
         fields_of<LlmCall>(),
-        json::fields(json::field("provider", &LlmCall::provider, "For instance openai; guessed from the model when absent.",
-                                 {.min_length = 1, .max_length = 128, .example = "\"openai\""}),
-                     json::field("model", &LlmCall::model, "As the provider names it.",
-                                 {.min_length = 1, .max_length = 256, .example = "\"gpt-4o\""}),
-                     json::field("usage", &LlmCall::usage,
-                                 "Counts by unit of the price catalogue; input_tokens includes cached ones, output_tokens reasoning.",
-                                 {.min = 0, .max = prices::quantity_max, .max_length = 64, .optional = true,
-                                  .example = R"({"input_tokens":1000,"cache_read_tokens":200,"output_tokens":100})"}),
-                     json::field("status", &LlmCall::status, "", {.optional = true}),
-                     json::field("reservation_id", &LlmCall::reservation_id,
-                                 "The reservation that this call settles; an unknown one counts as unreserved."),
-                     json::field("input", &LlmCall::input, "Dropped at the door.", {.optional = true}),
-                     json::field("output", &LlmCall::output, "Dropped at the door.", {.optional = true})));
+        json::fields(
+            json::field("provider", &LlmCall::provider, "For instance openai; guessed from the model when absent.",
+                        {.min_length = 1, .max_length = 128, .example = "\"openai\""}),
+            json::field("model", &LlmCall::model, "As the provider names it.",
+                        {.min_length = 1, .max_length = 256, .example = "\"gpt-4o\""}),
+            json::field(
+                "usage", &LlmCall::usage,
+                "Counts by unit of the price catalogue; input_tokens includes cached ones, output_tokens reasoning.",
+                {.min = 0,
+                 .max = prices::quantity_max,
+                 .max_length = 64,
+                 .optional = true,
+                 .example = R"({"input_tokens":1000,"cache_read_tokens":200,"output_tokens":100})"}),
+            json::field("status", &LlmCall::status, "", {.optional = true}),
+            json::field("reservation_id", &LlmCall::reservation_id,
+                        "The reservation that this call settles; an unknown one counts as unreserved."),
+            json::field("input", &LlmCall::input, "Dropped at the door.", {.optional = true}),
+            json::field("output", &LlmCall::output, "Dropped at the door.", {.optional = true})));
   }
 };
 
@@ -124,10 +134,13 @@ struct Step : EventBase {
   static constexpr auto fields() {
     return std::tuple_cat(
         fields_of<Step>(),
-        json::fields(json::field("index", &Step::index, "Position in the run.", {.min = 0, .max = 1'000'000'000, .example = "3"}),
-                     json::field("kind", &Step::kind, "For instance llm, tool, plan.", {.min_length = 1, .max_length = 64, .example = "\"llm\""}),
+        json::fields(json::field("index", &Step::index, "Position in the run.",
+                                 {.min = 0, .max = 1'000'000'000, .example = "3"}),
+                     json::field("kind", &Step::kind, "For instance llm, tool, plan.",
+                                 {.min_length = 1, .max_length = 64, .example = "\"llm\""}),
                      json::field("name", &Step::name, "", {.min_length = 1, .max_length = 256, .example = "\"plan\""}),
-                     json::field("status", &Step::status, ""), json::field("input", &Step::input, "Dropped at the door.", {.optional = true}),
+                     json::field("status", &Step::status, ""),
+                     json::field("input", &Step::input, "Dropped at the door.", {.optional = true}),
                      json::field("output", &Step::output, "Dropped at the door.", {.optional = true})));
   }
 };
@@ -136,8 +149,8 @@ struct Step : EventBase {
 struct Event {
   std::variant<LlmCall, ToolInvocation, Step> body;
   Uuid run_id;
-  Timestamp timestamp;       // given, or the time of arrival
-  prices::Usage usage;       // of an LLM call
+  Timestamp timestamp;            // given, or the time of arrival
+  prices::Usage usage;            // of an LLM call
   std::int64_t content_hash = 0;  // of all that the caller said about the event, not of when it arrived
 
   [[nodiscard]] const EventBase& base() const {
@@ -146,7 +159,8 @@ struct Event {
   [[nodiscard]] EventType type() const { return static_cast<EventType>(body.index()); }
 };
 
-// One event of a batch; `faults` get pointers relative to it. Nothing when there were faults. `now` is the time of arrival.
+// One event of a batch; `faults` get pointers relative to it. Nothing when there were faults. `now` is the time of
+// arrival.
 std::optional<Event> read_event(json::Cursor& in, json::Faults& faults, Timestamp now);
 
 // One event of a known type and run, as the single-event routes take it.

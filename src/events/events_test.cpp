@@ -21,14 +21,17 @@ Parsed parse(std::string text) {
   return out;
 }
 
-constexpr std::string_view ids = R"("id":"0192f0c1-2345-7abc-8def-0123456789ab","run_id":"0192f0c1-2345-7abc-8def-0123456789ac")";
+constexpr std::string_view ids =
+    R"("id":"0192f0c1-2345-7abc-8def-0123456789ab","run_id":"0192f0c1-2345-7abc-8def-0123456789ac")";
 
 TEST(Event, the_type_may_stand_anywhere) {
-  const auto call = parse("{" + std::string(ids) + R"(,"model":"gpt-4o","usage":{"input_tokens":3},"type":"llm_call"})");
+  const auto call =
+      parse("{" + std::string(ids) + R"(,"model":"gpt-4o","usage":{"input_tokens":3},"type":"llm_call"})");
   ASSERT_TRUE(call.event) << call.faults;
   EXPECT_EQ(call.event->type(), EventType::llm_call);
   EXPECT_EQ(call.event->timestamp, now);
-  const auto step = parse(R"({"type":"step",)" + std::string(ids) + R"(,"index":3,"kind":"llm","name":"plan","input":{"deep":[1]}})");
+  const auto step =
+      parse(R"({"type":"step",)" + std::string(ids) + R"(,"index":3,"kind":"llm","name":"plan","input":{"deep":[1]}})");
   ASSERT_TRUE(step.event) << step.faults;
   EXPECT_EQ(std::get<Step>(step.event->body).name, "plan");
 }
@@ -36,16 +39,24 @@ TEST(Event, the_type_may_stand_anywhere) {
 TEST(Event, every_fault_is_reported) {
   EXPECT_EQ(parse(R"({"type":"call"})").faults, "/type It must be one of: llm_call, tool_invocation, step.|");
   EXPECT_EQ(parse(R"([1])").faults, " It must be an object.|");
-  EXPECT_EQ(parse("{" + std::string(ids) + R"(,"type":"llm_call","model":"m","usage":{"input_tokens":-1},"x":1})").faults,
-            "/usage/input_tokens It must be at least 0.|/x There is no such field.|");
-  EXPECT_EQ(parse("{" + std::string(ids) + R"(,"type":"llm_call","model":"m","usage":{"input_tokens":1,"cache_read_tokens":2,"y":1}})").faults,
-            "/usage/y There is no such unit of usage.|/usage/cache_read_tokens It is part of input_tokens and must not exceed it.|");
-  EXPECT_EQ(parse("{" + std::string(ids) + R"(,"type":"tool_invocation","tool":"t","timestamp":"2026-11-26T00:00:00Z"})").faults,
-            "/timestamp It must lie between 1970 and tomorrow.|");
+  EXPECT_EQ(
+      parse("{" + std::string(ids) + R"(,"type":"llm_call","model":"m","usage":{"input_tokens":-1},"x":1})").faults,
+      "/usage/input_tokens It must be at least 0.|/x There is no such field.|");
+  EXPECT_EQ(parse("{" + std::string(ids) +
+                  R"(,"type":"llm_call","model":"m","usage":{"input_tokens":1,"cache_read_tokens":2,"y":1}})")
+                .faults,
+            "/usage/y There is no such unit of usage.|/usage/cache_read_tokens It is part of input_tokens and must not "
+            "exceed it.|");
+  EXPECT_EQ(
+      parse("{" + std::string(ids) + R"(,"type":"tool_invocation","tool":"t","timestamp":"2026-11-26T00:00:00Z"})")
+          .faults,
+      "/timestamp It must lie between 1970 and tomorrow.|");
 }
 
 TEST(Event, content_is_told_apart_but_not_by_when_it_arrived) {
-  const auto hash = [](const std::string& rest) { return parse("{" + std::string(ids) + R"(,"type":"llm_call")" + rest + "}").event->content_hash; };
+  const auto hash = [](const std::string& rest) {
+    return parse("{" + std::string(ids) + R"(,"type":"llm_call")" + rest + "}").event->content_hash;
+  };
   const auto base = hash(R"(,"model":"m","usage":{"input_tokens":1,"output_tokens":2})");
   EXPECT_EQ(base, hash(R"(,"usage":{"output_tokens":2,"input_tokens":1},"model":"m","metadata":null)"));
   EXPECT_NE(base, hash(R"(,"model":"n","usage":{"input_tokens":1,"output_tokens":2})"));

@@ -38,11 +38,13 @@ void reject(Item& item, Code code, std::string pointer, std::string message) {
 }
 
 void conflict(Item& item) {
-  reject(item, Code::conflict, "/id", "conflict: there is an event with this id in the run already, with other content.");
+  reject(item, Code::conflict, "/id",
+         "conflict: there is an event with this id in the run already, with other content.");
 }
 
 bool visible(const Principal& principal, const Uuid& team_id, const Uuid& agent_id) {
-  return (!principal.team_id || *principal.team_id == team_id) && (!principal.agent_id || *principal.agent_id == agent_id);
+  return (!principal.team_id || *principal.team_id == team_id) &&
+         (!principal.agent_id || *principal.agent_id == agent_id);
 }
 
 struct Meters {
@@ -60,30 +62,40 @@ struct Meters {
       const auto& price = item.row.price;
       const std::string provider = price.model != nullptr ? price.model->provider : "unknown";
       const std::string model = price.model != nullptr ? models(price.model->id) : "unknown";
-      metrics.counter("llm_calls_total", "LLM calls stored", {{"provider", provider}, {"model", model},
-                      {"status", std::string(json::enum_text(call->status))}}).add();
+      metrics
+          .counter("llm_calls_total", "LLM calls stored",
+                   {{"provider", provider}, {"model", model}, {"status", std::string(json::enum_text(call->status))}})
+          .add();
       for (const auto& [unit, count] : call->usage) {
         if (!unit.ends_with("_tokens")) continue;
-        metrics.counter("llm_tokens_total", "Tokens of stored LLM calls",
-                        {{"provider", provider}, {"model", model}, {"token_type", unit.substr(0, unit.size() - 7)}})
+        metrics
+            .counter("llm_tokens_total", "Tokens of stored LLM calls",
+                     {{"provider", provider}, {"model", model}, {"token_type", unit.substr(0, unit.size() - 7)}})
             .add(static_cast<double>(count));
       }
       if (price.has_cost()) {
-        metrics.counter("cost_total_usd", "Cost of stored LLM calls; for a picture only, the ledger is exact",
-                        {{"tenant_id", item.row.run.team_id.text()}, {"cost_type", "llm"}})
+        metrics
+            .counter("cost_total_usd", "Cost of stored LLM calls; for a picture only, the ledger is exact",
+                     {{"tenant_id", item.row.run.team_id.text()}, {"cost_type", "llm"}})
             .add(static_cast<double>(price.cost.nanos) / 1e9);
       }
       if (seconds >= 0) {
-        metrics.histogram("llm_call_duration_seconds", "Duration of stored LLM calls", {{"provider", provider}, {"model", model}},
-                          duration_buckets()).observe(seconds);
+        metrics
+            .histogram("llm_call_duration_seconds", "Duration of stored LLM calls",
+                       {{"provider", provider}, {"model", model}}, duration_buckets())
+            .observe(seconds);
       }
     } else if (const auto* tool = std::get_if<ToolInvocation>(&item.event->body)) {
       const auto name = tools(tool->tool);
-      metrics.counter("tool_invocations_total", "Tool invocations stored",
-                      {{"tool_name", name}, {"status", std::string(json::enum_text(tool->status))}}).add();
+      metrics
+          .counter("tool_invocations_total", "Tool invocations stored",
+                   {{"tool_name", name}, {"status", std::string(json::enum_text(tool->status))}})
+          .add();
       if (seconds >= 0) {
-        metrics.histogram("tool_invocation_duration_seconds", "Duration of stored tool invocations", {{"tool_name", name}},
-                          duration_buckets()).observe(seconds);
+        metrics
+            .histogram("tool_invocation_duration_seconds", "Duration of stored tool invocations", {{"tool_name", name}},
+                       duration_buckets())
+            .observe(seconds);
       }
     }
   }
@@ -92,7 +104,8 @@ struct Meters {
 }  // namespace
 
 struct Ingest::State : std::enable_shared_from_this<State> {
-  State(Executor ingest_executor, pg::Pool& pool, const prices::CurrentCatalogue& current, Metrics& metrics, IngestOptions limits)
+  State(Executor ingest_executor, pg::Pool& pool, const prices::CurrentCatalogue& current, Metrics& metrics,
+        IngestOptions limits)
       : executor(ingest_executor),
         database(pool),
         catalogue(current),
@@ -170,8 +183,8 @@ struct Ingest::State : std::enable_shared_from_this<State> {
     }
   }
 
-  // Stores the items in one transaction. When PostgreSQL refuses a value that we let through, the halves are tried apart, until the
-  // one bad event stands alone and is rejected.
+  // Stores the items in one transaction. When PostgreSQL refuses a value that we let through, the halves are tried
+  // apart, until the one bad event stands alone and is rejected.
   Async<> commit(std::span<Item> items) {
     std::exception_ptr refused;
     std::string reason;
@@ -180,7 +193,8 @@ struct Ingest::State : std::enable_shared_from_this<State> {
     } catch (const pg::SqlError& error) {
       refused = std::current_exception();
       reason = error.what();
-      log(Level::warning, "the database refused events", {{"state", error.state()}, {"reason", reason}, {"events", items.size()}});
+      log(Level::warning, "the database refused events",
+          {{"state", error.state()}, {"reason", reason}, {"events", items.size()}});
     }
     if (!refused) co_return;
     if (items.size() == 1) {
@@ -213,7 +227,8 @@ struct Ingest::State : std::enable_shared_from_this<State> {
     if (pricer.catalogue() != catalogue.get()) pricer = prices::Pricer(catalogue.get());
     for (auto* item : by_type[static_cast<std::size_t>(EventType::llm_call)]) {
       const auto& call = std::get<LlmCall>(item->event->body);
-      item->row.price = pricer.price(call.provider.value_or(""), call.model, item->event->timestamp, item->event->usage);
+      item->row.price =
+          pricer.price(call.provider.value_or(""), call.model, item->event->timestamp, item->event->usage);
     }
 
     for (const auto type : {EventType::step, EventType::llm_call, EventType::tool_invocation}) {
@@ -242,8 +257,8 @@ struct Ingest::State : std::enable_shared_from_this<State> {
     rows_stored.add(static_cast<double>(stored));
   }
 
-  // Finds the run of every item, makes placeholders for the unknown ones of known agents, and rejects what has no run that its sender may
-  // see. Fates start afresh: a batch may be tried more than once.
+  // Finds the run of every item, makes placeholders for the unknown ones of known agents, and rejects what has no run
+  // that its sender may see. Fates start afresh: a batch may be tried more than once.
   Async<> resolve_runs(pg::Transaction& transaction, std::span<Item> items) {
     std::set<Uuid> run_ids;
     for (const auto& item : items) {
@@ -259,7 +274,8 @@ struct Ingest::State : std::enable_shared_from_this<State> {
       const auto run = runs.find(item.event->run_id);
       if (run == runs.end() || !visible(*item.principal, run->second.team_id, run->second.agent_id)) {
         reject(item, Code::not_found, "/run_id",
-               stated_agent ? "There is no such run." : "There is no such run; with agent_id the event would make a placeholder for it.");
+               stated_agent ? "There is no such run."
+                            : "There is no such run; with agent_id the event would make a placeholder for it.");
       } else if (stated_agent && *stated_agent != run->second.agent_id) {
         reject(item, Code::unprocessable, "/agent_id", "The run belongs to another agent.");
       } else {
@@ -272,7 +288,8 @@ struct Ingest::State : std::enable_shared_from_this<State> {
   Async<> make_placeholders(pg::Transaction& transaction, std::span<Item> items, store::RunRows& runs) {
     std::set<Uuid> agent_ids;
     for (const auto& item : items) {
-      if (!runs.contains(item.event->run_id) && item.event->base().agent_id) agent_ids.insert(*item.event->base().agent_id);
+      if (!runs.contains(item.event->run_id) && item.event->base().agent_id)
+        agent_ids.insert(*item.event->base().agent_id);
     }
     if (agent_ids.empty()) co_return;
     const auto agents = co_await store::find_agents(transaction, agent_ids);
@@ -286,8 +303,10 @@ struct Ingest::State : std::enable_shared_from_this<State> {
       } else if (agent->second.status != "active") {
         reject(item, Code::forbidden, "/agent_id", "The agent is " + agent->second.status + " and cannot start runs.");
       } else {
-        auto& run = placeholders.try_emplace(item.event->run_id, store::Placeholder{item.event->run_id, *agent_id, agent->second,
-                                                                                    item.event->timestamp}).first->second;
+        auto& run = placeholders
+                        .try_emplace(item.event->run_id, store::Placeholder{item.event->run_id, *agent_id,
+                                                                            agent->second, item.event->timestamp})
+                        .first->second;
         run.started_at = std::min(run.started_at, item.event->timestamp);
       }
     }
@@ -334,7 +353,8 @@ Ingest::~Ingest() = default;
 Async<Result<std::vector<Fate>>> Ingest::submit(const Call& call, std::vector<Event> events, std::size_t bytes) {
   const auto state = state_;
   if (events.empty()) co_return std::vector<Fate>{};
-  if (state->stopping) co_return fail(Code::unavailable, "The server is stopping; repeat the request with the same ids.");
+  if (state->stopping)
+    co_return fail(Code::unavailable, "The server is stopping; repeat the request with the same ids.");
   if (state->queue_bytes + bytes > state->options.queue_bytes_max && !state->queue.empty()) {
     co_return fail(Code::unavailable, "Too many events wait for the database; repeat the request with the same ids.");
   }

@@ -1,5 +1,5 @@
-// Ingest: the way of events into the database. Requests that arrive while a transaction runs share the next one (group commit), and
-// every answer leaves after the commit that made it true.
+// Ingest: the way of events into the database. Requests that arrive while a transaction runs share the next one (group
+// commit), and every answer leaves after the commit that made it true.
 #pragma once
 
 #include <memory>
@@ -22,22 +22,23 @@ struct Fate {
 };
 
 struct IngestOptions {
-  std::size_t rows_per_commit_max = 5'000;      // beyond it only latency grows
-  std::size_t queue_bytes_max = 64 << 20;       // of request bodies that wait
+  std::size_t rows_per_commit_max = 5'000;  // beyond it only latency grows
+  std::size_t queue_bytes_max = 64 << 20;   // of request bodies that wait
   std::chrono::milliseconds commit_timeout{10'000};
 };
 
 // Lives on one I/O thread.
 class Ingest {
  public:
-  Ingest(Executor executor, pg::Pool& database, const prices::CurrentCatalogue& catalogue, Metrics& metrics, IngestOptions options);
+  Ingest(Executor executor, pg::Pool& database, const prices::CurrentCatalogue& catalogue, Metrics& metrics,
+         IngestOptions options);
   Ingest(const Ingest&) = delete;
   Ingest& operator=(const Ingest&) = delete;
   ~Ingest();
 
-  // Stores events and prices their calls, each exactly once however often it is repeated. `bytes` is what they count against the bound of
-  // the queue. The fates are in the order of the events. Code::unavailable when the queue is full; throws Unavailable when the outcome is
-  // not known.
+  // Stores events and prices their calls, each exactly once however often it is repeated. `bytes` is what they count
+  // against the bound of the queue. The fates are in the order of the events. Code::unavailable when the queue is full;
+  // throws Unavailable when the outcome is not known.
   Async<Result<std::vector<Fate>>> submit(const Call& call, std::vector<Event> events, std::size_t bytes);
 
   // Finishes what is queued until the deadline, then takes no more.

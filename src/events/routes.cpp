@@ -53,12 +53,14 @@ Result<Batch> read_array(std::string& body, Timestamp now) {
     });
   });
   if (!walked) return std::unexpected(walked.error());
-  if (!is_array) return unprocessable("", "It must be an array of events, or one event per line as application/x-ndjson.");
+  if (!is_array)
+    return unprocessable("", "It must be an array of events, or one event per line as application/x-ndjson.");
   if (full) return std::unexpected(too_many());
   return batch;
 }
 
-// One event per line. Lines are their own frames, so a line that is not JSON is rejected alone, like any other bad event.
+// One event per line. Lines are their own frames, so a line that is not JSON is rejected alone, like any other bad
+// event.
 Result<Batch> read_lines(std::string_view body, Timestamp now) {
   Batch batch;
   std::int64_t index = 0;
@@ -100,9 +102,15 @@ Async<http::Response> post_batch(Ingest& ingest, const Call& call, const http::R
   for (std::size_t i = 0; i < fates->size(); ++i) {
     auto& fate = (*fates)[i];
     switch (fate.kind) {
-      case Fate::Kind::accepted: ++answer.accepted; break;
-      case Fate::Kind::duplicate: ++answer.duplicates; break;
-      case Fate::Kind::rejected: answer.rejected.push_back({batch->indexes[i], {std::move(fate.error)}}); break;
+      case Fate::Kind::accepted:
+        ++answer.accepted;
+        break;
+      case Fate::Kind::duplicate:
+        ++answer.duplicates;
+        break;
+      case Fate::Kind::rejected:
+        answer.rejected.push_back({batch->indexes[i], {std::move(fate.error)}});
+        break;
     }
   }
   std::ranges::sort(answer.rejected, {}, &Rejected::index);
@@ -116,7 +124,8 @@ Async<http::Response> post_one(Ingest& ingest, EventType type, std::string_view 
   const auto parameters = http::path_parameters(path_template, request.path);
   const auto run_id = Uuid::parse(parameters.front().second);
   if (!run_id) {
-    auto fault = unprocessable("?id", "It must be a UUID in its 36-character form.", json::quoted(shortened(parameters.front().second, 64)));
+    auto fault = unprocessable("?id", "It must be a UUID in its 36-character form.",
+                               json::quoted(shortened(parameters.front().second, 64)));
     co_return problem(fault.error(), request);
   }
   auto body = http::json_body(request, false);
@@ -158,10 +167,12 @@ void add_routes(http::Router& router, Ingest& ingest) {
                   .id = "event_batch",
                   .tag = tag,
                   .summary = "Report events of any kind and run",
-                  .description = "A JSON array, or one event per line; gzip is accepted. A bad event is rejected alone. Repeats change nothing.",
+                  .description = "A JSON array, or one event per line; gzip is accepted. A bad event is rejected "
+                                 "alone. Repeats change nothing.",
                   .permission = identity::permission::events_write},
-                 std::move(batch),
-                 [&ingest](const Call& call, const http::Request& request) { return post_batch(ingest, call, request); });
+                 std::move(batch), [&ingest](const Call& call, const http::Request& request) {
+                   return post_batch(ingest, call, request);
+                 });
 
   struct Single {
     EventType type;

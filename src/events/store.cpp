@@ -16,34 +16,44 @@ constexpr pg::Query find_agents_query{
 constexpr pg::Query insert_placeholders_query{
     "event_insert_placeholders",
     "INSERT INTO agent_runs (bucket, id, team_id, agent_id, environment, started_at, status, placeholder) "
-    "SELECT row.*, 'running', true FROM unnest($1::date[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], $6::timestamptz[]) AS row "
+    "SELECT row.*, 'running', true FROM unnest($1::date[], $2::uuid[], $3::uuid[], $4::uuid[], $5::text[], "
+    "$6::timestamptz[]) AS row "
     "ON CONFLICT DO NOTHING"};
 
-constexpr pg::Query insert_llm_calls_query{
-    "event_insert_llm_calls",
-    "INSERT INTO llm_calls (bucket, run_id, id, team_id, agent_id, \"timestamp\", parent_step_id, error, duration_ms, metadata, "
-    "content_hash, environment, provider, model, status, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, usage, "
-    "price_status, price_version_id, cost_nano_usd) SELECT * FROM unnest($1::date[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], "
-    "$6::timestamptz[], $7::uuid[], $8::text[], $9::bigint[], $10::jsonb[], $11::bigint[], $12::text[], $13::text[], $14::text[], "
-    "$15::text[], $16::bigint[], $17::bigint[], $18::bigint[], $19::bigint[], $20::jsonb[], $21::text[], $22::uuid[], $23::bigint[]) "
-    "ON CONFLICT DO NOTHING RETURNING run_id, id"};
+constexpr pg::Query insert_llm_calls_query{"event_insert_llm_calls",
+                                           "INSERT INTO llm_calls (bucket, run_id, id, team_id, agent_id, "
+                                           "\"timestamp\", parent_step_id, error, duration_ms, metadata, "
+                                           "content_hash, environment, provider, model, status, input_tokens, "
+                                           "output_tokens, cache_read_tokens, cache_write_tokens, usage, "
+                                           "price_status, price_version_id, cost_nano_usd) SELECT * FROM "
+                                           "unnest($1::date[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], "
+                                           "$6::timestamptz[], $7::uuid[], $8::text[], $9::bigint[], $10::jsonb[], "
+                                           "$11::bigint[], $12::text[], $13::text[], $14::text[], "
+                                           "$15::text[], $16::bigint[], $17::bigint[], $18::bigint[], $19::bigint[], "
+                                           "$20::jsonb[], $21::text[], $22::uuid[], $23::bigint[]) "
+                                           "ON CONFLICT DO NOTHING RETURNING run_id, id"};
 
 constexpr pg::Query insert_tool_invocations_query{
     "event_insert_tool_invocations",
-    "INSERT INTO tool_invocations (bucket, run_id, id, team_id, agent_id, \"timestamp\", parent_step_id, error, duration_ms, metadata, "
-    "content_hash, tool, status) SELECT * FROM unnest($1::date[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::timestamptz[], "
+    "INSERT INTO tool_invocations (bucket, run_id, id, team_id, agent_id, \"timestamp\", parent_step_id, error, "
+    "duration_ms, metadata, "
+    "content_hash, tool, status) SELECT * FROM unnest($1::date[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], "
+    "$6::timestamptz[], "
     "$7::uuid[], $8::text[], $9::bigint[], $10::jsonb[], $11::bigint[], $12::text[], $13::text[]) "
     "ON CONFLICT DO NOTHING RETURNING run_id, id"};
 
-constexpr pg::Query insert_steps_query{
-    "event_insert_steps",
-    "INSERT INTO execution_steps (bucket, run_id, id, team_id, agent_id, \"timestamp\", parent_step_id, error, duration_ms, metadata, "
-    "content_hash, index, kind, name, status) SELECT * FROM unnest($1::date[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], "
-    "$6::timestamptz[], $7::uuid[], $8::text[], $9::bigint[], $10::jsonb[], $11::bigint[], $12::bigint[], $13::text[], $14::text[], "
-    "$15::text[]) ON CONFLICT DO NOTHING RETURNING run_id, id"};
+constexpr pg::Query insert_steps_query{"event_insert_steps",
+                                       "INSERT INTO execution_steps (bucket, run_id, id, team_id, agent_id, "
+                                       "\"timestamp\", parent_step_id, error, duration_ms, metadata, "
+                                       "content_hash, index, kind, name, status) SELECT * FROM unnest($1::date[], "
+                                       "$2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], "
+                                       "$6::timestamptz[], $7::uuid[], $8::text[], $9::bigint[], $10::jsonb[], "
+                                       "$11::bigint[], $12::bigint[], $13::text[], $14::text[], "
+                                       "$15::text[]) ON CONFLICT DO NOTHING RETURNING run_id, id"};
 
-#define COGNIVE_HASHES_OF(table)                                                                                       \
-  "SELECT e.run_id, e.id, e.content_hash FROM unnest($1::date[], $2::uuid[], $3::uuid[]) AS wanted (bucket, run_id, id) " \
+#define COGNIVE_HASHES_OF(table)                                                                                      \
+  "SELECT e.run_id, e.id, e.content_hash FROM unnest($1::date[], $2::uuid[], $3::uuid[]) AS wanted (bucket, run_id, " \
+  "id) "                                                                                                              \
   "JOIN " table " e ON e.bucket = wanted.bucket AND e.run_id = wanted.run_id AND e.id = wanted.id"
 
 constexpr pg::Query llm_call_hashes_query{"event_llm_call_hashes", COGNIVE_HASHES_OF("llm_calls")};
@@ -97,8 +107,8 @@ struct BaseColumns {
   }
 
   void move_into(pg::Params& params) && {
-    for (auto* column : {&bucket, &run_id, &id, &team_id, &agent_id, &timestamp, &parent_step_id, &error, &duration_ms, &metadata,
-                         &content_hash}) {
+    for (auto* column : {&bucket, &run_id, &id, &team_id, &agent_id, &timestamp, &parent_step_id, &error, &duration_ms,
+                         &metadata, &content_hash}) {
       std::move(*column).move_into(params);
     }
   }
@@ -109,17 +119,18 @@ struct LlmCallColumns {
   pg::ArrayBuilder provider{Type::text};
   pg::ArrayBuilder model{Type::text};
   pg::ArrayBuilder status{Type::text};
-  std::array<pg::ArrayBuilder, 4> tokens{pg::ArrayBuilder(Type::int8), pg::ArrayBuilder(Type::int8), pg::ArrayBuilder(Type::int8),
-                                         pg::ArrayBuilder(Type::int8)};
+  std::array<pg::ArrayBuilder, 4> tokens{pg::ArrayBuilder(Type::int8), pg::ArrayBuilder(Type::int8),
+                                         pg::ArrayBuilder(Type::int8), pg::ArrayBuilder(Type::int8)};
   pg::ArrayBuilder usage{Type::jsonb};
   pg::ArrayBuilder price_status{Type::text};
   pg::ArrayBuilder price_version_id{Type::uuid};
   pg::ArrayBuilder cost{Type::int8};
 
   void add(const Row& row) {
-    static const std::array<prices::UnitId, 4> token_units{
-        *prices::Units::shipped().by_name("input_tokens"), *prices::Units::shipped().by_name("output_tokens"),
-        *prices::Units::shipped().by_name("cache_read_tokens"), *prices::Units::shipped().by_name("cache_write_tokens")};
+    static const std::array<prices::UnitId, 4> token_units{*prices::Units::shipped().by_name("input_tokens"),
+                                                           *prices::Units::shipped().by_name("output_tokens"),
+                                                           *prices::Units::shipped().by_name("cache_read_tokens"),
+                                                           *prices::Units::shipped().by_name("cache_write_tokens")};
     const auto& call = std::get<LlmCall>(row.event->body);
     environment.add(std::string_view(row.run.environment));
     // A provider that was not said is the one whose rate card was found.
@@ -249,7 +260,8 @@ Async<> insert_placeholders(pg::Transaction& transaction, const std::vector<Plac
     started_at.add(run.started_at);
   }
   pg::Params params;
-  for (auto* column : {&bucket, &id, &team_id, &agent_id, &environment, &started_at}) std::move(*column).move_into(params);
+  for (auto* column : {&bucket, &id, &team_id, &agent_id, &environment, &started_at})
+    std::move(*column).move_into(params);
   co_await transaction.execute(insert_placeholders_query, std::move(params));
 }
 
@@ -281,7 +293,8 @@ Async<std::set<Key>> insert(pg::Transaction& transaction, EventType type, const 
   co_return out;
 }
 
-Async<std::map<Key, std::int64_t>> find_hashes(pg::Transaction& transaction, EventType type, const std::vector<const Row*>& rows) {
+Async<std::map<Key, std::int64_t>> find_hashes(pg::Transaction& transaction, EventType type,
+                                               const std::vector<const Row*>& rows) {
   pg::ArrayBuilder bucket(Type::date);
   pg::ArrayBuilder run_id(Type::uuid);
   pg::ArrayBuilder id(Type::uuid);

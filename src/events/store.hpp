@@ -55,6 +55,7 @@ Async<> insert_placeholders(pg::Transaction& transaction, const std::vector<Plac
 Async<std::set<Key>> insert(pg::Transaction& transaction, EventType type, const std::vector<const Row*>& rows);
 
 // The content hashes of stored events, by key.
-Async<std::map<Key, std::int64_t>> find_hashes(pg::Transaction& transaction, EventType type, const std::vector<const Row*>& rows);
+Async<std::map<Key, std::int64_t>> find_hashes(pg::Transaction& transaction, EventType type,
+                                               const std::vector<const Row*>& rows);
 
 }  // namespace cognive::events::store

@@ -8,8 +8,8 @@
 
 namespace cognive::http {
 
-// Stops as soon as the output would exceed `bytes_max`, whatever the input promises: Code::too_large. Truncated or damaged input is
-// Code::malformed. Several members in a row are one text (RFC 1952, section 2.2).
+// Stops as soon as the output would exceed `bytes_max`, whatever the input promises: Code::too_large. Truncated or
+// damaged input is Code::malformed. Several members in a row are one text (RFC 1952, section 2.2).
 Result<std::string> gunzip(std::string_view compressed, std::size_t bytes_max);
 
 }  // namespace cognive::http

@@ -41,7 +41,9 @@ constexpr std::string_view retry_after_seconds = "1";
 
 }  // namespace
 
-int status_of(Code code) { return kind_of(code).status; }
+int status_of(Code code) {
+  return kind_of(code).status;
+}
 
 Response problem(const Error& error, std::string_view instance, std::string_view request_id) {
   const auto& kind = kind_of(error.code);
@@ -67,7 +69,8 @@ Response problem(const Error& error, std::string_view instance, std::string_view
     body.end_array();
   }
   body.end_object();
-  Response response{.status = kind.status, .content_type = "application/problem+json", .body = std::move(body).text(), .headers = {}};
+  Response response{
+      .status = kind.status, .content_type = "application/problem+json", .body = std::move(body).text(), .headers = {}};
   if (error.code == Code::unavailable || error.code == Code::too_many) {
     response.headers.emplace_back("Retry-After", retry_after_seconds);
   }

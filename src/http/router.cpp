@@ -1,5 +1,7 @@
 #include "http/router.hpp"
 
+#include <boost/asio/error.hpp>
+#include <boost/system/system_error.hpp>
 #include <set>
 
 #include "base/text.hpp"
@@ -20,7 +22,9 @@ std::vector<std::string_view> segments(std::string_view path) {
   }
 }
 
-bool is_placeholder(std::string_view segment) { return segment.starts_with('{') && segment.ends_with('}'); }
+bool is_placeholder(std::string_view segment) {
+  return segment.starts_with('{') && segment.ends_with('}');
+}
 
 bool matches(const std::vector<std::string>& pattern, const std::vector<std::string_view>& path) {
   if (pattern.size() != path.size()) return false;
@@ -46,19 +50,25 @@ Router::Router(Gate* gate, Metrics& metrics) : gate_(gate), metrics_(metrics) {}
 Router::~Router() = default;
 
 void Router::add_raw(Operation operation, Description description, RawHandler handler) {
-  if (operation.permission.empty()) throw std::logic_error("a route without a permission: " + std::string(operation.path));
+  if (operation.permission.empty())
+    throw std::logic_error("a route without a permission: " + std::string(operation.path));
   if (gate_ == nullptr && operation.permission != open_to_all) throw std::logic_error("a route that no gate guards");
   const auto parts = segments(operation.path);
   auto duration = metrics_.histogram(
       "http_request_duration_seconds", "Time to answer, from the end of the request's body",
       {{"method", std::string(operation.method)}, {"path", std::string(operation.path)}}, duration_buckets());
-  routes_.push_back(std::make_unique<Route>(Route{std::move(operation), std::move(description), std::move(handler),
-                                                  std::vector<std::string>(parts.begin(), parts.end()), {}, duration}));
+  routes_.push_back(std::make_unique<Route>(Route{std::move(operation),
+                                                  std::move(description),
+                                                  std::move(handler),
+                                                  std::vector<std::string>(parts.begin(), parts.end()),
+                                                  {},
+                                                  duration}));
 }
 
 namespace {
 
-Async<Response> guarded(Gate* gate, const Operation& operation, const Router::RawHandler& handler, const Request& request) {
+Async<Response> guarded(Gate* gate, const Operation& operation, const Router::RawHandler& handler,
+                        const Request& request) {
   Call call{.principal = {}, .request_id = request.id, .deadline = request.deadline};
   if (operation.permission != open_to_all) {
     auto principal = co_await gate->admit(request);
@@ -73,6 +83,13 @@ Async<Response> guarded(Gate* gate, const Operation& operation, const Router::Ra
 }
 
 }  // namespace
+
+Response Router::failure(const Route& route, const Request& request, std::string_view reason) {
+  log(Level::error, "request failed",
+      {{"request_id", request.id}, {"operation", route.operation.id}, {"reason", reason}});
+  return problem({Code::internal, "Something went wrong on our side; the request id finds it in the log.", {}},
+                 request.path, request.id);
+}
 
 Async<Response> Router::dispatch(Request& request) const {
   const auto path = segments(request.path);
@@ -108,14 +125,17 @@ Async<Response> Router::dispatch(Request& request) const {
   } catch (const Unavailable& error) {
     log(Level::warning, "request not answered: dependency away",
         {{"request_id", request.id}, {"operation", found->operation.id}, {"reason", error.what()}});
-    response = problem({Code::unavailable,
-                        "A dependency is away; whether the request took effect is not known. Repeat it with the same ids.",
-                        {}},
-                       request.path, request.id);
+    response =
+        problem({Code::unavailable,
+                 "A dependency is away; whether the request took effect is not known. Repeat it with the same ids.",
+                 {}},
+                request.path, request.id);
+  } catch (const boost::system::system_error& error) {
+    // The server is being stopped and its patience is over.
+    if (error.code() == boost::asio::error::operation_aborted) throw;
+    response = failure(*found, request, error.what());
   } catch (const std::exception& error) {
-    log(Level::error, "request failed", {{"request_id", request.id}, {"operation", found->operation.id}, {"reason", error.what()}});
-    response = problem({Code::internal, "Something went wrong on our side; the request id finds it in the log.", {}},
-                       request.path, request.id);
+    response = failure(*found, request, error.what());
   }
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
   found->duration.observe(seconds.count());
@@ -123,11 +143,10 @@ Async<Response> Router::dispatch(Request& request) const {
   if (counter == found->requests_by_status.end()) {
     counter = const_cast<Route*>(found)
                   ->requests_by_status
-                  .emplace(response.status,
-                           metrics_.counter("http_requests_total", "Requests answered",
-                                            {{"method", std::string(found->operation.method)},
-                                             {"path", std::string(found->operation.path)},
-                                             {"status", std::to_string(response.status)}}))
+                  .emplace(response.status, metrics_.counter("http_requests_total", "Requests answered",
+                                                             {{"method", std::string(found->operation.method)},
+                                                              {"path", std::string(found->operation.path)},
+                                                              {"status", std::to_string(response.status)}}))
                   .first;
   }
   counter->second.add();
@@ -138,7 +157,7 @@ std::vector<Router::Listed> Router::list() const {
   std::vector<Listed> out;
   for (const auto& route : routes_) {
     out.push_back({std::string(route->operation.method), std::string(route->operation.path),
-                   std::string(route->operation.permission)});
+                   std::string(route->operation.permission), std::string(route->operation.summary)});
   }
   return out;
 }
@@ -151,7 +170,8 @@ std::string Router::openapi(std::string_view title, std::string_view version) co
   out.begin_object();
   out.field("title", title);
   out.field("version", version);
-  out.field("description", "The control plane for AI agents: registry, runs, exact costs. Errors are RFC 9457 problem documents.");
+  out.field("description",
+            "The control plane for AI agents: registry, runs, exact costs. Errors are RFC 9457 problem documents.");
   out.key("license");
   out.begin_object();
   out.field("name", "Apache-2.0");
@@ -265,8 +285,9 @@ std::string Router::openapi(std::string_view title, std::string_view version) co
   out.raw(R"({"ApiKeyAuth":{"type":"apiKey","in":"header","name":"X-API-Key","description":"For agents and SDKs"},)"
           R"("BearerAuth":{"type":"http","scheme":"bearer","bearerFormat":"JWT","description":"For people"}})");
   out.key("responses");
-  out.raw(R"({"Problem":{"description":"A problem document that says what was wrong","content":{"application/problem+json":)"
-          R"({"schema":{"$ref":"#/components/schemas/Problem"}}}}})");
+  out.raw(
+      R"({"Problem":{"description":"A problem document that says what was wrong","content":{"application/problem+json":)"
+      R"({"schema":{"$ref":"#/components/schemas/Problem"}}}}})");
   out.key("schemas");
   out.begin_object();
   out.key("Problem");
@@ -299,7 +320,8 @@ std::string media_type(const Request& request) {
 Result<std::string> json_body(const Request& request, bool may_be_empty) {
   const auto type = media_type(request);
   if (!type.empty() && type != "application/json" && !type.ends_with("+json")) {
-    return fail(Code::unsupported_media, "The body must have Content-Type application/json, not " + shortened(type, 64) + ".");
+    return fail(Code::unsupported_media,
+                "The body must have Content-Type application/json, not " + shortened(type, 64) + ".");
   }
   if (request.body.empty()) {
     if (may_be_empty) return std::string("{}");
@@ -343,7 +365,8 @@ std::string parameters_json(const PathParameters& path, const Request& request, 
   out.begin_object();
   const auto put = [&](const std::pair<std::string, std::string>& parameter) {
     const auto& [name, value] = parameter;
-    const auto shape = std::ranges::find_if(shapes, [&](const auto& known) { return known.name == name && name != rest; });
+    const auto shape =
+        std::ranges::find_if(shapes, [&](const auto& known) { return known.name == name && name != rest; });
     if (shape == shapes.end() && !rest.empty()) {
       others.emplace_back(name, value);
       return;
@@ -390,7 +413,9 @@ std::string parameter_description(std::string_view name, bool in_path, bool requ
   return std::move(out).text();
 }
 
-Response error_response(const Error& error, const Request& request) { return problem(error, request.path, request.id); }
+Response error_response(const Error& error, const Request& request) {
+  return problem(error, request.path, request.id);
+}
 
 }  // namespace detail
 }  // namespace cognive::http

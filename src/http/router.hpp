@@ -1,12 +1,12 @@
-// Typed routes: each declares who may call it, what it reads and what it answers; dispatching, validation, errors and the OpenAPI
-// description all follow from that one declaration.
+// Typed routes: each declares who may call it, what it reads and what it answers; dispatching, validation, errors and
+// the OpenAPI description all follow from that one declaration.
 //
 //   router.add({.method = "GET", .path = "/api/v1/agents/{id}", .id = "agent_get", .tag = "Agents",
 //               .summary = "Get one agent", .permission = "agents:read"},
 //              [&](const Call& call, AgentPath path, NoInput) { return service.get(call, path.id); });
 //
-// A handler is a plain function or a lambda that returns a service's coroutine; it gets parameters (path and query) and body as
-// described structs, already valid, and returns Async<Result<Answer>> or Async<Result<Reply<Answer>>>.
+// A handler is a plain function or a lambda that returns a service's coroutine; it gets parameters (path and query) and
+// body as described structs, already valid, and returns Async<Result<Answer>> or Async<Result<Reply<Answer>>>.
 #pragma once
 
 #include <functional>
@@ -70,8 +70,8 @@ PathParameters path_parameters(std::string_view path_template, std::string_view 
 // The media type of the body: lower case, without parameters; empty when the request does not say.
 std::string media_type(const Request& request);
 
-// The body of a request that says that it is JSON, or says nothing; otherwise the error for the caller. An empty body is an error, or
-// an empty object when it `may_be_empty`.
+// The body of a request that says that it is JSON, or says nothing; otherwise the error for the caller. An empty body
+// is an error, or an empty object when it `may_be_empty`.
 Result<std::string> json_body(const Request& request, bool may_be_empty);
 
 class Router {
@@ -108,16 +108,19 @@ class Router {
   // OpenAPI 3.1 document of all routes.
   [[nodiscard]] std::string openapi(std::string_view title, std::string_view version) const;
 
-  // Method, path template and permission of every route, for tests and tables.
+  // Every route in short, for tables and tests.
   struct Listed {
     std::string method;
     std::string path;
     std::string permission;
+    std::string summary;
   };
   [[nodiscard]] std::vector<Listed> list() const;
 
  private:
   struct Route;
+
+  static Response failure(const Route& route, const Request& request, std::string_view reason);
 
   Gate* gate_;
   Metrics& metrics_;
@@ -148,8 +151,8 @@ struct ParameterShape {
   TextKind kind;
 };
 
-// A JSON object of the parameters, to be bound like a body. Unknown ones are kept, so that binding can refuse them; with
-// `rest` they become members of the object of that name instead.
+// A JSON object of the parameters, to be bound like a body. Unknown ones are kept, so that binding can refuse them;
+// with `rest` they become members of the object of that name instead.
 std::string parameters_json(const PathParameters& path, const Request& request, std::span<const ParameterShape> shapes,
                             std::string_view rest);
 

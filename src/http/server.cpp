@@ -52,11 +52,13 @@ std::string response_head(const Response& response, std::string_view request_id,
   fmt::format_to(std::back_inserter(head), "HTTP/1.1 {} {}\r\nServer: cognive\r\nDate: {}\r\n", response.status,
                  reason(response.status), http_date());
   if (!response.content_type.empty()) {
-    fmt::format_to(std::back_inserter(head), "Content-Type: {}\r\nX-Content-Type-Options: nosniff\r\n", response.content_type);
+    fmt::format_to(std::back_inserter(head), "Content-Type: {}\r\nX-Content-Type-Options: nosniff\r\n",
+                   response.content_type);
   }
   if (response.status != 204) fmt::format_to(std::back_inserter(head), "Content-Length: {}\r\n", response.body.size());
   fmt::format_to(std::back_inserter(head), "X-Request-Id: {}\r\n", request_id);
-  for (const auto& [name, value] : response.headers) fmt::format_to(std::back_inserter(head), "{}: {}\r\n", name, value);
+  for (const auto& [name, value] : response.headers)
+    fmt::format_to(std::back_inserter(head), "{}: {}\r\n", name, value);
   if (!keep_alive) head += "Connection: close\r\n";
   head += "\r\n";
   return head;
@@ -107,7 +109,8 @@ Result<Request> to_request(Parser::value_type&& message, std::string id, const S
   } else if (encoding.empty() || encoding == "identity") {
     out.body = std::move(message.body());
   } else {
-    return fail(Code::unsupported_media, "Content-Encoding must be gzip or absent, not " + shortened(encoding, 64) + ".");
+    return fail(Code::unsupported_media,
+                "Content-Encoding must be gzip or absent, not " + shortened(encoding, 64) + ".");
   }
   return out;
 }
@@ -123,7 +126,9 @@ std::optional<Error> refusal(error_code error, const ServerOptions& options) {
     return Error{Code::too_large, fmt::format("The body is larger than {} bytes.", options.body_bytes_max), {}};
   }
   if (error == bhttp::error::header_limit || error == bhttp::error::buffer_overflow) {
-    return Error{Code::headers_too_large, fmt::format("The request head is larger than {} bytes.", options.header_bytes_max), {}};
+    return Error{Code::headers_too_large,
+                 fmt::format("The request head is larger than {} bytes.", options.header_bytes_max),
+                 {}};
   }
   if (error.category() == bhttp::make_error_code(bhttp::error::bad_method).category()) {
     return Error{Code::malformed, "This is not an HTTP/1.1 request: " + error.message() + ".", {}};
@@ -177,11 +182,14 @@ struct Server::State : std::enable_shared_from_this<State> {
     error_code error;
     if (buffer.size() == 0) {
       session.busy = false;
-      // A connection that never got an answer may have its first request on the way; the others know that they may be closed.
+      // A connection that never got an answer may have its first request on the way; the others know that they may be
+      // closed.
       if (stopping && session.served) co_return asio::error::operation_aborted;
-      session.stream.expires_after(stopping ? std::min(options.idle_timeout, first_request_grace) : options.idle_timeout);
+      session.stream.expires_after(stopping ? std::min(options.idle_timeout, first_request_grace)
+                                            : options.idle_timeout);
       const auto room = buffer.prepare(4096);
-      const auto count = co_await session.stream.async_read_some(room, asio::redirect_error(asio::use_awaitable, error));
+      const auto count =
+          co_await session.stream.async_read_some(room, asio::redirect_error(asio::use_awaitable, error));
       buffer.commit(count);
       // An idle connection that times out is simply closed.
       if (error) co_return error == beast::error::timeout ? error_code(asio::error::operation_aborted) : error;
@@ -201,7 +209,8 @@ struct Server::State : std::enable_shared_from_this<State> {
     co_return error;
   }
 
-  // Closes so that the client can still read a last answer although it was sending: a plain close would reset the connection.
+  // Closes so that the client can still read a last answer although it was sending: a plain close would reset the
+  // connection.
   Async<> linger(Session& session) {
     constexpr std::chrono::milliseconds linger_max{1000};
     constexpr std::size_t lingering_bytes_max = 1 << 20;
@@ -211,7 +220,8 @@ struct Server::State : std::enable_shared_from_this<State> {
     std::array<char, 16 * 1024> dropped{};
     std::size_t total = 0;
     while (!error && total < lingering_bytes_max) {
-      total += co_await session.stream.async_read_some(asio::buffer(dropped), asio::redirect_error(asio::use_awaitable, error));
+      total += co_await session.stream.async_read_some(asio::buffer(dropped),
+                                                       asio::redirect_error(asio::use_awaitable, error));
     }
   }
 
@@ -299,7 +309,9 @@ Result<void> check_port_free(const std::string& host, std::uint16_t port) {
   acceptor.set_option(tcp::acceptor::reuse_address(true));
   acceptor.bind(endpoint, error);
   if (error == asio::error::address_in_use) {
-    return fail(Code::conflict, fmt::format("port {} of {} is in use; stop what listens there or choose another with --port", port, host));
+    return fail(
+        Code::conflict,
+        fmt::format("port {} of {} is in use; stop what listens there or choose another with --port", port, host));
   }
   if (error) return fail(Code::unprocessable, fmt::format("cannot listen on {}:{}: {}", host, port, error.message()));
   return {};
@@ -321,7 +333,8 @@ Result<std::uint16_t> Server::listen() {
     acceptor.bind(endpoint);
     acceptor.listen(4096);
   } catch (const boost::system::system_error& error) {
-    return fail(Code::unprocessable, fmt::format("cannot listen on {}:{}: {}", options.host, options.port, error.code().message()));
+    return fail(Code::unprocessable,
+                fmt::format("cannot listen on {}:{}: {}", options.host, options.port, error.code().message()));
   }
   state_->tasks.spawn(State::accept(state_));
   return acceptor.local_endpoint().port();

@@ -1,4 +1,5 @@
-// The HTTP/1.1 server of one I/O thread: keep-alive, pipelining, deadlines, size limits, gzip request bodies, graceful stop.
+// The HTTP/1.1 server of one I/O thread: keep-alive, pipelining, deadlines, size limits, gzip request bodies, graceful
+// stop.
 #pragma once
 
 #include <memory>
@@ -15,12 +16,14 @@ struct ServerOptions {
   std::size_t body_bytes_max = 16 << 20;
   std::size_t header_bytes_max = 16 << 10;
   std::size_t connections_max = 10'000;
-  std::chrono::milliseconds request_timeout{30'000};  // from the first byte of a request to its last, and for writing the answer
-  std::chrono::milliseconds idle_timeout{75'000};     // between requests
+  std::chrono::milliseconds request_timeout{
+      30'000};  // from the first byte of a request to its last, and for writing the answer
+  std::chrono::milliseconds idle_timeout{75'000};  // between requests
   std::chrono::milliseconds handler_timeout{15'000};
 };
 
-// True when something listens on the port already. A listener of ours would share the port with it silently (SO_REUSEPORT).
+// True when something listens on the port already. A listener of ours would share the port with it silently
+// (SO_REUSEPORT).
 Result<void> check_port_free(const std::string& host, std::uint16_t port);
 
 class Server {
@@ -34,7 +37,8 @@ class Server {
   // Binds and starts to accept. Returns the port in use. Several servers of one process may share a port.
   Result<std::uint16_t> listen();
 
-  // Stops accepting, closes idle connections, lets requests in flight finish until the deadline. Call on the server's thread.
+  // Stops accepting, closes idle connections, lets requests in flight finish until the deadline. Call on the server's
+  // thread.
   Async<> stop(Deadline deadline);
 
  private:

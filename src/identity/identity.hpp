@@ -62,8 +62,8 @@ class Identity {
  public:
   Identity(pg::Pool& database, SecretHasher hasher) : database_(database), hasher_(hasher) {}
 
-  // Who holds this key. Code::unauthenticated for everything but a valid one. A verdict is reused for at most one second, so that a
-  // revocation is in force within that time; the primary is asked, never a replica.
+  // Who holds this key. Code::unauthenticated for everything but a valid one. A verdict is reused for at most one
+  // second, so that a revocation is in force within that time; the primary is asked, never a replica.
   Async<Result<Principal>> authenticate(std::string key_text, Deadline deadline);
 
   Async<Result<CreatedKey>> key_create(const Call& call, KeyCreate request);
@@ -86,7 +86,8 @@ class Identity {
   std::unordered_map<std::string, Verdict> verdicts_;  // by key text; bounded
 };
 
-// Argon2id (RFC 9106) with the second recommended set of parameters, in the encoded form. Takes tens of milliseconds and 64 MiB.
+// Argon2id (RFC 9106) with the second recommended set of parameters, in the encoded form. Takes tens of milliseconds
+// and 64 MiB.
 std::string hash_password(std::string_view password);
 
 }  // namespace cognive::identity

@@ -11,13 +11,19 @@ constexpr std::string_view prefix = "cgv_";
 constexpr std::size_t id_length = 32;
 constexpr std::size_t secret_length = 43;  // 256 bits of base 62
 
-std::string without_dashes(const Uuid& id) { return to_hex(id.bytes); }
+std::string without_dashes(const Uuid& id) {
+  return to_hex(id.bytes);
+}
 
 }  // namespace
 
-KeyText KeyText::make() { return {Uuid::make(), random_token(secret_length)}; }
+KeyText KeyText::make() {
+  return {Uuid::make(), random_token(secret_length)};
+}
 
-std::string KeyText::text() const { return std::string(prefix) + without_dashes(id) + "_" + secret; }
+std::string KeyText::text() const {
+  return std::string(prefix) + without_dashes(id) + "_" + secret;
+}
 
 std::optional<KeyText> KeyText::parse(std::string_view text) {
   if (!text.starts_with(prefix)) return std::nullopt;

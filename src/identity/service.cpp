@@ -10,7 +10,9 @@ namespace {
 constexpr std::chrono::seconds verdict_lifetime{1};
 constexpr std::size_t verdicts_max = 10'000;
 
-Error unknown_key() { return {Code::unauthenticated, "The API key is not valid: unknown, expired or revoked.", {}}; }
+Error unknown_key() {
+  return {Code::unauthenticated, "The API key is not valid: unknown, expired or revoked.", {}};
+}
 
 }  // namespace
 
@@ -25,7 +27,8 @@ Async<Result<Principal>> Identity::authenticate(std::string key_text, Deadline d
   const auto hash = hasher_.hash(key->secret);
   Result<Principal> principal = fail(unknown_key());
   if (stored) {
-    const std::span stored_hash(reinterpret_cast<const std::uint8_t*>(stored->secret_hash.data()), stored->secret_hash.size());
+    const std::span stored_hash(reinterpret_cast<const std::uint8_t*>(stored->secret_hash.data()),
+                                stored->secret_hash.size());
     const bool genuine = equal_constant_time(stored_hash, hash);
     if (genuine && stored->usable) principal = stored->principal;
   }
@@ -45,7 +48,8 @@ Async<Result<CreatedKey>> Identity::key_create(const Call& call, KeyCreate reque
   auto transaction = co_await database_.begin(call.deadline);
   auto key = co_await store::key_insert(transaction, text.id, request, hasher_.hash(text.secret));
   if (!key) co_return unprocessable("/team", "There is no such team.");
-  audit::Entry entry{.action = "api_key_create", .resource_kind = "api_key", .resource_id = key->id.text(), .team_id = {}};
+  audit::Entry entry{
+      .action = "api_key_create", .resource_kind = "api_key", .resource_id = key->id.text(), .team_id = {}};
   co_await audit::record(transaction, call, std::move(entry));
   co_await transaction.commit();
   co_return CreatedKey{std::move(*key), text.text()};
@@ -72,7 +76,8 @@ Async<Result<Uuid>> Identity::user_create(const Call& call, std::string email, s
   const auto id = Uuid::make();
   auto password_hash = hash_password(password);
   auto transaction = co_await database_.begin(call.deadline);
-  const bool created = co_await store::user_insert(transaction, id, lower(email), std::move(password_hash), std::move(role));
+  const bool created =
+      co_await store::user_insert(transaction, id, lower(email), std::move(password_hash), std::move(role));
   if (!created) co_return fail(Code::conflict, "There is a user with this e-mail address already.");
   audit::Entry entry{.action = "user_create", .resource_kind = "user", .resource_id = id.text(), .team_id = {}};
   co_await audit::record(transaction, call, std::move(entry));
@@ -80,6 +85,8 @@ Async<Result<Uuid>> Identity::user_create(const Call& call, std::string email, s
   co_return id;
 }
 
-Async<bool> Identity::has_users(Deadline deadline) { co_return co_await store::has_users(database_, deadline); }
+Async<bool> Identity::has_users(Deadline deadline) {
+  co_return co_await store::has_users(database_, deadline);
+}
 
 }  // namespace cognive::identity

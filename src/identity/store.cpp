@@ -45,10 +45,11 @@ Async<std::optional<StoredKey>> key_find(pg::Pool& database, Uuid id, Deadline d
   co_return key;
 }
 
-Async<std::optional<ApiKey>> key_insert(pg::Transaction& transaction, Uuid id, const KeyCreate& request, Digest secret_hash) {
+Async<std::optional<ApiKey>> key_insert(pg::Transaction& transaction, Uuid id, const KeyCreate& request,
+                                        Digest secret_hash) {
   const auto rows = co_await transaction.execute(
-      key_insert_query, pg::Params::of(id, request.name, request.team, request.permissions, pg::Bytes{secret_hash},
-                                       request.expires_at));
+      key_insert_query,
+      pg::Params::of(id, request.name, request.team, request.permissions, pg::Bytes{secret_hash}, request.expires_at));
   if (rows.empty()) co_return std::nullopt;
   ApiKey key{.id = id,
              .name = request.name,
@@ -83,7 +84,8 @@ Async<std::optional<Revoked>> key_revoke(pg::Transaction& transaction, Uuid id, 
   co_return out;
 }
 
-Async<bool> user_insert(pg::Transaction& transaction, Uuid id, std::string email, std::string password_hash, std::string role) {
+Async<bool> user_insert(pg::Transaction& transaction, Uuid id, std::string email, std::string password_hash,
+                        std::string role) {
   const auto rows = co_await transaction.execute(user_insert_query, pg::Params::of(id, email, password_hash, role));
   co_return rows.affected() == 1;
 }

@@ -15,7 +15,8 @@ struct StoredKey {
 
 Async<std::optional<StoredKey>> key_find(pg::Pool& database, Uuid id, Deadline deadline);
 // Nothing when the team does not exist.
-Async<std::optional<ApiKey>> key_insert(pg::Transaction& transaction, Uuid id, const KeyCreate& request, Digest secret_hash);
+Async<std::optional<ApiKey>> key_insert(pg::Transaction& transaction, Uuid id, const KeyCreate& request,
+                                        Digest secret_hash);
 Async<std::vector<ApiKey>> key_list(pg::Pool& database, std::optional<Uuid> team_id, Deadline deadline);
 // The key's team when it exists and is visible to `team_id`.
 struct Revoked {
@@ -25,7 +26,8 @@ struct Revoked {
 Async<std::optional<Revoked>> key_revoke(pg::Transaction& transaction, Uuid id, std::optional<Uuid> team_id);
 
 // False when the address is taken.
-Async<bool> user_insert(pg::Transaction& transaction, Uuid id, std::string email, std::string password_hash, std::string role);
+Async<bool> user_insert(pg::Transaction& transaction, Uuid id, std::string email, std::string password_hash,
+                        std::string role);
 Async<bool> has_users(pg::Pool& database, Deadline deadline);
 
 }  // namespace cognive::identity::store

@@ -68,7 +68,9 @@ void repeated_field(std::string_view, Cursor& value, Faults& faults) {
   faults.add("The field appears more than once.", value.excerpt());
 }
 
-void missing_field(std::string_view key, Faults& faults) { faults.add_at(key, "It is required."); }
+void missing_field(std::string_view key, Faults& faults) {
+  faults.add_at(key, "It is required.");
+}
 
 void bad_enum(const std::string& value, std::string_view allowed, Faults& faults) {
   faults.add("It must be one of: " + std::string(allowed) + ".", quoted(shortened(value, 64)));

@@ -1,4 +1,5 @@
-// From JSON to described structs and back. Reading collects every fault with its JSON pointer instead of stopping at the first.
+// From JSON to described structs and back. Reading collects every fault with its JSON pointer instead of stopping at
+// the first.
 #pragma once
 
 #include <map>
@@ -112,7 +113,8 @@ void read(Cursor& in, std::vector<T>& out, Faults& faults, const Rules& rules) {
   detail::check_length(out.size(), "items", faults, rules);
 }
 
-// Bounds on the numbers of a map come from `rules.min` and `rules.max`; `rules.max_length` bounds the number of members.
+// Bounds on the numbers of a map come from `rules.min` and `rules.max`; `rules.max_length` bounds the number of
+// members.
 template <typename T>
 void read(Cursor& in, std::map<std::string, T>& out, Faults& faults, const Rules& rules) {
   if (in.kind() != Kind::object) return detail::wrong_type(in, "an object", faults);
@@ -170,7 +172,8 @@ void read(Cursor& in, T& out, Faults& faults, const Rules&) {
       [&](const auto&... field) {
         const auto check = [&](const auto& f) {
           using Member = std::remove_cvref_t<decltype(out.*(f.member))>;
-          if (!detail::is_optional<Member> && !f.rules.optional && (seen & bit) == 0) detail::missing_field(f.name, faults);
+          if (!detail::is_optional<Member> && !f.rules.optional && (seen & bit) == 0)
+            detail::missing_field(f.name, faults);
           bit <<= 1;
         };
         (check(field), ...);
@@ -189,16 +192,36 @@ Result<T> decode(std::string text) {
   return out;
 }
 
-inline void write(Writer& out, const std::string& value) { out.string(value); }
-inline void write(Writer& out, std::string_view value) { out.string(value); }
-inline void write(Writer& out, bool value) { out.boolean(value); }
-inline void write(Writer& out, std::int64_t value) { out.integer(value); }
-inline void write(Writer& out, double value) { out.real(value); }
-inline void write(Writer& out, const Uuid& value) { out.string(value.text()); }
-inline void write(Writer& out, Timestamp value) { out.string(value.text()); }
-inline void write(Writer& out, const Decimal& value) { out.raw(value.text()); }
-inline void write(Writer& out, NanoUsd value) { out.raw(value.text()); }
-inline void write(Writer& out, const Object& value) { out.raw(value.text); }
+inline void write(Writer& out, const std::string& value) {
+  out.string(value);
+}
+inline void write(Writer& out, std::string_view value) {
+  out.string(value);
+}
+inline void write(Writer& out, bool value) {
+  out.boolean(value);
+}
+inline void write(Writer& out, std::int64_t value) {
+  out.integer(value);
+}
+inline void write(Writer& out, double value) {
+  out.real(value);
+}
+inline void write(Writer& out, const Uuid& value) {
+  out.string(value.text());
+}
+inline void write(Writer& out, Timestamp value) {
+  out.string(value.text());
+}
+inline void write(Writer& out, const Decimal& value) {
+  out.raw(value.text());
+}
+inline void write(Writer& out, NanoUsd value) {
+  out.raw(value.text());
+}
+inline void write(Writer& out, const Object& value) {
+  out.raw(value.text);
+}
 
 template <NamedEnum E>
 void write(Writer& out, E value) {

@@ -16,15 +16,24 @@ constexpr std::size_t kept_parser_bytes_max = 1 << 20;
 
 [[noreturn]] void malformed(simdjson::error_code code) {
   switch (code) {
-    case simdjson::UTF8_ERROR: throw Malformed("it is not valid UTF-8");
-    case simdjson::EMPTY: throw Malformed("it is empty");
-    case simdjson::UNCLOSED_STRING: throw Malformed("a string is not closed");
-    case simdjson::UNESCAPED_CHARS: throw Malformed("a string contains an unescaped control character");
-    case simdjson::STRING_ERROR: throw Malformed("a string contains a bad escape sequence");
-    case simdjson::INCOMPLETE_ARRAY_OR_OBJECT: throw Malformed("an array or object is not closed");
-    case simdjson::DEPTH_ERROR: throw Malformed("it is nested too deeply");
-    case simdjson::CAPACITY: throw Malformed("it is larger than 4 GiB");
-    default: throw Malformed("a value, comma, colon or bracket is missing or misplaced");
+    case simdjson::UTF8_ERROR:
+      throw Malformed("it is not valid UTF-8");
+    case simdjson::EMPTY:
+      throw Malformed("it is empty");
+    case simdjson::UNCLOSED_STRING:
+      throw Malformed("a string is not closed");
+    case simdjson::UNESCAPED_CHARS:
+      throw Malformed("a string contains an unescaped control character");
+    case simdjson::STRING_ERROR:
+      throw Malformed("a string contains a bad escape sequence");
+    case simdjson::INCOMPLETE_ARRAY_OR_OBJECT:
+      throw Malformed("an array or object is not closed");
+    case simdjson::DEPTH_ERROR:
+      throw Malformed("it is nested too deeply");
+    case simdjson::CAPACITY:
+      throw Malformed("it is larger than 4 GiB");
+    default:
+      throw Malformed("a value, comma, colon or bracket is missing or misplaced");
   }
 }
 
@@ -35,7 +44,9 @@ T taken(simdjson::simdjson_result<T>&& result) {
   return std::move(result).value_unsafe();
 }
 
-ondemand::value& as_value(void* value) { return *static_cast<ondemand::value*>(value); }
+ondemand::value& as_value(void* value) {
+  return *static_cast<ondemand::value*>(value);
+}
 
 bool is_json_number(std::string_view text) {
   std::size_t at = 0;
@@ -67,12 +78,18 @@ void check_depth(int depth) {
 
 Kind Cursor::kind() const {
   switch (taken(as_value(value_).type())) {
-    case ondemand::json_type::array: return Kind::array;
-    case ondemand::json_type::object: return Kind::object;
-    case ondemand::json_type::number: return Kind::number;
-    case ondemand::json_type::string: return Kind::string;
-    case ondemand::json_type::boolean: return Kind::boolean;
-    case ondemand::json_type::null: return Kind::null;
+    case ondemand::json_type::array:
+      return Kind::array;
+    case ondemand::json_type::object:
+      return Kind::object;
+    case ondemand::json_type::number:
+      return Kind::number;
+    case ondemand::json_type::string:
+      return Kind::string;
+    case ondemand::json_type::boolean:
+      return Kind::boolean;
+    case ondemand::json_type::null:
+      return Kind::null;
   }
   throw Malformed("a value is missing");
 }
@@ -84,7 +101,8 @@ std::string_view Cursor::string() {
 
 std::string_view Cursor::number() {
   consumed_ = true;
-  // simdjson would parse it into a double or a 64-bit integer; the token is left to be skipped by the iteration around it.
+  // simdjson would parse it into a double or a 64-bit integer; the token is left to be skipped by the iteration around
+  // it.
   const std::string_view token = trim(as_value(value_).raw_json_token());
   if (!is_json_number(token)) throw Malformed("a number is not written as JSON writes numbers");
   return token;
@@ -145,8 +163,12 @@ bool Cursor::copy_to(Writer& out) {
       if (!taken(as_value(value_).is_null())) throw Malformed("a literal is misspelt");
       out.null();
       break;
-    case Kind::boolean: out.boolean(boolean()); break;
-    case Kind::number: out.raw(number()); break;
+    case Kind::boolean:
+      out.boolean(boolean());
+      break;
+    case Kind::number:
+      out.raw(number());
+      break;
     case Kind::string: {
       const auto text = string();
       storable = text.find('\0') == std::string_view::npos;
@@ -200,7 +222,8 @@ Result<void> walk(std::string& text, FunctionRef<void(Cursor&)> visit) {
         });
       });
     }
-    if (document.current_location().error() != simdjson::OUT_OF_BOUNDS) throw Malformed("there is something after the end of the value");
+    if (document.current_location().error() != simdjson::OUT_OF_BOUNDS)
+      throw Malformed("there is something after the end of the value");
   } catch (const Malformed& error) {
     return fail(Code::malformed, std::string("The body is not valid JSON: ") + error.what() + ".");
   }

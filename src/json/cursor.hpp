@@ -1,7 +1,7 @@
 // Reading JSON: a cursor that walks a document once, front to back (simdjson on demand behind a compiled boundary).
 //
-// Every byte is validated although nothing is built: UTF-8 and quoting for the whole text first, each value as it is passed.
-// Numbers are handed out as written, so that money never passes through a double.
+// Every byte is validated although nothing is built: UTF-8 and quoting for the whole text first, each value as it is
+// passed. Numbers are handed out as written, so that money never passes through a double.
 #pragma once
 
 #include <cstddef>
@@ -16,7 +16,8 @@
 
 namespace cognive::json {
 
-// Text that is not JSON (RFC 8259), or nested deeper than `depth_max`. Thrown inside the json folder; `walk` turns it into an Error.
+// Text that is not JSON (RFC 8259), or nested deeper than `depth_max`. Thrown inside the json folder; `walk` turns it
+// into an Error.
 class Malformed : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
@@ -26,8 +27,8 @@ inline constexpr int depth_max = 64;
 
 enum class Kind { null, boolean, number, string, array, object };
 
-// One value at the reading position. Lives during the callback that received it; each value can be consumed once, and what
-// a callback leaves unconsumed is validated and skipped.
+// One value at the reading position. Lives during the callback that received it; each value can be consumed once, and
+// what a callback leaves unconsumed is validated and skipped.
 class Cursor {
  public:
   Cursor(void* value, int depth) : value_(value), depth_(depth) {}
@@ -44,12 +45,14 @@ class Cursor {
   void each_field(FunctionRef<void(std::string_view key, Cursor& value)> visit);
   void each_item(FunctionRef<void(std::size_t index, Cursor& value)> visit);
 
-  // Of an object that is not consumed yet: the text member `name`, nothing when it has none. The object is left at its start.
+  // Of an object that is not consumed yet: the text member `name`, nothing when it has none. The object is left at its
+  // start.
   std::optional<std::string> peek_string(std::string_view name);
 
   // Consumes the value, whatever it is, and checks that it is well-formed.
   void skip();
-  // Consumes the value and writes it compactly. False when a string in it contains U+0000, which PostgreSQL cannot store.
+  // Consumes the value and writes it compactly. False when a string in it contains U+0000, which PostgreSQL cannot
+  // store.
   bool copy_to(Writer& out);
   // Consumes the value; for messages about it: its JSON text, at most 64 bytes of it.
   std::string excerpt();
@@ -62,9 +65,9 @@ class Cursor {
   bool consumed_ = false;
 };
 
-// Parses `text` and visits its root. Code::malformed when it is not one JSON value; what `visit` saw until then must be dropped.
-// `text` gains spare capacity (the parser reads in blocks) but keeps its content. `visit` must not call walk itself: the parser
-// is shared by the documents of a thread.
+// Parses `text` and visits its root. Code::malformed when it is not one JSON value; what `visit` saw until then must be
+// dropped. `text` gains spare capacity (the parser reads in blocks) but keeps its content. `visit` must not call walk
+// itself: the parser is shared by the documents of a thread.
 Result<void> walk(std::string& text, FunctionRef<void(Cursor&)> visit);
 
 }  // namespace cognive::json

@@ -12,8 +12,8 @@
 //     }
 //   };
 //
-// A field is required unless its type is std::optional or its rules say `.optional` (then the member's initialiser holds).
-// Enumerations describe themselves by a function that argument-dependent lookup finds:
+// A field is required unless its type is std::optional or its rules say `.optional` (then the member's initialiser
+// holds). Enumerations describe themselves by a function that argument-dependent lookup finds:
 //
 //   constexpr auto enum_names(RunStatus) { return std::array{json::name(RunStatus::queued, "queued"), …}; }
 #pragma once
@@ -28,7 +28,8 @@
 
 namespace cognive::json {
 
-// Constraints of one field. Numbers are inclusive bounds; lengths count code points of strings, items of arrays, members of maps.
+// Constraints of one field. Numbers are inclusive bounds; lengths count code points of strings, items of arrays,
+// members of maps.
 struct Rules {
   std::int64_t min = std::numeric_limits<std::int64_t>::min();
   std::int64_t max = std::numeric_limits<std::int64_t>::max();

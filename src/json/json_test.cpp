@@ -6,7 +6,9 @@ namespace cognive::json {
 namespace {
 
 enum class Colour { red, green };
-constexpr auto enum_names(Colour) { return std::array{name(Colour::red, "red"), name(Colour::green, "green")}; }
+constexpr auto enum_names(Colour) {
+  return std::array{name(Colour::red, "red"), name(Colour::green, "green")};
+}
 
 struct Inner {
   std::int64_t count = 0;
@@ -50,15 +52,17 @@ TEST(Bind, reads_every_kind_of_field_and_writes_it_back) {
 }
 
 TEST(Bind, lists_every_fault_with_its_pointer) {
-  EXPECT_EQ(faults_of(R"({"colour":"blue","inners":[{"count":1},{"count":11,"x/y":1}],"usage":{"a":-1},"title":"abcdef"})"),
-            "/colour It must be one of: red, green.|/inners/1/count It must be at most 10.|"
-            "/inners/1/x~1y There is no such field.|/usage/a It must be at least 0.|"
-            "/title It must have at most 5 characters; it has 6.|");
+  EXPECT_EQ(
+      faults_of(R"({"colour":"blue","inners":[{"count":1},{"count":11,"x/y":1}],"usage":{"a":-1},"title":"abcdef"})"),
+      "/colour It must be one of: red, green.|/inners/1/count It must be at most 10.|"
+      "/inners/1/x~1y There is no such field.|/usage/a It must be at least 0.|"
+      "/title It must have at most 5 characters; it has 6.|");
   EXPECT_EQ(faults_of("{}"), "/title It is required.|");
   EXPECT_EQ(faults_of(R"({"title":"a","title":"b"})"), "/title The field appears more than once.|");
   EXPECT_EQ(faults_of(R"({"title":null})"), "/title It must be a string.|");
   EXPECT_EQ(faults_of(R"({"title":"a\u0000"})"), "/title It must not contain the character U+0000.|");
-  EXPECT_EQ(faults_of(R"({"title":"a","metadata":{"a":"\u0000"}})"), "/metadata It must not contain the character U+0000.|");
+  EXPECT_EQ(faults_of(R"({"title":"a","metadata":{"a":"\u0000"}})"),
+            "/metadata It must not contain the character U+0000.|");
   EXPECT_EQ(faults_of(R"({"title":"a","metadata":{"a":"012345678901234567890"}})"),
             "/metadata It must have at most 20 bytes; it has 29.|");
   EXPECT_EQ(faults_of("[]"), " It must be an object.|");
@@ -66,7 +70,9 @@ TEST(Bind, lists_every_fault_with_its_pointer) {
 }
 
 TEST(Bind, integers_are_exact_or_refused) {
-  const auto count = [](const std::string& number) { return faults_of(R"({"title":"a","inners":[{"count":)" + number + "}]}"); };
+  const auto count = [](const std::string& number) {
+    return faults_of(R"({"title":"a","inners":[{"count":)" + number + "}]}");
+  };
   EXPECT_EQ(count("1.0e1"), "none");
   EXPECT_EQ(count("1.5"), "/inners/0/count It must be an integer.|");
   EXPECT_EQ(count("99999999999999999999999"), "/inners/0/count It is too large.|");
@@ -76,11 +82,12 @@ TEST(Bind, integers_are_exact_or_refused) {
 
 TEST(Walk, refuses_what_is_not_json_wherever_it_stands) {
   const std::string deep(10'000'000, '[');
-  for (const auto& text : {std::string(""), std::string("{"), std::string("{}{}"), std::string("{\"title\":tru}"),
-                           std::string("{\"unknown\":[1,,2]}"), std::string("{\"unknown\":01}"), std::string("{\"a\" 1}"),
-                           std::string("{\"unknown\":{\"deep\":nul}}"), std::string("nul"), std::string("\"\xff\""),
-                           std::string("{\"title\":\"\\ud800\"}"), std::string("{\"title\":\"a\nb\"}"), std::string("[1] 2"),
-                           std::string("{\"unknown\":-}"), std::string("1 2"), std::string("{\"title\":\"a\"]"), deep}) {
+  for (const auto& text :
+       {std::string(""), std::string("{"), std::string("{}{}"), std::string("{\"title\":tru}"),
+        std::string("{\"unknown\":[1,,2]}"), std::string("{\"unknown\":01}"), std::string("{\"a\" 1}"),
+        std::string("{\"unknown\":{\"deep\":nul}}"), std::string("nul"), std::string("\"\xff\""),
+        std::string("{\"title\":\"\\ud800\"}"), std::string("{\"title\":\"a\nb\"}"), std::string("[1] 2"),
+        std::string("{\"unknown\":-}"), std::string("1 2"), std::string("{\"title\":\"a\"]"), deep}) {
     EXPECT_EQ(faults_of(text), "malformed") << text.substr(0, 40);
   }
 }

@@ -4,7 +4,9 @@
 
 namespace cognive::json {
 
-std::string PagePosition::cursor() const { return fmt::format("{:x}.{}", created_at.micros, id.text()); }
+std::string PagePosition::cursor() const {
+  return fmt::format("{:x}.{}", created_at.micros, id.text());
+}
 
 Result<PagePosition> PagePosition::parse(std::string_view cursor) {
   PagePosition out;

@@ -1,4 +1,5 @@
-// Writing JSON: appends to one string, nothing is built in between. Numbers that must be exact are written from their text.
+// Writing JSON: appends to one string, nothing is built in between. Numbers that must be exact are written from their
+// text.
 #pragma once
 
 #include <concepts>

@@ -32,7 +32,9 @@ void log_to(spdlog::sink_ptr sink, Level lowest) {
 
 }  // namespace
 
-void log_to_stderr(Level lowest) { log_to(std::make_shared<spdlog::sinks::stderr_sink_mt>(), lowest); }
+void log_to_stderr(Level lowest) {
+  log_to(std::make_shared<spdlog::sinks::stderr_sink_mt>(), lowest);
+}
 
 void log_to_file(const std::string& path, Level lowest) {
   try {

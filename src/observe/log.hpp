@@ -26,8 +26,8 @@ struct LogField {
   LogField(std::string_view field, I number) : name(field), value(static_cast<std::int64_t>(number)) {}
 };
 
-// Where lines go: standard error, or a file that is appended to. Call once, before threads start; until then nothing is written.
-// Throws std::runtime_error when the file cannot be opened.
+// Where lines go: standard error, or a file that is appended to. Call once, before threads start; until then nothing is
+// written. Throws std::runtime_error when the file cannot be opened.
 void log_to_stderr(Level lowest);
 void log_to_file(const std::string& path, Level lowest);
 

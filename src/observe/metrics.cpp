@@ -8,10 +8,18 @@
 
 namespace cognive {
 
-void Counter::add(double amount) const { counter_->Increment(amount); }
-void Gauge::set(double value) const { gauge_->Set(value); }
-void Gauge::add(double amount) const { gauge_->Increment(amount); }
-void Histogram::observe(double value) const { histogram_->Observe(value); }
+void Counter::add(double amount) const {
+  counter_->Increment(amount);
+}
+void Gauge::set(double value) const {
+  gauge_->Set(value);
+}
+void Gauge::add(double amount) const {
+  gauge_->Increment(amount);
+}
+void Histogram::observe(double value) const {
+  histogram_->Observe(value);
+}
 
 struct Metrics::State {
   // Merge: asking again for a family that exists returns it.
@@ -35,10 +43,13 @@ Histogram Metrics::histogram(const std::string& name, const std::string& help, c
   return Histogram(family.Add(labels, prometheus::Histogram::BucketBoundaries(buckets)));
 }
 
-std::string Metrics::exposition() const { return prometheus::TextSerializer().Serialize(state_->registry.Collect()); }
+std::string Metrics::exposition() const {
+  return prometheus::TextSerializer().Serialize(state_->registry.Collect());
+}
 
 const std::vector<double>& duration_buckets() {
-  static const std::vector<double> buckets{0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60};
+  static const std::vector<double> buckets{0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
+                                           0.5,   1,      2.5,   5,    10,    30,   60};
   return buckets;
 }
 

@@ -1,4 +1,5 @@
-// Prometheus metrics of this process. Handles are cheap to copy, safe on every thread, and valid as long as the registry.
+// Prometheus metrics of this process. Handles are cheap to copy, safe on every thread, and valid as long as the
+// registry.
 #pragma once
 
 #include <functional>
@@ -75,8 +76,8 @@ const std::vector<double>& duration_buckets();
 // Bytes: from 256 to 16 Mi.
 const std::vector<double>& size_buckets();
 
-// Keeps a label that clients choose (agent, model, tool) from growing a Prometheus without bound: the first `kept_max` values are
-// themselves, every later one is "other".
+// Keeps a label that clients choose (agent, model, tool) from growing a Prometheus without bound: the first `kept_max`
+// values are themselves, every later one is "other".
 class BoundedLabel {
  public:
   explicit BoundedLabel(std::size_t kept_max) : kept_max_(kept_max) {}

@@ -14,7 +14,8 @@ namespace {
 
 using Descriptor = asio::posix::stream_descriptor;
 
-// What the caller's message says of an error of the connection itself: libpq's first line, which never holds a password.
+// What the caller's message says of an error of the connection itself: libpq's first line, which never holds a
+// password.
 std::string first_line(const char* message) {
   std::string text(message == nullptr ? "" : message);
   text.resize(std::min(text.find('\n'), text.size()));
@@ -34,13 +35,15 @@ SqlError sql_error(const PGresult* result) {
 // Errors that end the session rather than the statement: shutdown (57P01…57P03), connection exceptions (08…), too many
 // connections (53300), and a primary that has become read-only.
 bool ends_session(std::string_view state) {
-  return state.starts_with("57P0") || state.starts_with("08") || state == "53300" || state == sqlstate::read_only_transaction;
+  return state.starts_with("57P0") || state.starts_with("08") || state == "53300" ||
+         state == sqlstate::read_only_transaction;
 }
 
-// Errors after which the same statement may well succeed: timeouts, deadlocks, serialization failures, no resources (53…).
+// Errors after which the same statement may well succeed: timeouts, deadlocks, serialization failures, no resources
+// (53…).
 bool worth_repeating(std::string_view state) {
-  return state == sqlstate::query_canceled || state == sqlstate::serialization_failure || state == sqlstate::deadlock_detected ||
-         state == sqlstate::lock_not_available || state.starts_with("53");
+  return state == sqlstate::query_canceled || state == sqlstate::serialization_failure ||
+         state == sqlstate::deadlock_detected || state == sqlstate::lock_not_available || state.starts_with("53");
 }
 
 // One caller's statements between two Syncs.
@@ -71,7 +74,7 @@ struct Connection::State : std::enable_shared_from_this<State> {
   Descriptor descriptor;
   std::deque<std::shared_ptr<Request>> waiting;  // in the order of their Syncs
   std::set<const char*, std::less<>> prepared;   // by address of the query's name: queries are constants
-  std::string failure;  // not empty: broken
+  std::string failure;                           // not empty: broken
   bool reading = false;
   bool writing = false;
 
@@ -146,8 +149,11 @@ struct Connection::State : std::enable_shared_from_this<State> {
         return;
       }
       case PGRES_TUPLES_OK:
-      case PGRES_COMMAND_OK: request.rows.push_back(std::move(rows)); return;
-      case PGRES_PIPELINE_ABORTED: return;
+      case PGRES_COMMAND_OK:
+        request.rows.push_back(std::move(rows));
+        return;
+      case PGRES_PIPELINE_ABORTED:
+        return;
       default: {
         auto error = sql_error(result);
         if (ends_session(error.state())) return fail_all(error.what());
@@ -301,8 +307,12 @@ Async<> Connection::run_script(std::string sql, Deadline deadline) {
   if (error) std::rethrow_exception(error);
 }
 
-bool Connection::broken() const { return !state_->failure.empty(); }
+bool Connection::broken() const {
+  return !state_->failure.empty();
+}
 
-std::size_t Connection::in_flight() const { return state_->waiting.size(); }
+std::size_t Connection::in_flight() const {
+  return state_->waiting.size();
+}
 
 }  // namespace cognive::pg

@@ -1,7 +1,7 @@
 // One connection to PostgreSQL, in pipeline mode, driven by the event loop of its thread.
 //
-// Several coroutines may have statements in flight at once; each request ends with its own Sync, so that one caller's error never
-// aborts another's statement. Lives on one thread; destroy it only when nobody awaits it.
+// Several coroutines may have statements in flight at once; each request ends with its own Sync, so that one caller's
+// error never aborts another's statement. Lives on one thread; destroy it only when nobody awaits it.
 #pragma once
 
 #include <memory>
@@ -35,15 +35,16 @@ class Connection {
   Connection& operator=(const Connection&) = delete;
   ~Connection();
 
-  // One statement, committed by itself. `query` must be a constant. Throws SqlError, or Unavailable when the connection is lost or
-  // the deadline passes; then the connection is broken, since an answer may still be on its way.
+  // One statement, committed by itself. `query` must be a constant. Throws SqlError, or Unavailable when the connection
+  // is lost or the deadline passes; then the connection is broken, since an answer may still be on its way.
   Async<Rows> execute(const Query& query, Params params, Deadline deadline);
 
   // Several statements as one implicit transaction in one round trip: all of them take effect or none.
   Async<std::vector<Rows>> execute_together(std::vector<Statement> statements, Deadline deadline);
 
-  // SQL text of one or more statements without parameters, outside the pipeline: for migrations and transaction control. The
-  // connection must have nothing in flight. The text runs in one implicit transaction unless it says otherwise.
+  // SQL text of one or more statements without parameters, outside the pipeline: for migrations and transaction
+  // control. The connection must have nothing in flight. The text runs in one implicit transaction unless it says
+  // otherwise.
   Async<> run_script(std::string sql, Deadline deadline);
 
   [[nodiscard]] bool broken() const;

@@ -1,5 +1,6 @@
-// What the database can answer with. A lost connection, a passed deadline and whatever is worth repeating (deadlocks, a server
-// that shuts down) throw Unavailable. A refused statement throws SqlError; a store that expects one (a unique violation) catches it.
+// What the database can answer with. A lost connection, a passed deadline and whatever is worth repeating (deadlocks, a
+// server that shuts down) throw Unavailable. A refused statement throws SqlError; a store that expects one (a unique
+// violation) catches it.
 #pragma once
 
 #include <stdexcept>

@@ -29,15 +29,24 @@ struct ArrayOids {
 
 constexpr ArrayOids array_oids(ArrayBuilder::Type type) {
   switch (type) {
-    case ArrayBuilder::Type::boolean: return {16, 1000};
-    case ArrayBuilder::Type::int2: return {21, 1005};
-    case ArrayBuilder::Type::int4: return {23, 1007};
-    case ArrayBuilder::Type::int8: return {20, 1016};
-    case ArrayBuilder::Type::uuid: return {2950, 2951};
-    case ArrayBuilder::Type::text: return {25, 1009};
-    case ArrayBuilder::Type::timestamptz: return {1184, 1185};
-    case ArrayBuilder::Type::date: return {1082, 1182};
-    case ArrayBuilder::Type::jsonb: return {3802, 3807};
+    case ArrayBuilder::Type::boolean:
+      return {16, 1000};
+    case ArrayBuilder::Type::int2:
+      return {21, 1005};
+    case ArrayBuilder::Type::int4:
+      return {23, 1007};
+    case ArrayBuilder::Type::int8:
+      return {20, 1016};
+    case ArrayBuilder::Type::uuid:
+      return {2950, 2951};
+    case ArrayBuilder::Type::text:
+      return {25, 1009};
+    case ArrayBuilder::Type::timestamptz:
+      return {1184, 1185};
+    case ArrayBuilder::Type::date:
+      return {1082, 1182};
+    case ArrayBuilder::Type::jsonb:
+      return {3802, 3807};
   }
   return {0, 0};
 }
@@ -72,7 +81,9 @@ void Params::begin(std::uint32_t type) {
   begins_.push_back(static_cast<std::ptrdiff_t>(buffer_.size()));
 }
 
-void Params::end() { lengths_.push_back(static_cast<int>(static_cast<std::ptrdiff_t>(buffer_.size()) - begins_.back())); }
+void Params::end() {
+  lengths_.push_back(static_cast<int>(static_cast<std::ptrdiff_t>(buffer_.size()) - begins_.back()));
+}
 
 void Params::add_null(std::uint32_t type) {
   oids_.push_back(type);
@@ -80,16 +91,36 @@ void Params::add_null(std::uint32_t type) {
   lengths_.push_back(0);
 }
 
-void Params::add_null(const bool*) { add_null(oid::boolean); }
-void Params::add_null(const std::int32_t*) { add_null(oid::int4); }
-void Params::add_null(const std::int64_t*) { add_null(oid::int8); }
-void Params::add_null(const std::string*) { add_null(oid::text); }
-void Params::add_null(const std::string_view*) { add_null(oid::text); }
-void Params::add_null(const Uuid*) { add_null(oid::uuid); }
-void Params::add_null(const Timestamp*) { add_null(oid::timestamptz); }
-void Params::add_null(const std::chrono::sys_days*) { add_null(oid::date); }
-void Params::add_null(const NanoUsd*) { add_null(oid::int8); }
-void Params::add_null(const Json*) { add_null(oid::jsonb); }
+void Params::add_null(const bool*) {
+  add_null(oid::boolean);
+}
+void Params::add_null(const std::int32_t*) {
+  add_null(oid::int4);
+}
+void Params::add_null(const std::int64_t*) {
+  add_null(oid::int8);
+}
+void Params::add_null(const std::string*) {
+  add_null(oid::text);
+}
+void Params::add_null(const std::string_view*) {
+  add_null(oid::text);
+}
+void Params::add_null(const Uuid*) {
+  add_null(oid::uuid);
+}
+void Params::add_null(const Timestamp*) {
+  add_null(oid::timestamptz);
+}
+void Params::add_null(const std::chrono::sys_days*) {
+  add_null(oid::date);
+}
+void Params::add_null(const NanoUsd*) {
+  add_null(oid::int8);
+}
+void Params::add_null(const Json*) {
+  add_null(oid::jsonb);
+}
 
 void Params::add(bool value) {
   begin(oid::boolean);
@@ -187,11 +218,21 @@ void ArrayBuilder::add(bool value) {
   pg::put(items_, std::int32_t{1});
   items_.push_back(value ? 1 : 0);
 }
-void ArrayBuilder::add(std::int16_t value) { put(value); }
-void ArrayBuilder::add(std::int32_t value) { put(value); }
-void ArrayBuilder::add(std::int64_t value) { put(value); }
-void ArrayBuilder::add(Timestamp value) { put(pg_micros(value)); }
-void ArrayBuilder::add(std::chrono::sys_days value) { put(pg_days(value)); }
+void ArrayBuilder::add(std::int16_t value) {
+  put(value);
+}
+void ArrayBuilder::add(std::int32_t value) {
+  put(value);
+}
+void ArrayBuilder::add(std::int64_t value) {
+  put(value);
+}
+void ArrayBuilder::add(Timestamp value) {
+  put(pg_micros(value));
+}
+void ArrayBuilder::add(std::chrono::sys_days value) {
+  put(pg_days(value));
+}
 
 void ArrayBuilder::add(const Uuid& value) {
   ++count_;
@@ -219,7 +260,8 @@ void ArrayBuilder::null() {
 }
 
 void ArrayBuilder::move_into(Params& params) && {
-  // array_recv in src/backend/utils/adt/arrayfuncs.c: dimensions, has-null flag, element type, then length and lower bound of each.
+  // array_recv in src/backend/utils/adt/arrayfuncs.c: dimensions, has-null flag, element type, then length and lower
+  // bound of each.
   const auto types = array_oids(type_);
   params.begin(types.array);
   auto& out = params.buffer_;

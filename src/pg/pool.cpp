@@ -26,7 +26,8 @@ struct Pool::State : std::enable_shared_from_this<State> {
         changed(executor),
         background(executor, [](const std::exception_ptr&) {}),
         connections_active(metrics.gauge("db_connections_active", "Connections in use", {{"pool", "primary"}})),
-        connections_idle(metrics.gauge("db_connections_idle", "Open connections that nobody uses", {{"pool", "primary"}})) {}
+        connections_idle(
+            metrics.gauge("db_connections_idle", "Open connections that nobody uses", {{"pool", "primary"}})) {}
 
   Executor executor;
   PoolOptions options;
@@ -89,7 +90,8 @@ struct Pool::State : std::enable_shared_from_this<State> {
       }
       if (deadline.passed()) throw Unavailable("connecting to the database took too long");
       co_await changed.wait(deadline);
-      if (shared.empty() && !opening_shared && std::chrono::steady_clock::now() < retry_at) throw Unavailable(last_failure);
+      if (shared.empty() && !opening_shared && std::chrono::steady_clock::now() < retry_at)
+        throw Unavailable(last_failure);
     }
   }
 

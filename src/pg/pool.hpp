@@ -1,5 +1,6 @@
-// The connections of one I/O thread to one server: a few shared ones, over which single statements are pipelined, and exclusive
-// ones for transactions. Opens lazily; a lost connection is replaced on the next use, after failures with backoff and jitter.
+// The connections of one I/O thread to one server: a few shared ones, over which single statements are pipelined, and
+// exclusive ones for transactions. Opens lazily; a lost connection is replaced on the next use, after failures with
+// backoff and jitter.
 #pragma once
 
 #include <memory>
@@ -16,7 +17,7 @@ struct PoolOptions {
   std::string url;
   std::size_t shared_connections = 2;
   std::size_t exclusive_connections_max = 8;
-  std::size_t waiters_max = 1024;                      // callers queueing for an exclusive connection
+  std::size_t waiters_max = 1024;                       // callers queueing for an exclusive connection
   std::chrono::milliseconds statement_timeout{10'000};  // enforced by the server
 };
 
@@ -30,7 +31,8 @@ class Pool {
   // One statement, committed by itself. Throws SqlError or Unavailable.
   Async<Rows> execute(const Query& query, Params params, Deadline deadline);
 
-  // Waits for an exclusive connection and begins a transaction (READ COMMITTED). Throws Unavailable when none is free in time.
+  // Waits for an exclusive connection and begins a transaction (READ COMMITTED). Throws Unavailable when none is free
+  // in time.
   Async<Transaction> begin(Deadline deadline);
 
   // Ends what the pool runs in the background and closes the connections.

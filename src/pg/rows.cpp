@@ -22,7 +22,9 @@ T big_endian(std::string_view bytes) {
 
 Rows::Rows(pg_result* result) : result_(result, PQclear) {}
 
-int Rows::size() const { return PQntuples(result_.get()); }
+int Rows::size() const {
+  return PQntuples(result_.get());
+}
 
 std::int64_t Rows::affected() const {
   const std::string_view text = PQcmdTuples(result_.get());
@@ -31,9 +33,13 @@ std::int64_t Rows::affected() const {
   return count;
 }
 
-std::string_view Rows::command() const { return PQcmdStatus(result_.get()); }
+std::string_view Rows::command() const {
+  return PQcmdStatus(result_.get());
+}
 
-bool Row::is_null(int column) const { return PQgetisnull(result_, row_, column) == 1; }
+bool Row::is_null(int column) const {
+  return PQgetisnull(result_, row_, column) == 1;
+}
 
 std::string_view Row::bytes(int column, std::initializer_list<std::uint32_t> types) const {
   const auto type = PQftype(result_, column);
@@ -45,9 +51,15 @@ std::string_view Row::bytes(int column, std::initializer_list<std::uint32_t> typ
   return {PQgetvalue(result_, row_, column), static_cast<std::size_t>(PQgetlength(result_, row_, column))};
 }
 
-void Row::get(int column, bool& out) const { out = bytes(column, {16})[0] != 0; }
-void Row::get(int column, std::int32_t& out) const { out = big_endian<std::int32_t>(bytes(column, {23})); }
-void Row::get(int column, std::int64_t& out) const { out = big_endian<std::int64_t>(bytes(column, {20})); }
+void Row::get(int column, bool& out) const {
+  out = bytes(column, {16})[0] != 0;
+}
+void Row::get(int column, std::int32_t& out) const {
+  out = big_endian<std::int32_t>(bytes(column, {23}));
+}
+void Row::get(int column, std::int64_t& out) const {
+  out = big_endian<std::int64_t>(bytes(column, {20}));
+}
 void Row::get(int column, double& out) const {
   out = std::bit_cast<double>(big_endian<std::int64_t>(bytes(column, {701})));
 }
@@ -103,7 +115,8 @@ void Row::get(int column, std::vector<std::string>& out) const {
 
 void Row::bad_enum_unless(bool known, int column) const {
   if (!known) {
-    throw std::logic_error(fmt::format("column {} holds a value that this version does not know", PQfname(result_, column)));
+    throw std::logic_error(
+        fmt::format("column {} holds a value that this version does not know", PQfname(result_, column)));
   }
 }
 

@@ -1,4 +1,5 @@
-// The answer to one statement, in binary format. Reading a column as a type that it is not is a bug and throws std::logic_error.
+// The answer to one statement, in binary format. Reading a column as a type that it is not is a bug and throws
+// std::logic_error.
 #pragma once
 
 #include <chrono>
@@ -92,6 +93,8 @@ class Row {
   int row_;
 };
 
-inline Row Rows::operator[](int index) const { return {*this, index}; }
+inline Row Rows::operator[](int index) const {
+  return {*this, index};
+}
 
 }  // namespace cognive::pg

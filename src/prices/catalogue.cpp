@@ -35,7 +35,8 @@ const Provider* Catalogue::provider_named(std::string_view id) const {
   return nullptr;
 }
 
-std::expected<const Model*, Catalogue::Miss> Catalogue::find(std::string_view provider_name, std::string_view model_name) const {
+std::expected<const Model*, Catalogue::Miss> Catalogue::find(std::string_view provider_name,
+                                                             std::string_view model_name) const {
   std::string provider_id = lower(trim(provider_name));
   std::string name = lower(trim(model_name));
   if (provider_id == proxy) {
@@ -52,8 +53,9 @@ std::expected<const Model*, Catalogue::Miss> Catalogue::find(std::string_view pr
     if (provider == nullptr && provider_id != proxy) return std::unexpected(Miss::unknown_provider);
   }
   if (provider == nullptr) {
-    const auto found = std::ranges::find_if(
-        providers_, [&](const Provider& candidate) { return candidate.model_match && candidate.model_match->matches(name); });
+    const auto found = std::ranges::find_if(providers_, [&](const Provider& candidate) {
+      return candidate.model_match && candidate.model_match->matches(name);
+    });
     if (found == providers_.end()) return std::unexpected(Miss::unknown_model);
     provider = &*found;
   }

@@ -1,5 +1,5 @@
-// The catalogue: which provider and model a name means, and which price version of it holds when. Immutable once built, so that all
-// threads share one; a new import makes a new one.
+// The catalogue: which provider and model a name means, and which price version of it holds when. Immutable once built,
+// so that all threads share one; a new import makes a new one.
 #pragma once
 
 #include <atomic>
@@ -29,7 +29,8 @@ struct Model {
   std::optional<Matcher> match;
   std::vector<PriceVersion> versions;  // by effective_from, then version
 
-  // The version that holds at `time`: the latest start, and among equal starts the latest version. Null when there is none.
+  // The version that holds at `time`: the latest start, and among equal starts the latest version. Null when there is
+  // none.
   [[nodiscard]] const PriceVersion* at(Timestamp time) const;
 };
 

@@ -33,7 +33,8 @@ Entry read_entry(json::Cursor& in) {
       throw json::Malformed("a price has an unknown member");
     }
   });
-  if (entry.from_time.has_value() != entry.to_time.has_value()) throw json::Malformed("a daily window has one end only");
+  if (entry.from_time.has_value() != entry.to_time.has_value())
+    throw json::Malformed("a daily window has one end only");
   if (entry.starts && entry.from_time) throw json::Malformed("a price has both a start and a daily window");
   return entry;
 }
@@ -112,14 +113,19 @@ Result<DataSet> read_data_set(std::string text) {
 Catalogue catalogue_of(const DataSet& data_set) {
   std::vector<Provider> providers;
   for (const auto& row : data_set.providers) {
-    Provider provider{.id = row.id, .provider_match = {}, .model_match = {}, .fallback_providers = row.fallback_providers, .models = {}};
+    Provider provider{.id = row.id,
+                      .provider_match = {},
+                      .model_match = {},
+                      .fallback_providers = row.fallback_providers,
+                      .models = {}};
     if (row.provider_match) provider.provider_match = matcher_of(*row.provider_match);
     if (row.model_match) provider.model_match = matcher_of(*row.model_match);
     for (const auto& model_row : row.models) {
       Model model{.provider = row.id, .id = model_row.id, .match = matcher_of(model_row.match), .versions = {}};
       std::int64_t number = 0;
       for (auto& dated : timeline(model_row.prices)) {
-        model.versions.push_back({.id = {}, .version = ++number, .effective_from = dated.from, .card = std::move(dated.card)});
+        model.versions.push_back(
+            {.id = {}, .version = ++number, .effective_from = dated.from, .card = std::move(dated.card)});
       }
       provider.models.push_back(std::move(model));
     }

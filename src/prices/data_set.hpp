@@ -1,4 +1,5 @@
-// The data file that `cognive prices import` reads: providers, models and price lists, as tools/prices_catalogue.py writes them.
+// The data file that `cognive prices import` reads: providers, models and price lists, as tools/prices_catalogue.py
+// writes them.
 #pragma once
 
 #include <chrono>
@@ -36,7 +37,8 @@ struct DataSet {
 // Code::malformed with what is wrong for anything that is not such a file; every rule in it is checked by building it.
 Result<DataSet> read_data_set(std::string text);
 
-// A catalogue as if the data set had just been imported into an empty installation; versions have no ids. For tests and tools.
+// A catalogue as if the data set had just been imported into an empty installation; versions have no ids. For tests and
+// tools.
 Catalogue catalogue_of(const DataSet& data_set);
 
 }  // namespace cognive::prices

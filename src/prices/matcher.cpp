@@ -49,13 +49,20 @@ Matcher Matcher::read(json::Cursor& in) {
 
 bool Matcher::matches(std::string_view name) const {
   switch (operator_) {
-    case Operator::equals: return name == text_;
-    case Operator::starts_with: return name.starts_with(text_);
-    case Operator::ends_with: return name.ends_with(text_);
-    case Operator::contains: return name.find(text_) != std::string_view::npos;
-    case Operator::regex: return re2::RE2::PartialMatch(re2::StringPiece(name.data(), name.size()), *regex_);
-    case Operator::any_of: return std::ranges::any_of(parts_, [&](const auto& part) { return part.matches(name); });
-    case Operator::all_of: return std::ranges::all_of(parts_, [&](const auto& part) { return part.matches(name); });
+    case Operator::equals:
+      return name == text_;
+    case Operator::starts_with:
+      return name.starts_with(text_);
+    case Operator::ends_with:
+      return name.ends_with(text_);
+    case Operator::contains:
+      return name.find(text_) != std::string_view::npos;
+    case Operator::regex:
+      return re2::RE2::PartialMatch(re2::StringPiece(name.data(), name.size()), *regex_);
+    case Operator::any_of:
+      return std::ranges::any_of(parts_, [&](const auto& part) { return part.matches(name); });
+    case Operator::all_of:
+      return std::ranges::all_of(parts_, [&](const auto& part) { return part.matches(name); });
   }
   return false;
 }

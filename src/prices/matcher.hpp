@@ -14,7 +14,8 @@ class RE2;
 
 namespace cognive::prices {
 
-// A tree of {"equals":…}, {"starts_with":…}, {"ends_with":…}, {"contains":…}, {"regex":…}, {"or":[…]}, {"and":[…]}. Case is ignored.
+// A tree of {"equals":…}, {"starts_with":…}, {"ends_with":…}, {"contains":…}, {"regex":…}, {"or":[…]}, {"and":[…]}.
+// Case is ignored.
 class Matcher {
  public:
   // Throws json::Malformed for anything else, and for a regex that RE2 does not take.

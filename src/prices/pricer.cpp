@@ -6,7 +6,8 @@ namespace {
 PricedCall price_model(std::expected<const Model*, Catalogue::Miss> found, Timestamp time, const Usage& usage) {
   PricedCall out;
   if (!found) {
-    out.status = found.error() == Catalogue::Miss::unknown_provider ? PriceStatus::unknown_provider : PriceStatus::unknown_model;
+    out.status =
+        found.error() == Catalogue::Miss::unknown_provider ? PriceStatus::unknown_provider : PriceStatus::unknown_model;
     return out;
   }
   out.model = *found;
@@ -17,10 +18,18 @@ PricedCall price_model(std::expected<const Model*, Catalogue::Miss> found, Times
   }
   auto charge = price(out.version->card.at(time), usage);
   switch (charge.outcome) {
-    case Charge::Outcome::priced: out.status = PriceStatus::priced; break;
-    case Charge::Outcome::partial: out.status = PriceStatus::partial; break;
-    case Charge::Outcome::no_rates: out.status = PriceStatus::no_rates; break;
-    case Charge::Outcome::inconsistent_usage: out.status = PriceStatus::inconsistent_usage; break;
+    case Charge::Outcome::priced:
+      out.status = PriceStatus::priced;
+      break;
+    case Charge::Outcome::partial:
+      out.status = PriceStatus::partial;
+      break;
+    case Charge::Outcome::no_rates:
+      out.status = PriceStatus::no_rates;
+      break;
+    case Charge::Outcome::inconsistent_usage:
+      out.status = PriceStatus::inconsistent_usage;
+      break;
   }
   out.cost = charge.cost;
   out.lines = std::move(charge.lines);

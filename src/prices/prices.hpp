@@ -21,7 +21,7 @@ namespace cognive::prices {
 // What an import did.
 struct ImportReport {
   std::int64_t providers = 0;
-  std::int64_t models = 0;          // in the data set
+  std::int64_t models = 0;  // in the data set
   std::int64_t models_added = 0;
   std::int64_t models_changed = 0;  // matching rules or names
   std::int64_t models_kept = 0;     // in the database, but no longer in the data set
@@ -29,7 +29,8 @@ struct ImportReport {
   std::vector<std::string> refused;  // one sentence each
 
   static constexpr auto fields() {
-    return json::fields(json::field("providers", &ImportReport::providers, ""), json::field("models", &ImportReport::models, ""),
+    return json::fields(json::field("providers", &ImportReport::providers, ""),
+                        json::field("models", &ImportReport::models, ""),
                         json::field("models_added", &ImportReport::models_added, ""),
                         json::field("models_changed", &ImportReport::models_changed, ""),
                         json::field("models_kept", &ImportReport::models_kept, ""),
@@ -48,12 +49,15 @@ struct QuoteQuery {
   static constexpr std::string_view rest = "usage";
   static constexpr auto fields() {
     return json::fields(
-        json::field("model", &QuoteQuery::model, "Name of the model, as a call would report it.", {.min_length = 1, .max_length = 256}),
-        json::field("provider", &QuoteQuery::provider, "Name of the provider, as a call would report it.", {.max_length = 128}),
+        json::field("model", &QuoteQuery::model, "Name of the model, as a call would report it.",
+                    {.min_length = 1, .max_length = 256}),
+        json::field("provider", &QuoteQuery::provider, "Name of the provider, as a call would report it.",
+                    {.max_length = 128}),
         json::field("at", &QuoteQuery::at, "Time of the call; now when absent."),
-        json::field("usage", &QuoteQuery::usage,
-                    "Counts by unit, each as a parameter of its own: input_tokens=1000&cache_read_tokens=200&output_tokens=50.",
-                    {.min = 0, .max = quantity_max, .max_length = 64, .optional = true}));
+        json::field(
+            "usage", &QuoteQuery::usage,
+            "Counts by unit, each as a parameter of its own: input_tokens=1000&cache_read_tokens=200&output_tokens=50.",
+            {.min = 0, .max = quantity_max, .max_length = 64, .optional = true}));
   }
 };
 
@@ -65,9 +69,10 @@ struct QuoteLine {
 
   static constexpr std::string_view schema_name = "QuoteLine";
   static constexpr auto fields() {
-    return json::fields(json::field("unit", &QuoteLine::unit, ""),
-                        json::field("quantity", &QuoteLine::quantity, "What belongs to this unit and to no finer priced one."),
-                        json::field("rate", &QuoteLine::rate, "USD per `per` units."), json::field("per", &QuoteLine::per, ""));
+    return json::fields(
+        json::field("unit", &QuoteLine::unit, ""),
+        json::field("quantity", &QuoteLine::quantity, "What belongs to this unit and to no finer priced one."),
+        json::field("rate", &QuoteLine::rate, "USD per `per` units."), json::field("per", &QuoteLine::per, ""));
   }
 };
 
@@ -88,7 +93,8 @@ struct Quote {
         json::field("status", &Quote::status, "priced, or why there is no complete price."),
         json::field("cost_usd", &Quote::cost_usd, "Exact; null when unpriced."),
         json::field("provider", &Quote::provider, "Of the catalogue; it owns the rate card."),
-        json::field("model", &Quote::model, "Of the catalogue."), json::field("price_version_id", &Quote::price_version_id, ""),
+        json::field("model", &Quote::model, "Of the catalogue."),
+        json::field("price_version_id", &Quote::price_version_id, ""),
         json::field("price_version", &Quote::price_version, "Counts up per model."),
         json::field("effective_from", &Quote::effective_from, "Since when the version holds; null: since ever."),
         json::field("at", &Quote::at, ""), json::field("lines", &Quote::lines, "How the cost comes about."));
@@ -99,7 +105,8 @@ class Prices {
  public:
   Prices(pg::Pool& database, CurrentCatalogue& current) : database_(database), current_(current) {}
 
-  // Adds what is new in `data` and puts the result into force in this process; other processes follow within seconds. One transaction.
+  // Adds what is new in `data` and puts the result into force in this process; other processes follow within seconds.
+  // One transaction.
   Async<ImportReport> import(const Call& call, DataSet data);
 
   // Reads the catalogue again when an import has changed it since the last time.

@@ -22,7 +22,8 @@ std::string rates_of(std::string text) {
   return walked ? out : walked.error().detail;
 }
 
-Entry entry(const std::string& rate, std::optional<std::string> starts = {}, std::optional<std::pair<int, int>> hours = {}) {
+Entry entry(const std::string& rate, std::optional<std::string> starts = {},
+            std::optional<std::pair<int, int>> hours = {}) {
   Entry out;
   out.rates = {{.unit = 0, .base = *Decimal::parse(rate), .tiers = {}}};
   if (starts) out.starts = Timestamp::of(*parse_date(*starts));
@@ -33,7 +34,9 @@ Entry entry(const std::string& rate, std::optional<std::string> starts = {}, std
   return out;
 }
 
-Timestamp at(const std::string& text) { return *Timestamp::parse(text); }
+Timestamp at(const std::string& text) {
+  return *Timestamp::parse(text);
+}
 
 std::string cost_at(const std::vector<Dated>& cards, const std::string& time) {
   const RateCard* card = nullptr;
@@ -80,10 +83,11 @@ TEST(Price, every_case_of_the_independent_table_agrees_to_the_nano_dollar) {
     usage.infer();
     const auto quote = price_call(shipped(), wanted->provider.value_or(""), wanted->model, wanted->at, usage);
     const bool has_cost = quote.status == PriceStatus::priced || quote.status == PriceStatus::partial;
-    const bool same = json::enum_text(quote.status) == wanted->status &&
-                      (has_cost ? std::optional(quote.cost.nanos) : std::nullopt) == wanted->cost_nano &&
-                      (quote.model == nullptr ? std::nullopt : std::optional(quote.model->id)) == wanted->model_id &&
-                      (quote.model == nullptr ? std::nullopt : std::optional(quote.model->provider)) == wanted->provider_id;
+    const bool same =
+        json::enum_text(quote.status) == wanted->status &&
+        (has_cost ? std::optional(quote.cost.nanos) : std::nullopt) == wanted->cost_nano &&
+        (quote.model == nullptr ? std::nullopt : std::optional(quote.model->id)) == wanted->model_id &&
+        (quote.model == nullptr ? std::nullopt : std::optional(quote.model->provider)) == wanted->provider_id;
     if (!same && ++wrong <= 5) {
       ADD_FAILURE() << wanted->name << ": " << json::enum_text(quote.status) << " " << quote.cost.nanos << ", wanted "
                     << line;
@@ -94,8 +98,9 @@ TEST(Price, every_case_of_the_independent_table_agrees_to_the_nano_dollar) {
 }
 
 TEST(Price, rates_survive_the_way_through_json_exactly) {
-  EXPECT_EQ(rates_of(R"({"output_mtok":{"base":5,"tiers":[{"above":200000,"rate":0.08333333333333334}]},"input_mtok":2.50})"),
-            R"({"input_mtok":2.5,"output_mtok":{"base":5,"tiers":[{"above":200000,"rate":0.08333333333333334}]}})");
+  EXPECT_EQ(
+      rates_of(R"({"output_mtok":{"base":5,"tiers":[{"above":200000,"rate":0.08333333333333334}]},"input_mtok":2.50})"),
+      R"({"input_mtok":2.5,"output_mtok":{"base":5,"tiers":[{"above":200000,"rate":0.08333333333333334}]}})");
   EXPECT_NE(rates_of(R"({"input_mtok":-1})").find("negative"), std::string::npos);
   EXPECT_NE(rates_of(R"({"inputs":1})").find("unknown unit"), std::string::npos);
 }
@@ -109,7 +114,8 @@ TEST(Price, a_window_may_wrap_midnight) {
 }
 
 TEST(Usage, parts_that_exceed_the_whole_are_refused_at_the_door) {
-  const auto usage = Usage::of({{"input_tokens", 10}, {"cache_read_tokens", 11}, {"nonsense", 1}, {"output_tokens", -1}}, "/usage");
+  const auto usage =
+      Usage::of({{"input_tokens", 10}, {"cache_read_tokens", 11}, {"nonsense", 1}, {"output_tokens", -1}}, "/usage");
   ASSERT_FALSE(usage);
   std::string pointers;
   for (const auto& fault : usage.error().fields) pointers += fault.pointer + " ";
@@ -129,7 +135,10 @@ TEST(Timeline, later_entries_win_while_their_condition_holds) {
 std::vector<PriceVersion> as_versions(const std::vector<Dated>& cards) {
   std::vector<PriceVersion> out;
   for (const auto& dated : cards) {
-    out.push_back({.id = {}, .version = static_cast<std::int64_t>(out.size() + 1), .effective_from = dated.from, .card = dated.card});
+    out.push_back({.id = {},
+                   .version = static_cast<std::int64_t>(out.size() + 1),
+                   .effective_from = dated.from,
+                   .card = dated.card});
   }
   return out;
 }
@@ -162,7 +171,8 @@ TEST(Additions, future_starts_are_added_and_withdrawn_ones_overridden) {
 
 TEST(Additions, a_start_in_the_past_never_rewrites_history) {
   const auto now = at("2026-11-24T00:00:00Z");
-  const auto added = additions(as_versions(timeline({entry("1")})), timeline({entry("1"), entry("2", "2026-03-13")}), now);
+  const auto added =
+      additions(as_versions(timeline({entry("1")})), timeline({entry("1"), entry("2", "2026-03-13")}), now);
   ASSERT_EQ(added.versions.size(), 1U);
   EXPECT_EQ(added.versions[0].from, now);
   EXPECT_EQ(added.refused.size(), 1U);

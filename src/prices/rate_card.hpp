@@ -1,4 +1,5 @@
-// A rate card: what each unit of a model costs, with context tiers and daily windows; and what a usage costs under it, exactly.
+// A rate card: what each unit of a model costs, with context tiers and daily windows; and what a usage costs under it,
+// exactly.
 #pragma once
 
 #include <chrono>
@@ -72,11 +73,12 @@ struct Charge {
   std::vector<ChargeLine> lines;
 };
 
-// Takes the usage apart along the priced units (each quantity is charged once, at its finest rate), multiplies in 128 bits and rounds
-// the sum half-even to the nano-dollar, once. A call counts as one request unless it says otherwise.
+// Takes the usage apart along the priced units (each quantity is charged once, at its finest rate), multiplies in 128
+// bits and rounds the sum half-even to the nano-dollar, once. A call counts as one request unless it says otherwise.
 Charge price(const Rates& rates, const Usage& usage);
 
-// {"input_mtok":2.5,"output_mtok":{"base":5,"tiers":[{"above":200000,"rate":10}]}}. Throws json::Malformed for what is no such object.
+// {"input_mtok":2.5,"output_mtok":{"base":5,"tiers":[{"above":200000,"rate":10}]}}. Throws json::Malformed for what is
+// no such object.
 Rates read_rates(json::Cursor& in);
 std::string rates_json(const Rates& rates);
 // [{"from":"00:30:00","to":"16:30:00","rates":{…}}]

@@ -6,7 +6,8 @@
 namespace cognive::prices {
 namespace {
 
-// Both sides compact: jsonb writes spaces of its own. A rule's objects have one member each, so nothing else can differ.
+// Both sides compact: jsonb writes spaces of its own. A rule's objects have one member each, so nothing else can
+// differ.
 bool same_rule(std::string stored, const std::string& wanted) {
   json::Writer compact;
   const auto walked = json::walk(stored, [&](json::Cursor& in) { in.copy_to(compact); });

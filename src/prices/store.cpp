@@ -43,7 +43,8 @@ constexpr pg::Query put_models_query{
 constexpr pg::Query insert_versions_query{
     "catalogue_insert_versions",
     "INSERT INTO llm_pricing (id, provider, model, version, effective_from, rates, windows, source, retrieved) "
-    "SELECT row.*, $8, $9 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::timestamptz[], $6::jsonb[], "
+    "SELECT row.*, $8, $9 FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::timestamptz[], "
+    "$6::jsonb[], "
     "$7::jsonb[]) AS row"};
 
 constexpr pg::Query insert_import_query{
@@ -153,7 +154,8 @@ Async<> put_providers(pg::Transaction& transaction, const DataSet& data) {
     fallbacks.add(std::string_view(fmt::format("{}", fmt::join(provider.fallback_providers, ","))));
   }
   pg::Params params;
-  for (auto* array : {&position, &id, &name, &provider_match, &model_match, &fallbacks}) std::move(*array).move_into(params);
+  for (auto* array : {&position, &id, &name, &provider_match, &model_match, &fallbacks})
+    std::move(*array).move_into(params);
   co_await transaction.execute(put_providers_query, std::move(params));
 }
 
@@ -204,7 +206,8 @@ Async<> insert_versions(pg::Transaction& transaction, const std::vector<NewVersi
     windows.add(pg::Json{windows_text});
   }
   pg::Params params;
-  for (auto* array : {&id, &provider, &model, &number, &effective_from, &rates, &windows}) std::move(*array).move_into(params);
+  for (auto* array : {&id, &provider, &model, &number, &effective_from, &rates, &windows})
+    std::move(*array).move_into(params);
   params.add(data.source);
   params.add(data.retrieved);
   co_await transaction.execute(insert_versions_query, std::move(params));

@@ -68,7 +68,8 @@ Additions additions(const std::vector<PriceVersion>& existing, const std::vector
     if (dated.from > now) {
       future.insert(dated.from);
     } else if (dated.from > Timestamp::min() && !same(view.at(dated.from), card_at(wanted, dated.from))) {
-      out.refused.push_back("the price that starts at " + dated.from.text() + " came too late to hold before this import");
+      out.refused.push_back("the price that starts at " + dated.from.text() +
+                            " came too late to hold before this import");
     }
   }
   for (const auto& version : existing) {

@@ -126,7 +126,8 @@ Result<Usage> Usage::of(const std::map<std::string, std::int64_t>& counts, std::
 void Usage::infer() {
   const auto& units = Units::shipped();
   inferred_ = quantities_;
-  // What belongs to a unit and to none of its parts; zero for units that were not reported, since we know of nothing else.
+  // What belongs to a unit and to none of its parts; zero for units that were not reported, since we know of nothing
+  // else.
   std::array<std::int64_t, units_max> own{};
   for (const auto id : units.deepest_first()) {
     std::int64_t parts = 0;

@@ -1,4 +1,5 @@
-// What a call reports: counts by unit. Units nest (cached tokens are input tokens), which is what pricing has to take apart.
+// What a call reports: counts by unit. Units nest (cached tokens are input tokens), which is what pricing has to take
+// apart.
 #pragma once
 
 #include <array>
@@ -50,13 +51,14 @@ class Units {
   std::map<std::string, UnitId, std::less<>> by_price_key_;
 };
 
-// The largest count of one unit that is accepted: no single call comes near, and products with rates stay within 128 bits.
+// The largest count of one unit that is accepted: no single call comes near, and products with rates stay within 128
+// bits.
 inline constexpr std::int64_t quantity_max = 10'000'000'000;
 
 class Usage {
  public:
-  // The counts as reported. Faults, with pointers relative to `/usage`, for unknown units, for counts out of range, and for a unit that
-  // exceeds one that contains it (more cached than input tokens).
+  // The counts as reported. Faults, with pointers relative to `/usage`, for unknown units, for counts out of range, and
+  // for a unit that exceeds one that contains it (more cached than input tokens).
   static Result<Usage> of(const std::map<std::string, std::int64_t>& counts, std::string_view pointer);
 
   // Counts as stored; unknown units are left out.

@@ -21,25 +21,27 @@ Async<Result<http::Reply<Run>>> start(Runs& runs, const Call& call, RunStart bod
 void add_routes(http::Router& router, Runs& runs) {
   namespace permission = identity::permission;
   constexpr std::string_view tag = "Runs";
-  router.add({.method = "POST",
-              .path = "/api/v1/runs/start",
-              .id = "run_start",
-              .tag = tag,
-              .summary = "Start a run",
-              .description = "With a run_id of the caller's own it can be repeated: the repeat answers 200 with the run.",
-              .permission = permission::runs_write,
-              .status = 201,
-              .also = {200, 404, 409}},
-             [&runs](const Call& call, http::NoInput, RunStart body) { return start(runs, call, std::move(body)); });
-  router.add({.method = "POST",
-              .path = "/api/v1/runs/{id}/end",
-              .id = "run_end",
-              .tag = tag,
-              .summary = "End a run",
-              .description = "Repeating the same end answers 200; another end of an ended run is 409 and changes nothing.",
-              .permission = permission::runs_write,
-              .also = {409}},
-             [&runs](const Call& call, RunPath path, RunEnd body) { return runs.end(call, path.id, std::move(body)); });
+  router.add(
+      {.method = "POST",
+       .path = "/api/v1/runs/start",
+       .id = "run_start",
+       .tag = tag,
+       .summary = "Start a run",
+       .description = "With a run_id of the caller's own it can be repeated: the repeat answers 200 with the run.",
+       .permission = permission::runs_write,
+       .status = 201,
+       .also = {200, 404, 409}},
+      [&runs](const Call& call, http::NoInput, RunStart body) { return start(runs, call, std::move(body)); });
+  router.add(
+      {.method = "POST",
+       .path = "/api/v1/runs/{id}/end",
+       .id = "run_end",
+       .tag = tag,
+       .summary = "End a run",
+       .description = "Repeating the same end answers 200; another end of an ended run is 409 and changes nothing.",
+       .permission = permission::runs_write,
+       .also = {409}},
+      [&runs](const Call& call, RunPath path, RunEnd body) { return runs.end(call, path.id, std::move(body)); });
   router.add({.method = "GET",
               .path = "/api/v1/runs",
               .id = "run_list",

@@ -55,12 +55,14 @@ struct Run {
   template <typename T>
   static constexpr auto fields_of() {
     return json::fields(
-        json::field("run_id", &T::run_id, ""), json::field("agent_id", &T::agent_id, ""), json::field("team_id", &T::team_id, ""),
-        json::field("status", &T::status, ""), json::field("environment", &T::environment, "Of the agent when the run began."),
+        json::field("run_id", &T::run_id, ""), json::field("agent_id", &T::agent_id, ""),
+        json::field("team_id", &T::team_id, ""), json::field("status", &T::status, ""),
+        json::field("environment", &T::environment, "Of the agent when the run began."),
         json::field("parent_run_id", &T::parent_run_id, ""), json::field("session_id", &T::session_id, "Conversation."),
         json::field("labels", &T::labels, "Text by name."), json::field("metadata", &T::metadata, ""),
         json::field("error", &T::error, "Why it failed."), json::field("started_at", &T::started_at, ""),
-        json::field("ended_at", &T::ended_at, "Null while it runs."), json::field("created_at", &T::created_at, "When we learnt of it."));
+        json::field("ended_at", &T::ended_at, "Null while it runs."),
+        json::field("created_at", &T::created_at, "When we learnt of it."));
   }
   static constexpr auto fields() { return fields_of<Run>(); }
 };
@@ -76,7 +78,8 @@ struct RunTotals {
 
   static constexpr std::string_view schema_name = "RunTotals";
   static constexpr auto fields() {
-    return json::fields(json::field("steps", &RunTotals::steps, ""), json::field("tool_invocations", &RunTotals::tool_invocations, ""),
+    return json::fields(json::field("steps", &RunTotals::steps, ""),
+                        json::field("tool_invocations", &RunTotals::tool_invocations, ""),
                         json::field("llm_calls", &RunTotals::llm_calls, ""),
                         json::field("unpriced_calls", &RunTotals::unpriced_calls, "LLM calls without a cost."),
                         json::field("input_tokens", &RunTotals::input_tokens, ""),
@@ -90,8 +93,8 @@ struct RunDetail : Run {
 
   static constexpr std::string_view schema_name = "RunDetail";
   static constexpr auto fields() {
-    return std::tuple_cat(fields_of<RunDetail>(),
-                          json::fields(json::field("totals", &RunDetail::totals, "Over the events that have arrived.")));
+    return std::tuple_cat(fields_of<RunDetail>(), json::fields(json::field("totals", &RunDetail::totals,
+                                                                           "Over the events that have arrived.")));
   }
 };
 
@@ -108,11 +111,13 @@ struct RunStart {
   static constexpr auto fields() {
     return json::fields(
         json::field("agent_id", &RunStart::agent_id, "Who runs."),
-        json::field("run_id", &RunStart::run_id, "The caller's own id, so that the start can be repeated; made by us when absent."),
+        json::field("run_id", &RunStart::run_id,
+                    "The caller's own id, so that the start can be repeated; made by us when absent."),
         json::field("parent_run_id", &RunStart::parent_run_id, "The run that started this one."),
         json::field("session_id", &RunStart::session_id, "Conversation.", {.max_length = 256}),
         json::field("labels", &RunStart::labels, "Text by name, at most 64.", {.max_length = 64, .optional = true}),
-        json::field("metadata", &RunStart::metadata, "A JSON object of at most 16 KiB.", {.max_length = 16 << 10, .optional = true}),
+        json::field("metadata", &RunStart::metadata, "A JSON object of at most 16 KiB.",
+                    {.max_length = 16 << 10, .optional = true}),
         json::field("started_at", &RunStart::started_at, "Now when absent."));
   }
 };
@@ -157,8 +162,8 @@ class Runs {
  public:
   Runs(pg::Pool& database, Metrics& metrics);
 
-  // A repeat with the same run and agent returns the run. Code::conflict when the run belongs to another agent, Code::forbidden when
-  // the agent is suspended or archived, Code::not_found when there is no such agent.
+  // A repeat with the same run and agent returns the run. Code::conflict when the run belongs to another agent,
+  // Code::forbidden when the agent is suspended or archived, Code::not_found when there is no such agent.
   Async<Result<StartAnswer>> start(const Call& call, RunStart request);
   // Repeating the same end is no error; another end is Code::conflict and changes nothing.
   Async<Result<Run>> end(const Call& call, Uuid id, RunEnd request);

@@ -5,15 +5,22 @@
 namespace cognive::runs {
 namespace {
 
-Error not_found() { return {Code::not_found, "There is no such run.", {}}; }
+Error not_found() {
+  return {Code::not_found, "There is no such run.", {}};
+}
 
-bool is_terminal(RunStatus status) { return status != RunStatus::queued && status != RunStatus::running; }
+bool is_terminal(RunStatus status) {
+  return status != RunStatus::queued && status != RunStatus::running;
+}
 
 RunStatus status_of(EndStatus status) {
   switch (status) {
-    case EndStatus::succeeded: return RunStatus::succeeded;
-    case EndStatus::failed: return RunStatus::failed;
-    case EndStatus::cancelled: return RunStatus::cancelled;
+    case EndStatus::succeeded:
+      return RunStatus::succeeded;
+    case EndStatus::failed:
+      return RunStatus::failed;
+    case EndStatus::cancelled:
+      return RunStatus::cancelled;
   }
   return RunStatus::failed;
 }
@@ -30,10 +37,14 @@ Runs::Runs(pg::Pool& database, Metrics& metrics) : database_(database), metrics_
 
 void Runs::count_ended(const Run& run) {
   const auto agent = agent_label()(run.agent_id.text());
-  metrics_.counter("agent_runs_total", "Runs ended", {{"agent_id", agent}, {"status", std::string(json::enum_text(run.status))}}).add();
+  metrics_
+      .counter("agent_runs_total", "Runs ended",
+               {{"agent_id", agent}, {"status", std::string(json::enum_text(run.status))}})
+      .add();
   if (run.ended_at) {
     const auto seconds = static_cast<double>(run.ended_at->micros - run.started_at.micros) / 1e6;
-    metrics_.histogram("agent_run_duration_seconds", "Duration of ended runs", {{"agent_id", agent}}, duration_buckets())
+    metrics_
+        .histogram("agent_run_duration_seconds", "Duration of ended runs", {{"agent_id", agent}}, duration_buckets())
         .observe(seconds);
   }
 }
@@ -53,7 +64,8 @@ Async<> Runs::refresh_metrics(Deadline deadline) {
 Async<Result<StartAnswer>> Runs::start(const Call& call, RunStart request) {
   const auto agent = co_await store::agent_find(database_, request.agent_id, call.principal, call.deadline);
   if (!agent) co_return fail(Code::not_found, "There is no such agent.");
-  if (agent->status != "active") co_return fail(Code::forbidden, "The agent is " + agent->status + " and cannot start runs.");
+  if (agent->status != "active")
+    co_return fail(Code::forbidden, "The agent is " + agent->status + " and cannot start runs.");
   Run run;
   run.run_id = request.run_id.value_or(Uuid::make());
   run.agent_id = request.agent_id;
@@ -78,8 +90,8 @@ Async<Result<Run>> Runs::end(const Call& call, Uuid id, RunEnd request) {
   const auto wanted = status_of(request.status);
   if (is_terminal(run->status)) {
     if (run->status == wanted) co_return std::move(*run);
-    co_return fail(Code::conflict, fmt::format("The run has ended as {} and cannot become {}.", json::enum_text(run->status),
-                                               json::enum_text(wanted)));
+    co_return fail(Code::conflict, fmt::format("The run has ended as {} and cannot become {}.",
+                                               json::enum_text(run->status), json::enum_text(wanted)));
   }
   if (request.ended_at && *request.ended_at < run->started_at) {
     co_return unprocessable("/ended_at", "It must not be before the run's start, " + run->started_at.text() + ".",

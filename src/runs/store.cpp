@@ -3,8 +3,8 @@
 namespace cognive::runs::store {
 namespace {
 
-#define COGNIVE_RUN_COLUMNS                                                                                            \
-  "id, agent_id, team_id, status, environment, parent_run_id, session_id, labels, metadata, error, started_at, "       \
+#define COGNIVE_RUN_COLUMNS                                                                                      \
+  "id, agent_id, team_id, status, environment, parent_run_id, session_id, labels, metadata, error, started_at, " \
   "ended_at, created_at"
 
 constexpr pg::Query agent_find_query{
@@ -12,14 +12,16 @@ constexpr pg::Query agent_find_query{
     "SELECT team_id, status, environment FROM agents "
     "WHERE id = $1 AND ($2::uuid IS NULL OR team_id = $2) AND ($3::uuid IS NULL OR id = $3)"};
 
-// The DO UPDATE completes a placeholder of the same agent and touches nothing else; its WHERE decides, and a row that it passes over is
-// not returned.
+// The DO UPDATE completes a placeholder of the same agent and touches nothing else; its WHERE decides, and a row that
+// it passes over is not returned.
 constexpr pg::Query start_query{
     "run_start",
-    "INSERT INTO agent_runs AS r (bucket, id, agent_id, team_id, status, environment, parent_run_id, session_id, labels, metadata, "
+    "INSERT INTO agent_runs AS r (bucket, id, agent_id, team_id, status, environment, parent_run_id, session_id, "
+    "labels, metadata, "
     "started_at) VALUES ($1, $2, $3, $4, 'running', $5, $6, $7, $8, $9, $10) "
     "ON CONFLICT (id, bucket) DO UPDATE SET placeholder = false, parent_run_id = excluded.parent_run_id, "
-    "session_id = excluded.session_id, labels = excluded.labels, metadata = excluded.metadata, started_at = excluded.started_at "
+    "session_id = excluded.session_id, labels = excluded.labels, metadata = excluded.metadata, started_at = "
+    "excluded.started_at "
     "WHERE r.placeholder AND r.agent_id = excluded.agent_id RETURNING " COGNIVE_RUN_COLUMNS};
 
 constexpr pg::Query find_query{"run_find",
@@ -32,15 +34,18 @@ constexpr pg::Query lock_query{"run_lock",
                                " FROM agent_runs WHERE bucket = $1 AND id = $2 AND ($3::uuid IS NULL OR team_id = $3) "
                                "AND ($4::uuid IS NULL OR agent_id = $4) FOR UPDATE"};
 
-constexpr pg::Query end_query{"run_end",
-                              "UPDATE agent_runs SET status = $3, error = $4, ended_at = coalesce($5, now()), placeholder = false "
-                              "WHERE bucket = $1 AND id = $2 RETURNING " COGNIVE_RUN_COLUMNS};
+constexpr pg::Query end_query{
+    "run_end",
+    "UPDATE agent_runs SET status = $3, error = $4, ended_at = coalesce($5, now()), placeholder = false "
+    "WHERE bucket = $1 AND id = $2 RETURNING " COGNIVE_RUN_COLUMNS};
 
 constexpr pg::Query totals_query{
     "run_totals",
-    "SELECT (SELECT count(*) FROM execution_steps WHERE run_id = $1), (SELECT count(*) FROM tool_invocations WHERE run_id = $1), "
+    "SELECT (SELECT count(*) FROM execution_steps WHERE run_id = $1), (SELECT count(*) FROM tool_invocations WHERE "
+    "run_id = $1), "
     "count(*), count(*) FILTER (WHERE cost_nano_usd IS NULL), coalesce(sum(input_tokens), 0)::bigint, "
-    "coalesce(sum(output_tokens), 0)::bigint, coalesce(sum(cost_nano_usd), 0)::bigint FROM llm_calls WHERE run_id = $1"};
+    "coalesce(sum(output_tokens), 0)::bigint, coalesce(sum(cost_nano_usd), 0)::bigint FROM llm_calls WHERE run_id = "
+    "$1"};
 
 constexpr pg::Query list_query{
     "run_list",
@@ -50,15 +55,15 @@ constexpr pg::Query list_query{
     "AND ($5::timestamptz IS NULL OR started_at >= $5) AND ($6::timestamptz IS NULL OR started_at < $6) "
     "AND ($7::timestamptz IS NULL OR (created_at, id) < ($7, $8)) ORDER BY created_at DESC, id DESC LIMIT $9"};
 
-constexpr pg::Query active_query{
-    "run_active",
-    "SELECT agent_id, count(*) FROM agent_runs WHERE status IN ('queued', 'running') GROUP BY agent_id ORDER BY 2 DESC LIMIT 100"};
+constexpr pg::Query active_query{"run_active",
+                                 "SELECT agent_id, count(*) FROM agent_runs WHERE status IN ('queued', 'running') "
+                                 "GROUP BY agent_id ORDER BY 2 DESC LIMIT 100"};
 
 #undef COGNIVE_RUN_COLUMNS
 
 void read(pg::Row row, Run& run) {
-  row.read(run.run_id, run.agent_id, run.team_id, run.status, run.environment, run.parent_run_id, run.session_id, run.labels,
-           run.metadata, run.error, run.started_at, run.ended_at, run.created_at);
+  row.read(run.run_id, run.agent_id, run.team_id, run.status, run.environment, run.parent_run_id, run.session_id,
+           run.labels, run.metadata, run.error, run.started_at, run.ended_at, run.created_at);
 }
 
 std::optional<Run> first(const pg::Rows& rows) {
@@ -80,8 +85,9 @@ Async<std::optional<AgentRow>> agent_find(pg::Pool& database, Uuid id, const Pri
 }
 
 Async<Started> start(pg::Pool& database, const Run& run, Deadline deadline) {
-  auto params = pg::Params::of(bucket_of(run.run_id), run.run_id, run.agent_id, run.team_id, run.environment, run.parent_run_id,
-                               run.session_id, pg::Json{run.labels.text}, pg::Json{run.metadata.text}, run.started_at);
+  auto params =
+      pg::Params::of(bucket_of(run.run_id), run.run_id, run.agent_id, run.team_id, run.environment, run.parent_run_id,
+                     run.session_id, pg::Json{run.labels.text}, pg::Json{run.metadata.text}, run.started_at);
   if (auto started = first(co_await database.execute(start_query, std::move(params), deadline))) {
     co_return Started{std::move(*started), true};
   }
@@ -125,8 +131,8 @@ Async<std::vector<Run>> list(pg::Pool& database, const RunList& query, std::opti
   }
   std::optional<std::string> status;
   if (query.status) status = json::enum_text(*query.status);
-  auto params = pg::Params::of(principal.team_id, principal.agent_id, query.agent_id, status, query.from, query.to, created_at, id,
-                               query.limit + 1);
+  auto params = pg::Params::of(principal.team_id, principal.agent_id, query.agent_id, status, query.from, query.to,
+                               created_at, id, query.limit + 1);
   const auto rows = co_await database.execute(list_query, std::move(params), deadline);
   std::vector<Run> out(static_cast<std::size_t>(rows.size()));
   for (int i = 0; i < rows.size(); ++i) read(rows[i], out[static_cast<std::size_t>(i)]);
@@ -136,7 +142,8 @@ Async<std::vector<Run>> list(pg::Pool& database, const RunList& query, std::opti
 Async<std::vector<std::pair<Uuid, std::int64_t>>> active_by_agent(pg::Pool& database, Deadline deadline) {
   const auto rows = co_await database.execute(active_query, {}, deadline);
   std::vector<std::pair<Uuid, std::int64_t>> out(static_cast<std::size_t>(rows.size()));
-  for (int i = 0; i < rows.size(); ++i) rows[i].read(out[static_cast<std::size_t>(i)].first, out[static_cast<std::size_t>(i)].second);
+  for (int i = 0; i < rows.size(); ++i)
+    rows[i].read(out[static_cast<std::size_t>(i)].first, out[static_cast<std::size_t>(i)].second);
   co_return out;
 }
 

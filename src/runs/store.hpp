@@ -12,8 +12,8 @@ struct AgentRow {
 };
 Async<std::optional<AgentRow>> agent_find(pg::Pool& database, Uuid id, const Principal& principal, Deadline deadline);
 
-// Inserts, or completes a placeholder that early events left. What happened, and the row as it is now: not created and of whichever
-// agent when the run existed before.
+// Inserts, or completes a placeholder that early events left. What happened, and the row as it is now: not created and
+// of whichever agent when the run existed before.
 struct Started {
   Run run;
   bool created = false;

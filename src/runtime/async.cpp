@@ -102,6 +102,8 @@ Async<bool> TaskGroup::join(Deadline deadline) {
   co_return true;
 }
 
-std::size_t TaskGroup::size() const { return state_->running.size(); }
+std::size_t TaskGroup::size() const {
+  return state_->running.size();
+}
 
 }  // namespace cognive

@@ -59,8 +59,9 @@ T run(Async<T> task) {
   return std::move(*result);
 }
 
-// The coroutines that belong together on one thread. Each spawned coroutine is counted; an exception that leaves one is handed to
-// `on_error`; stop() asks all of them to end (their waits throw operation_aborted), join() waits until they have.
+// The coroutines that belong together on one thread. Each spawned coroutine is counted; an exception that leaves one is
+// handed to `on_error`; stop() asks all of them to end (their waits throw operation_aborted), join() waits until they
+// have.
 class TaskGroup {
  public:
   TaskGroup(Executor executor, std::function<void(std::exception_ptr)> on_error);

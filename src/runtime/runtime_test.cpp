@@ -10,7 +10,9 @@ namespace {
 
 using std::chrono::milliseconds;
 
-Async<int> answer() { co_return 42; }
+Async<int> answer() {
+  co_return 42;
+}
 Async<int> broken() {
   co_await sleep_for(milliseconds{1});
   throw std::runtime_error("broken");
@@ -21,7 +23,9 @@ TEST(Run, returns_the_result_or_the_exception_of_a_coroutine) {
   EXPECT_THROW(run(broken()), std::runtime_error);
 }
 
-Async<> wait_then_mark(Signal& signal, bool& notified) { notified = co_await signal.wait(Deadline::in(milliseconds{60000})); }
+Async<> wait_then_mark(Signal& signal, bool& notified) {
+  notified = co_await signal.wait(Deadline::in(milliseconds{60000}));
+}
 
 Async<bool> notified_in_time(Executor executor) {
   Signal signal(executor);
@@ -32,7 +36,7 @@ Async<bool> notified_in_time(Executor executor) {
   signal.notify_all();
   const bool joined = co_await group.join(Deadline::in(milliseconds{5000}));
   const bool late = co_await signal.wait(Deadline::in(milliseconds{1}));
-  co_return joined && notified && !late;
+  co_return joined&& notified && !late;
 }
 
 Async<> forever(bool& ended) {
@@ -50,7 +54,7 @@ Async<bool> stopped_group_ends_its_tasks(Executor executor) {
   co_await sleep_for(milliseconds{1});
   group.stop();
   const bool joined = co_await group.join(Deadline::in(milliseconds{5000}));
-  co_return joined && ended;
+  co_return joined&& ended;
 }
 
 TEST(Signal, wakes_waiters_and_keeps_deadlines) {

@@ -42,9 +42,13 @@ IoThreads::~IoThreads() {
   for (auto& thread : state_->threads) thread->thread.join();
 }
 
-std::size_t IoThreads::count() const { return state_->threads.size(); }
+std::size_t IoThreads::count() const {
+  return state_->threads.size();
+}
 
-Executor IoThreads::executor(std::size_t index) const { return state_->threads.at(index)->context.get_executor(); }
+Executor IoThreads::executor(std::size_t index) const {
+  return state_->threads.at(index)->context.get_executor();
+}
 
 void IoThreads::run_on(std::size_t index, std::function<Async<>()> task) {
   std::promise<void> done;
@@ -73,8 +77,7 @@ bool StopSignals::wait(std::chrono::milliseconds duration) {
   if (received_) return true;
   const sigset_t set = stop_signals();
   const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(duration);
-  const timespec timeout{.tv_sec = seconds.count(),
-                         .tv_nsec = std::chrono::nanoseconds(duration - seconds).count()};
+  const timespec timeout{.tv_sec = seconds.count(), .tv_nsec = std::chrono::nanoseconds(duration - seconds).count()};
   received_ = sigtimedwait(&set, nullptr, &timeout) > 0;
   return received_;
 }

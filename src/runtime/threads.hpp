@@ -1,4 +1,5 @@
-// I/O threads: each runs its own io_context(1), so that a request and all it touches stay on one thread and need no lock.
+// I/O threads: each runs its own io_context(1), so that a request and all it touches stay on one thread and need no
+// lock.
 #pragma once
 
 #include <functional>
@@ -21,7 +22,8 @@ class IoThreads {
   [[nodiscard]] std::size_t count() const;
   [[nodiscard]] Executor executor(std::size_t index) const;
 
-  // Runs a coroutine on thread `index` and waits for its end on the calling thread (not one of ours). Exceptions pass through.
+  // Runs a coroutine on thread `index` and waits for its end on the calling thread (not one of ours). Exceptions pass
+  // through.
   void run_on(std::size_t index, std::function<Async<>()> task);
 
  private:

@@ -46,8 +46,8 @@ std::optional<std::size_t> position_of(std::string_view id) {
 
 Async<std::unique_ptr<Migrator>> Migrator::open(Executor executor, std::string url, Deadline deadline) {
   auto connection = co_await pg::Connection::open(std::move(executor), std::move(url), deadline);
-  // Tried again and again instead of waited for: a waiting lock is a transaction, with which CREATE INDEX CONCURRENTLY of the lock's
-  // holder would deadlock.
+  // Tried again and again instead of waited for: a waiting lock is a transaction, with which CREATE INDEX CONCURRENTLY
+  // of the lock's holder would deadlock.
   for (;;) {
     const auto locked = co_await connection->execute(lock_query, pg::Params::of(lock_key), deadline);
     if (locked[0].at<bool>(0)) break;
@@ -71,8 +71,9 @@ Async<Result<std::size_t>> Migrator::position() {
   const auto id = rows[0].at<std::string>(0);
   const auto found = position_of(id);
   if (!found) {
-    co_return fail(Code::conflict, "the database is at revision " + id +
-                                       ", which this binary does not know: it belongs to another version or another system");
+    co_return fail(Code::conflict,
+                   "the database is at revision " + id +
+                       ", which this binary does not know: it belongs to another version or another system");
   }
   co_return *found;
 }
@@ -117,7 +118,8 @@ Async<Result<void>> Migrator::upgrade(std::string target, Step step) {
   if (target != "head") {
     const auto relative = steps(target, '+');
     const auto named = position_of(target);
-    if (!relative && !named) co_return fail(Code::not_found, "there is no revision " + target + "; try head, +1 or an id of the history");
+    if (!relative && !named)
+      co_return fail(Code::not_found, "there is no revision " + target + "; try head, +1 or an id of the history");
     goal = relative ? *at + *relative : *named;
     if (goal > all.size()) co_return fail(Code::not_found, "there are not that many revisions left to upgrade");
   }
@@ -136,7 +138,8 @@ Async<Result<void>> Migrator::downgrade(std::string target, Step step) {
   if (target != "base") {
     const auto relative = steps(target, '-');
     const auto named = position_of(target);
-    if (!relative && !named) co_return fail(Code::not_found, "there is no revision " + target + "; try -1, base or an id of the history");
+    if (!relative && !named)
+      co_return fail(Code::not_found, "there is no revision " + target + "; try -1, base or an id of the history");
     if (relative && *relative > *at) co_return fail(Code::not_found, "there are not that many revisions to downgrade");
     goal = relative ? *at - *relative : *named;
     if (goal > *at) co_return fail(Code::conflict, "revision " + target + " is above the current one: use upgrade");

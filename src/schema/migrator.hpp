@@ -14,15 +14,15 @@ namespace cognive::schema {
 
 class Migrator {
  public:
-  // Connects and takes the migration lock of the database, waiting at most until the deadline while another migrator holds it. Throws
-  // Unavailable. The lock is let go when the migrator is destroyed.
+  // Connects and takes the migration lock of the database, waiting at most until the deadline while another migrator
+  // holds it. Throws Unavailable. The lock is let go when the migrator is destroyed.
   static Async<std::unique_ptr<Migrator>> open(Executor executor, std::string url, Deadline deadline);
 
   // The revision that the database is at; nothing when it is empty. An error when this binary does not know it.
   Async<Result<std::optional<std::string>>> current();
 
-  // `target`: head, +N or a revision's id; for downgrade base, -N or an id. `step` hears of each revision before it runs. A revision
-  // that fails leaves the database at the one before it.
+  // `target`: head, +N or a revision's id; for downgrade base, -N or an id. `step` hears of each revision before it
+  // runs. A revision that fails leaves the database at the one before it.
   using Step = std::function<void(const Revision&)>;
   Async<Result<void>> upgrade(std::string target, Step step);
   Async<Result<void>> downgrade(std::string target, Step step);

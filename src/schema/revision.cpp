@@ -53,10 +53,12 @@ Result<std::vector<Revision>> order_revisions(std::vector<Revision> all) {
     const auto is_next = [&](const Revision& revision) { return revision.down == parent; };
     const auto next = std::ranges::find_if(all, is_next);
     if (next == all.end()) {
-      return fail(Code::malformed, "revision " + all.front().id + " has no way to the first one: its `-- down:` is unknown or circular");
+      return fail(Code::malformed,
+                  "revision " + all.front().id + " has no way to the first one: its `-- down:` is unknown or circular");
     }
     if (std::ranges::count_if(all, is_next) > 1) {
-      return fail(Code::malformed, "two revisions follow " + parent.value_or("none") + ": change the `-- down:` of the later one");
+      return fail(Code::malformed,
+                  "two revisions follow " + parent.value_or("none") + ": change the `-- down:` of the later one");
     }
     parent = next->id;
     ordered.push_back(std::move(*next));

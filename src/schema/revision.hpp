@@ -5,7 +5,8 @@
 //   -- revision: 20261123_0619_7f3a
 //   -- down: 20261120_1502_c01d            (none for the first)
 //   -- message: order gets a state
-//   -- transaction: yes                    (no: for statements that cannot run in one, such as CREATE INDEX CONCURRENTLY)
+//   -- transaction: yes                    (no: for statements that cannot run in one, such as CREATE INDEX
+//   CONCURRENTLY)
 //   -- upgrade
 //   …
 //   -- downgrade
@@ -36,7 +37,8 @@ Result<Revision> parse_revision(std::string_view file, std::string_view content)
 // The revisions in the order of upgrading. An error when they are not one chain: an unknown parent, two heads, a cycle.
 Result<std::vector<Revision>> order_revisions(std::vector<Revision> revisions);
 
-// What this binary carries, ordered. Throws std::logic_error when the files are broken: a test sees that before anybody.
+// What this binary carries, ordered. Throws std::logic_error when the files are broken: a test sees that before
+// anybody.
 const std::vector<Revision>& revisions();
 
 }  // namespace cognive::schema

@@ -13,8 +13,9 @@ Revision revision(std::string id, std::optional<std::string> down) {
 }
 
 TEST(Revision, header_and_both_directions_are_read) {
-  const auto parsed = parse_revision(
-      "f.sql", "-- revision: b\n-- down: a\n-- message: adds x\n-- transaction: no\n-- upgrade\nSELECT 1;\n-- downgrade\nSELECT 2;\n");
+  const auto parsed = parse_revision("f.sql",
+                                     "-- revision: b\n-- down: a\n-- message: adds x\n-- transaction: no\n-- "
+                                     "upgrade\nSELECT 1;\n-- downgrade\nSELECT 2;\n");
   ASSERT_TRUE(parsed) << parsed.error().detail;
   EXPECT_EQ(parsed->id, "b");
   EXPECT_EQ(parsed->down, "a");
@@ -38,7 +39,9 @@ TEST(Revision, order_is_a_single_chain) {
   EXPECT_FALSE(order_revisions({revision("a", "b"), revision("b", "a")}));
 }
 
-TEST(Revision, shipped_files_form_a_chain) { EXPECT_FALSE(revisions().empty()); }
+TEST(Revision, shipped_files_form_a_chain) {
+  EXPECT_FALSE(revisions().empty());
+}
 
 }  // namespace
 }  // namespace cognive::schema

@@ -14,15 +14,16 @@ struct TeamPath {
 
 void add_routes(http::Router& router, Teams& teams) {
   namespace permission = identity::permission;
-  router.add({.method = "POST",
-              .path = "/api/v1/teams",
-              .id = "team_create",
-              .tag = "Teams",
-              .summary = "Create a team",
-              .permission = permission::teams_write,
-              .status = 201,
-              .also = {409}},
-             [&teams](const Call& call, http::NoInput, TeamCreate body) { return teams.create(call, std::move(body)); });
+  router.add(
+      {.method = "POST",
+       .path = "/api/v1/teams",
+       .id = "team_create",
+       .tag = "Teams",
+       .summary = "Create a team",
+       .permission = permission::teams_write,
+       .status = 201,
+       .also = {409}},
+      [&teams](const Call& call, http::NoInput, TeamCreate body) { return teams.create(call, std::move(body)); });
   router.add({.method = "GET",
               .path = "/api/v1/teams",
               .id = "team_list",

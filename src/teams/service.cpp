@@ -9,7 +9,8 @@ Async<Result<Team>> Teams::create(const Call& call, TeamCreate request) {
   auto transaction = co_await database_.begin(call.deadline);
   const auto team = co_await store::insert(transaction, Uuid::make(), request.name);
   if (!team) co_return fail(Code::conflict, "There is a team with this name already.");
-  audit::Entry entry{.action = "team_create", .resource_kind = "team", .resource_id = team->id.text(), .team_id = team->id};
+  audit::Entry entry{
+      .action = "team_create", .resource_kind = "team", .resource_id = team->id.text(), .team_id = team->id};
   co_await audit::record(transaction, call, std::move(entry));
   co_await transaction.commit();
   co_return *team;

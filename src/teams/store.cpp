@@ -4,10 +4,11 @@ namespace cognive::teams::store {
 namespace {
 
 constexpr pg::Query insert_query{
-    "team_insert", "INSERT INTO teams (id, name) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING RETURNING id, name, created_at"};
+    "team_insert",
+    "INSERT INTO teams (id, name) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING RETURNING id, name, created_at"};
 
-constexpr pg::Query get_query{
-    "team_get", "SELECT id, name, created_at FROM teams WHERE id = $1 AND ($2::uuid IS NULL OR id = $2)"};
+constexpr pg::Query get_query{"team_get",
+                              "SELECT id, name, created_at FROM teams WHERE id = $1 AND ($2::uuid IS NULL OR id = $2)"};
 
 constexpr pg::Query list_query{
     "team_list",
@@ -38,8 +39,8 @@ Async<std::optional<Team>> get(pg::Pool& database, Uuid id, std::optional<Uuid> 
   co_return first(read(co_await database.execute(get_query, pg::Params::of(id, visible_to), deadline)));
 }
 
-Async<std::vector<Team>> list(pg::Pool& database, std::optional<Uuid> visible_to, std::optional<json::PagePosition> after,
-                              std::int64_t count, Deadline deadline) {
+Async<std::vector<Team>> list(pg::Pool& database, std::optional<Uuid> visible_to,
+                              std::optional<json::PagePosition> after, std::int64_t count, Deadline deadline) {
   std::optional<Timestamp> created_at;
   std::optional<Uuid> id;
   if (after) {

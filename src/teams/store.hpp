@@ -9,7 +9,7 @@ namespace cognive::teams::store {
 Async<std::optional<Team>> insert(pg::Transaction& transaction, Uuid id, const std::string& name);
 // `visible_to`: the caller's team, nothing for the organisation.
 Async<std::optional<Team>> get(pg::Pool& database, Uuid id, std::optional<Uuid> visible_to, Deadline deadline);
-Async<std::vector<Team>> list(pg::Pool& database, std::optional<Uuid> visible_to, std::optional<json::PagePosition> after,
-                              std::int64_t count, Deadline deadline);
+Async<std::vector<Team>> list(pg::Pool& database, std::optional<Uuid> visible_to,
+                              std::optional<json::PagePosition> after, std::int64_t count, Deadline deadline);
 
 }  // namespace cognive::teams::store

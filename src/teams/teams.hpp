@@ -25,7 +25,8 @@ struct Team {
 
   static constexpr std::string_view schema_name = "Team";
   static constexpr auto fields() {
-    return json::fields(json::field("id", &Team::id, ""), json::field("name", &Team::name, "Unique in the organisation."),
+    return json::fields(json::field("id", &Team::id, ""),
+                        json::field("name", &Team::name, "Unique in the organisation."),
                         json::field("created_at", &Team::created_at, ""));
   }
 };

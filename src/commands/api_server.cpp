@@ -1,0 +1,198 @@
+#include "commands/api_server.hpp"
+
+#include <boost/asio/error.hpp>
+#include <boost/system/system_error.hpp>
+#include <vector>
+
+#include "agents/agents.hpp"
+#include "analytics/analytics.hpp"
+#include "events/routes.hpp"
+#include "health/health.hpp"
+#include "http/server.hpp"
+#include "identity/gate.hpp"
+#include "observe/log.hpp"
+#include "prices/prices.hpp"
+#include "runs/runs.hpp"
+#include "runtime/threads.hpp"
+#include "teams/teams.hpp"
+
+namespace cognive::commands {
+namespace {
+
+constexpr std::chrono::milliseconds catalogue_interval{1'000};
+constexpr std::chrono::milliseconds gauges_interval{15'000};
+constexpr std::chrono::milliseconds background_timeout{10'000};
+
+http::ServerOptions server_options(const Settings& settings, std::uint16_t port) {
+  return {.host = settings.http_host,
+          .port = port,
+          .body_bytes_max = static_cast<std::size_t>(settings.http_body_bytes_max),
+          .header_bytes_max = static_cast<std::size_t>(settings.http_header_bytes_max),
+          .connections_max = static_cast<std::size_t>(settings.http_connections_max),
+          .request_timeout = std::chrono::milliseconds{settings.http_request_timeout_ms},
+          .idle_timeout = std::chrono::milliseconds{settings.http_idle_timeout_ms},
+          .handler_timeout = std::chrono::milliseconds{settings.http_handler_timeout_ms}};
+}
+
+pg::PoolOptions pool_options(const Settings& settings) {
+  pg::PoolOptions options;
+  options.url = settings.database_url;
+  options.exclusive_connections_max = static_cast<std::size_t>(settings.database_connections);
+  options.statement_timeout = std::chrono::milliseconds{settings.database_timeout_ms};
+  return options;
+}
+
+// Everything that one I/O thread owns, in the order in which it is built.
+struct Worker {
+  Worker(Executor executor, const Settings& settings, Metrics& metrics, prices::CurrentCatalogue& catalogue,
+         std::uint16_t port)
+      : database(executor, pool_options(settings), metrics),
+        identity(database, identity::SecretHasher(settings.master_key)),
+        gate(identity),
+        teams(database),
+        agents(database),
+        prices(database, catalogue),
+        runs(database, metrics),
+        ingest(executor, database, catalogue, metrics, {}),
+        analytics(database),
+        health(database, settings, metrics),
+        router(&gate, metrics),
+        background(executor, [](const std::exception_ptr&) {}),
+        server(executor, server_options(settings, port), router, metrics) {
+    teams::add_routes(router, teams);
+    agents::add_routes(router, agents);
+    runs::add_routes(router, runs);
+    events::add_routes(router, ingest);
+    prices::add_routes(router, prices);
+    analytics::add_routes(router, analytics);
+    health::add_routes(router, health);
+  }
+
+  pg::Pool database;
+  identity::Identity identity;
+  identity::KeyGate gate;
+  teams::Teams teams;
+  agents::Agents agents;
+  prices::Prices prices;
+  runs::Runs runs;
+  events::Ingest ingest;
+  analytics::Analytics analytics;
+  health::Health health;
+  http::Router router;
+  TaskGroup background;
+  http::Server server;
+};
+
+// Repeats a task; its failures are logged once per change of reason, since a database that is away fails it every time.
+Async<> repeat(std::string name, std::chrono::milliseconds interval, std::function<Async<>()> task) {
+  std::string last_failure;
+  for (;;) {
+    std::string failure;
+    try {
+      co_await task();
+    } catch (const boost::system::system_error& error) {
+      if (error.code() == boost::asio::error::operation_aborted) throw;  // the process is stopping
+      failure = error.what();
+    } catch (const std::exception& error) {
+      failure = error.what();
+    }
+    if (failure != last_failure && !failure.empty())
+      log(Level::warning, "background task failed", {{"task", name}, {"reason", failure}});
+    last_failure = failure;
+    co_await sleep_for(interval);
+  }
+}
+
+Async<> stop_worker(Worker& worker, Deadline deadline) {
+  worker.background.stop();
+  co_await worker.server.stop(deadline);
+  co_await worker.ingest.stop(deadline);
+  co_await worker.background.join(deadline);
+  co_await worker.database.close();
+}
+
+}  // namespace
+
+struct ApiServer::State {
+  explicit State(Settings given) : settings(std::move(given)) {}
+
+  Settings settings;
+  Metrics metrics;
+  prices::CurrentCatalogue catalogue;
+  std::vector<std::unique_ptr<Worker>> workers;
+  std::unique_ptr<IoThreads> threads;  // destroyed first: nothing may run on what the workers own
+};
+
+ApiServer::ApiServer(Settings settings) : state_(std::make_unique<State>(std::move(settings))) {}
+
+ApiServer::~ApiServer() {
+  stop();
+}
+
+namespace {
+
+Async<> start_worker(Worker& worker, Result<std::uint16_t>& port, bool first) {
+  if (first) {
+    // Prices before the first request. A database that is away is no reason not to start: readiness tells of it.
+    try {
+      co_await worker.prices.refresh(Deadline::in(background_timeout));
+    } catch (const std::exception& error) {
+      log(Level::warning, "prices are not loaded yet", {{"reason", error.what()}});
+    }
+    worker.background.spawn(repeat("catalogue", catalogue_interval, [&prices = worker.prices] {
+      return prices.refresh(Deadline::in(background_timeout));
+    }));
+    worker.background.spawn(repeat("gauges", gauges_interval, [&runs = worker.runs] {
+      return runs.refresh_metrics(Deadline::in(background_timeout));
+    }));
+  }
+  port = worker.server.listen();
+}
+
+}  // namespace
+
+Result<std::uint16_t> ApiServer::start() {
+  auto& state = *state_;
+  auto port = static_cast<std::uint16_t>(state.settings.http_port);
+  if (port != 0) {
+    if (const auto free = http::check_port_free(state.settings.http_host, port); !free)
+      return std::unexpected(free.error());
+  }
+  const auto count = static_cast<std::size_t>(state.settings.http_threads);
+  state.threads = std::make_unique<IoThreads>(count);
+  for (std::size_t i = 0; i < count; ++i) {
+    auto& worker = *state.workers.emplace_back(
+        std::make_unique<Worker>(state.threads->executor(i), state.settings, state.metrics, state.catalogue, port));
+    Result<std::uint16_t> listening = fail(Code::internal, "not started");
+    state.threads->run_on(i, [&worker, &listening, i] { return start_worker(worker, listening, i == 0); });
+    if (!listening) return listening;
+    port = *listening;  // the others share the port that the first one got
+  }
+  log(Level::info, "listening", {{"host", state.settings.http_host}, {"port", port}, {"threads", count}});
+  return port;
+}
+
+void ApiServer::stop() {
+  auto& state = *state_;
+  if (!state.threads) return;
+  const auto deadline = Deadline::in(std::chrono::milliseconds{state.settings.shutdown_timeout_ms});
+  for (std::size_t i = 0; i < state.workers.size(); ++i) {
+    auto& worker = *state.workers[i];
+    state.threads->run_on(i, [&worker, deadline] { return stop_worker(worker, deadline); });
+  }
+  state.threads.reset();
+  state.workers.clear();
+  log(Level::info, "stopped");
+}
+
+std::string openapi_document(const Settings& settings) {
+  IoThreads threads(1);
+  Settings own = settings;
+  if (own.master_key.empty()) own.master_key = "only the routes are of interest";
+  Metrics metrics;
+  prices::CurrentCatalogue catalogue;
+  const Worker worker(threads.executor(0), own, metrics, catalogue, 0);
+  return worker.router.openapi(own.app_name, COGNIVE_VERSION);
+}
+
+}  // namespace cognive::commands

@@ -1,0 +1,111 @@
+#include "commands/local.hpp"
+
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <sstream>
+
+#include "base/text.hpp"
+
+namespace cognive::commands {
+namespace {
+
+std::optional<std::string> environment(const char* name) {
+  const char* value = std::getenv(name);  // NOLINT(concurrency-mt-unsafe): before threads start
+  if (value == nullptr || *value == '\0') return std::nullopt;
+  return value;
+}
+
+std::optional<std::string> read_file(const std::filesystem::path& path) {
+  std::ifstream in(path);
+  if (!in) return std::nullopt;
+  std::stringstream content;
+  content << in.rdbuf();
+  return content.str();
+}
+
+}  // namespace
+
+std::filesystem::path default_data_directory() {
+  if (const auto named = environment("COGNIVE_DATA")) return *named;
+  if (geteuid() == 0) return "/var/lib/cognive";
+  if (const auto data = environment("XDG_DATA_HOME")) return std::filesystem::path(*data) / "cognive";
+  if (const auto home = environment("HOME")) return std::filesystem::path(*home) / ".local/share/cognive";
+  return "cognive-data";
+}
+
+Result<Variables> tool_variables(const std::string& data) {
+  auto process = process_variables();
+  if (!process) return process;
+  const auto directory = data.empty() ? default_data_directory() : std::filesystem::path(data);
+  const auto content = read_file(directory / "env");
+  if (!content) return process;
+  auto file = parse_env_file(*content, *process);
+  if (!file) return std::unexpected(file.error());
+  return [process = *process, values = std::move(*file)](std::string_view name) -> std::optional<std::string> {
+    if (auto value = process(name)) return value;
+    const auto found = values.find(std::string(name));
+    return found == values.end() ? std::nullopt : std::optional<std::string>(found->second);
+  };
+}
+
+Result<client::ApiOptions> api_options(const ApiFlags& flags) {
+  const auto variables = tool_variables(flags.data);
+  if (!variables) return std::unexpected(variables.error());
+  client::ApiOptions out;
+  out.base_url = flags.url.empty() ? (*variables)("COGNIVE_URL").value_or("http://127.0.0.1:8000") : flags.url;
+  const auto directory = flags.data.empty() ? default_data_directory() : std::filesystem::path(flags.data);
+  if (!flags.key.empty()) {
+    out.api_key = flags.key;
+    out.api_key_source = "--api-key";
+  } else if (auto key = (*variables)("COGNIVE_API_KEY"); key && !key->empty()) {
+    out.api_key = *key;
+    out.api_key_source = "COGNIVE_API_KEY";
+  } else if (auto file = read_file(directory / "api-key")) {
+    out.api_key = trim(*file);
+    out.api_key_source = (directory / "api-key").string();
+  } else {
+    return fail(Code::unauthenticated,
+                "no API key: pass --api-key, set COGNIVE_API_KEY, or start `cognive up` on this machine first");
+  }
+  out.on_retry = [](const Error& reason, std::chrono::milliseconds wait) {
+    std::fprintf(stderr, "cognive: %s Trying again in %.1f s.\n", reason.detail.c_str(),
+                 static_cast<double>(wait.count()) / 1000);
+  };
+  return out;
+}
+
+int explain(const Error& error) {
+  std::fprintf(stderr, "cognive: %s\n", error.detail.c_str());
+  for (const auto& field : error.fields) {
+    if (field.message == error.detail) continue;
+    std::fprintf(stderr, "  %s: %s%s%s\n", field.pointer.c_str(), field.message.c_str(),
+                 field.rejected.empty() ? "" : " Rejected: ", field.rejected.c_str());
+  }
+  return 1;
+}
+
+int with_database(const Settings& settings, std::chrono::milliseconds timeout, const DatabaseTask& task) {
+  int status = 1;
+  Metrics metrics;
+  const auto body = [&]() -> Async<> {
+    const auto executor = co_await boost::asio::this_coro::executor;
+    pg::PoolOptions options;
+    options.url = settings.database_url;
+    options.statement_timeout = timeout;
+    pg::Pool database(executor, std::move(options), metrics);
+    Call call;
+    call.principal.kind = Principal::Kind::operator_;
+    call.principal.permissions = {"*"};
+    call.request_id = Uuid::make().text();
+    call.deadline = Deadline::in(timeout);
+    status = co_await task(database, call);
+    co_await database.close();
+  };
+  run_to_end(body());
+  return status;
+}
+
+}  // namespace cognive::commands

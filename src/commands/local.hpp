@@ -1,0 +1,40 @@
+// What commands on the machine share: where the data directory is, how to find the database and the API, how to explain
+// a failure.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "client/api.hpp"
+#include "config/settings.hpp"
+#include "pg/pool.hpp"
+#include "runtime/call.hpp"
+
+namespace cognive::commands {
+
+// Where `cognive up` keeps its data when nobody says otherwise: COGNIVE_DATA, else /var/lib/cognive for root, else
+// $XDG_DATA_HOME/cognive or ~/.local/share/cognive.
+std::filesystem::path default_data_directory();
+
+// The environment and `.env`, and below both what `cognive up` wrote to DIR/env, so that tools find a running
+// installation by themselves. `data` is what --data said; empty: the default directory.
+Result<Variables> tool_variables(const std::string& data);
+
+// The API of a running installation: flags first, then the variables, then DIR/api-key.
+struct ApiFlags {
+  std::string url;
+  std::string key;
+  std::string data;
+};
+Result<client::ApiOptions> api_options(const ApiFlags& flags);
+
+// Prints the error, all of its field errors included, to standard error; returns the exit status.
+int explain(const Error& error);
+
+// Runs `task` with a pool of connections to the database, as the operator at the command line.
+using DatabaseTask = std::function<Async<int>(pg::Pool& database, const Call& call)>;
+int with_database(const Settings& settings, std::chrono::milliseconds deadline, const DatabaseTask& task);
+
+}  // namespace cognive::commands

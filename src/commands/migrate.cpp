@@ -1,0 +1,105 @@
+// `cognive migrate`: Alembic's verbs.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+#include "commands/command.hpp"
+#include "commands/local.hpp"
+#include "commands/table.hpp"
+#include "schema/migrator.hpp"
+
+namespace cognive::commands {
+namespace {
+
+constexpr std::chrono::seconds lock_timeout{60};
+
+Result<std::string> database_url() {
+  const auto variables = tool_variables("");
+  if (!variables) return std::unexpected(variables.error());
+  const auto settings = load_settings(*variables);
+  if (!settings) return std::unexpected(settings.error());
+  return settings->database_url;
+}
+
+using MigratorTask = std::function<Async<Result<void>>(schema::Migrator&)>;
+
+int with_migrator(const MigratorTask& task) {
+  const auto url = database_url();
+  if (!url) return explain(url.error());
+  Result<void> done;
+  const auto body = [&]() -> Async<> {
+    const auto executor = co_await boost::asio::this_coro::executor;
+    auto migrator = co_await schema::Migrator::open(executor, *url, Deadline::in(lock_timeout));
+    done = co_await task(*migrator);
+  };
+  run_to_end(body());
+  return done ? 0 : explain(done.error());
+}
+
+int upgrade(const std::string& target) {
+  return with_migrator([target](schema::Migrator& migrator) {
+    return migrator.upgrade(target, [](const schema::Revision& revision) {
+      std::printf("upgrade %s -> %s: %s\n", revision.down.value_or("base").c_str(), revision.id.c_str(),
+                  revision.message.c_str());
+    });
+  });
+}
+
+int downgrade(const std::string& target) {
+  return with_migrator([target](schema::Migrator& migrator) {
+    return migrator.downgrade(target, [](const schema::Revision& revision) {
+      std::printf("downgrade %s -> %s: %s\n", revision.id.c_str(), revision.down.value_or("base").c_str(),
+                  revision.message.c_str());
+    });
+  });
+}
+
+Async<Result<void>> print_current(schema::Migrator& migrator) {
+  const auto current = co_await migrator.current();
+  if (!current) co_return std::unexpected(current.error());
+  if (*current) {
+    std::printf("%s%s\n", (*current)->c_str(), **current == schema::revisions().back().id ? " (head)" : "");
+  } else {
+    std::printf("base (the database is empty)\n");
+  }
+  co_return Result<void>{};
+}
+
+int history() {
+  Table table({{"revision"}, {"after"}, {"message"}});
+  const auto& all = schema::revisions();
+  for (auto revision = all.rbegin(); revision != all.rend(); ++revision) {
+    table.add({revision->id + (revision == all.rbegin() ? " (head)" : ""), revision->down.value_or("base"),
+               revision->message});
+  }
+  std::fputs(table.text().c_str(), stdout);
+  return 0;
+}
+
+}  // namespace
+
+void add_migrate_verbs(CLI::App& parent, Action& chosen) {
+  const auto target = std::make_shared<std::string>();
+  auto* up = parent.add_subcommand("upgrade", "Apply revisions: head, +N or a revision's id");
+  up->add_option("target", *target, "head, +N or a revision's id")->required();
+  up->callback([target, &chosen] { chosen = [target] { return upgrade(*target); }; });
+  auto* down = parent.add_subcommand("downgrade", "Take revisions back: -N, base or a revision's id");
+  // `-1` is a target here, not an option.
+  down->add_option("target", *target, "-N, base or a revision's id");
+  down->allow_extras()->prefix_command();
+  down->callback([target, down, &chosen] {
+    if (target->empty() && !down->remaining().empty()) *target = down->remaining().front();
+    if (target->empty()) throw CLI::RequiredError("target");
+    chosen = [target] { return downgrade(*target); };
+  });
+  auto* current = parent.add_subcommand("current", "Show the revision of the database");
+  current->callback([&chosen] { chosen = [] { return with_migrator(print_current); }; });
+  auto* list = parent.add_subcommand("history", "List the revisions of this binary");
+  list->callback([&chosen] { chosen = history; });
+  parent.require_subcommand(1);
+}
+
+void add_migrate(CLI::App& root, Action& chosen) {
+  add_migrate_verbs(*root.add_subcommand("migrate", "Move the database (DATABASE_URL) along its revisions"), chosen);
+}
+
+}  // namespace cognive::commands

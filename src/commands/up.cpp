@@ -1,0 +1,262 @@
+// `cognive up`: the embedded default. A private PostgreSQL, migrated, with prices, a first admin and a first key, and
+// the API.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+#include "base/crypto.hpp"
+#include "base/resources.hpp"
+#include "base/text.hpp"
+#include "commands/api_server.hpp"
+#include "commands/command.hpp"
+#include "commands/costs.hpp"
+#include "commands/local.hpp"
+#include "embedded/cluster.hpp"
+#include "http/server.hpp"
+#include "identity/identity.hpp"
+#include "imports/azure_import.hpp"
+#include "imports/progress.hpp"
+#include "observe/log.hpp"
+#include "prices/prices.hpp"
+#include "runtime/threads.hpp"
+#include "schema/migrator.hpp"
+
+namespace cognive::commands {
+namespace {
+
+constexpr std::chrono::seconds setup_timeout{60};
+constexpr std::chrono::milliseconds watch_interval{500};
+constexpr std::string_view admin_email = "admin@localhost";
+
+struct Flags {
+  std::string data;
+  int port = -1;
+  bool demo = false;
+  bool once = false;
+};
+
+// What is made on the first start and shown once.
+struct Secrets {
+  std::string admin_password;
+  std::string api_key;
+};
+
+// The content of a private file; made by `make` when there is none.
+Result<std::string> private_file(const embedded::DataDirectory& directory, const std::string& name,
+                                 const std::function<std::string()>& make) {
+  auto content = directory.read_private(name);
+  if (!content) return std::unexpected(content.error());
+  if (*content) return std::string(trim(**content));
+  auto made = make();
+  if (auto written = directory.write_private(name, made + "\n"); !written) return std::unexpected(written.error());
+  return made;
+}
+
+Result<Settings> settings_for(const Flags& flags, const embedded::DataDirectory& directory,
+                              const embedded::Cluster& cluster) {
+  const auto master_key = private_file(directory, "master-key", [] {
+    std::array<std::uint8_t, 32> bytes;
+    random_bytes(bytes);
+    return to_hex(bytes);
+  });
+  if (!master_key) return std::unexpected(master_key.error());
+  const auto process = process_variables();
+  if (!process) return std::unexpected(process.error());
+  // Our own servers, whatever the environment says; everything else may be tuned there.
+  const auto variables = [&](std::string_view name) -> std::optional<std::string> {
+    if (name == "DATABASE_URL") return cluster.socket_url();
+    if (name == "COGNIVE_MASTER_KEY") return *master_key;
+    for (const std::string_view ours :
+         {"DATABASE_URL_ASYNC", "DATABASE_READ_URLS", "DATABASE_READ_URLS_ASYNC", "REDIS_URL", "RABBITMQ_URL",
+          "STORAGE_ENDPOINT", "COGNIVE_MASTER_KEY_FILE", "READINESS_REQUIRES"}) {
+      if (name == ours) return std::nullopt;
+    }
+    return (*process)(name);
+  };
+  auto settings = load_settings(variables);
+  if (settings && flags.port >= 0) settings->http_port = flags.port;
+  return settings;
+}
+
+Async<Result<void>> migrate(std::string url) {
+  const auto executor = co_await boost::asio::this_coro::executor;
+  auto migrator = co_await schema::Migrator::open(executor, std::move(url), Deadline::in(setup_timeout));
+  co_return co_await migrator->upgrade("head", [](const schema::Revision& revision) {
+    log(Level::info, "applying a revision", {{"revision", revision.id}, {"message", revision.message}});
+  });
+}
+
+// Prices, admin, key: whatever is missing, in an order that a crash in between repairs on the next start.
+Async<Result<Secrets>> prepare(pg::Pool& database, const Call& call, const Settings& settings, bool has_api_key) {
+  auto data = prices::read_data_set(std::string(resource("data/prices.json")));
+  if (!data) co_return std::unexpected(data.error());
+  prices::CurrentCatalogue catalogue;
+  prices::Prices prices(database, catalogue);
+  const auto report = co_await prices.import(call, std::move(*data));
+  log(Level::info, "price catalogue",
+      {{"models_added", report.models_added}, {"versions_added", report.versions_added}});
+
+  identity::Identity identity(database, identity::SecretHasher(settings.master_key));
+  Secrets secrets;
+  const bool has_users = co_await identity.has_users(call.deadline);
+  if (!has_users) {
+    constexpr std::size_t password_length = 20;
+    secrets.admin_password = random_token(password_length);
+    const auto created = co_await identity.user_create(call, std::string(admin_email), secrets.admin_password, "admin");
+    if (!created) co_return std::unexpected(created.error());
+  }
+  if (!has_api_key) {
+    identity::KeyCreate request{.name = "first key", .permissions = {"*"}};
+    auto created = co_await identity.key_create(call, std::move(request));
+    if (!created) co_return std::unexpected(created.error());
+    secrets.api_key = std::move(created->text);
+  }
+  co_return secrets;
+}
+
+std::string shell_quoted(std::string_view text) {
+  std::string out = "'";
+  for (const char c : text) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
+  return out + "'";
+}
+
+Result<void> write_environment(const embedded::DataDirectory& directory, const embedded::Cluster& cluster,
+                               const std::string& url, const std::string& api_key) {
+  std::string text = "# How to reach this installation; written by `cognive up` at every start. Use: . this-file\n";
+  const auto add = [&](std::string_view name, std::string_view value) {
+    text += fmt::format("export {}={}\n", name, shell_quoted(value));
+  };
+  add("DATABASE_URL", cluster.tcp_url());
+  add("DATABASE_READ_URLS", "");
+  add("COGNIVE_URL", url);
+  add("COGNIVE_API_KEY", api_key);
+  add("COGNIVE_MASTER_KEY_FILE", (directory.root() / "master-key").string());
+  return directory.write_private("env", text);
+}
+
+std::string public_url(const Settings& settings, std::uint16_t port) {
+  const bool every_address = settings.http_host == "0.0.0.0" || settings.http_host == "::";
+  return fmt::format("http://{}:{}", every_address ? "127.0.0.1" : settings.http_host, port);
+}
+
+void print_ready(const Secrets& secrets, const std::string& url, const std::filesystem::path& directory) {
+  if (!secrets.admin_password.empty()) {
+    std::printf("Made for this installation, shown once:\n  admin    %s  password %s\n",
+                std::string(admin_email).c_str(), secrets.admin_password.c_str());
+  }
+  if (!secrets.api_key.empty()) {
+    std::printf("  API key  %s  (also in %s)\n\n", secrets.api_key.c_str(), (directory / "api-key").c_str());
+  }
+  std::printf("Cognive is ready at %s\n", url.c_str());
+  std::printf("  documentation  %s/docs\n", url.c_str());
+  std::printf("  this shell     . %s\n", (directory / "env").c_str());
+  std::printf("  stop           Ctrl-C\n");
+  std::fflush(stdout);
+}
+
+// The main job on real input: the shipped trace through the public API, once per model, and what it cost.
+Result<void> demonstrate(const std::string& url, const std::string& api_key) {
+  const auto trace =
+      imports::parse_azure_trace(std::string(resource("data/azure-llm-trace-sample.csv")), "the shipped trace");
+  if (!trace) return std::unexpected(trace.error());
+  client::ApiClient api({.base_url = url, .api_key = api_key, .api_key_source = "the data directory"});
+  std::printf("\nA real trace of LLM traffic (%s calls), reported by three agents through the API:\n\n",
+              grouped(static_cast<long long>(trace->rows.size())).c_str());
+  std::fflush(stdout);
+  struct Demo {
+    const char* agent;
+    const char* model;
+  };
+  for (const auto& [agent, model] :
+       {Demo{"chat-gpt", "gpt-4o"}, Demo{"chat-claude", "claude-sonnet-4-5"}, Demo{"chat-gemini", "gemini-2.5-pro"}}) {
+    const imports::ImportOptions options{.agent = agent, .model = model, .environment = "demo"};
+    imports::ProgressBar bar(std::string("importing ") + agent, "calls");
+    const auto summary =
+        imports::import_azure_trace(api, *trace, options, [&](imports::Progress progress) { bar.update(progress); });
+    if (!summary) return std::unexpected(summary.error());
+  }
+  const auto table = costs_table(api);
+  if (!table) return std::unexpected(table.error());
+  std::printf("%s\nAgents: %s/api/v1/agents   Runs: %s/api/v1/runs   Costs: %s/api/v1/analytics/costs\n",
+              table->c_str(), url.c_str(), url.c_str(), url.c_str());
+  std::fflush(stdout);
+  return {};
+}
+
+int up(const Flags& flags) {
+  StopSignals signals;
+  const auto interrupted = [&signals] { return signals.wait(std::chrono::milliseconds{0}); };
+  const auto user = embedded::Identity::unprivileged();
+  if (!user) return explain(user.error());
+  const auto directory = embedded::DataDirectory::open(
+      flags.data.empty() ? default_data_directory() : std::filesystem::path(flags.data), *user);
+  if (!directory) return explain(directory.error());
+  log_to_file((directory->log() / "cognive.log").string(), Level::info);
+
+  // Before anything is started: a port in use should cost nothing.
+  if (flags.port != 0) {
+    const auto wanted = static_cast<std::uint16_t>(flags.port > 0 ? flags.port : 8000);
+    if (const auto free = http::check_port_free("127.0.0.1", wanted); !free) return explain(free.error());
+  }
+  auto cluster = embedded::Cluster::start(*directory, {.port = std::nullopt, .interrupted = interrupted});
+  if (!cluster) return explain(cluster.error());
+  auto settings = settings_for(flags, *directory, *cluster);
+  if (!settings) return explain(settings.error());
+
+  if (const auto migrated = run(migrate(settings->database_url)); !migrated) return explain(migrated.error());
+  auto api_key = directory->read_private("api-key");
+  if (!api_key) return explain(api_key.error());
+  Result<Secrets> secrets;
+  const int prepared = with_database(*settings, setup_timeout, [&](pg::Pool& database, const Call& call) -> Async<int> {
+    secrets = co_await prepare(database, call, *settings, api_key->has_value());
+    co_return secrets ? 0 : explain(secrets.error());
+  });
+  if (prepared != 0) return prepared;
+  if (!secrets->api_key.empty()) {
+    if (const auto written = directory->write_private("api-key", secrets->api_key + "\n"); !written)
+      return explain(written.error());
+    *api_key = secrets->api_key;
+  }
+  const std::string key(trim(**api_key));
+
+  ApiServer server(*settings);
+  const auto port = server.start();
+  if (!port) return explain(port.error());
+  const auto url = public_url(*settings, *port);
+  if (const auto written = write_environment(*directory, *cluster, url, key); !written) return explain(written.error());
+  print_ready(*secrets, url, directory->root());
+
+  int status = 0;
+  if (flags.demo) {
+    if (const auto shown = demonstrate(url, key); !shown) status = explain(shown.error());
+  }
+  while (!flags.once && !signals.wait(watch_interval)) {
+    const auto news = cluster->watch();
+    if (!news) {
+      status = explain(news.error());
+      break;
+    }
+    for (const auto& line : *news) log(Level::warning, "embedded PostgreSQL", {{"news", line}});
+  }
+  server.stop();
+  cluster->stop();
+  return status;
+}
+
+}  // namespace
+
+void add_up(CLI::App& root, Action& chosen) {
+  auto* command = root.add_subcommand(
+      "up",
+      "Start everything on this machine: a private PostgreSQL, migrated, with prices, a first admin and\n"
+      "API key (shown once), and the API. Ctrl-C stops all of it; the data stays.");
+  const auto flags = std::make_shared<Flags>();
+  command->add_option("--data", flags->data,
+                      "Where to keep everything; COGNIVE_DATA, else " + default_data_directory().string());
+  command->add_option("--port", flags->port, "Port of the API; HTTP_PORT, else 8000; 0 picks a free one")
+      ->check(CLI::Range(0, 65535));
+  command->add_flag("--demo", flags->demo, "Import the shipped trace of real LLM traffic and show what it cost");
+  command->add_flag("--once", flags->once, "Stop again as soon as everything is up (and shown)");
+  command->callback([flags, &chosen] { chosen = [flags] { return up(*flags); }; });
+}
+
+}  // namespace cognive::commands

@@ -1,0 +1,226 @@
+#include "health/health.hpp"
+#include "http/problem.hpp"
+#include "http/router.hpp"
+#include "json/bind.hpp"
+
+#ifndef COGNIVE_VERSION
+#error "the build defines COGNIVE_VERSION"
+#endif
+
+namespace cognive::health {
+namespace {
+
+struct Root {
+  std::string service;
+  std::string version = COGNIVE_VERSION;
+  std::string docs = "/docs";
+  std::string openapi = "/openapi.json";
+  std::string api_base = "/api/v1";
+
+  static constexpr std::string_view schema_name = "Root";
+  static constexpr auto fields() {
+    return json::fields(json::field("service", &Root::service, ""), json::field("version", &Root::version, ""),
+                        json::field("docs", &Root::docs, ""), json::field("redoc", &Root::docs, ""),
+                        json::field("openapi", &Root::openapi, ""), json::field("api_base", &Root::api_base, ""));
+  }
+};
+
+struct Welcome {
+  std::string message;
+  std::string version = COGNIVE_VERSION;
+  std::string environment;
+
+  static constexpr std::string_view schema_name = "Welcome";
+  static constexpr auto fields() {
+    return json::fields(json::field("message", &Welcome::message, ""), json::field("version", &Welcome::version, ""),
+                        json::field("environment", &Welcome::environment, ""));
+  }
+};
+
+struct Liveness {
+  std::string status = "alive";
+
+  static constexpr std::string_view schema_name = "Liveness";
+  static constexpr auto fields() { return json::fields(json::field("status", &Liveness::status, "")); }
+};
+
+struct Dependencies {
+  std::string database_url;
+  std::string redis_url;
+  std::string rabbitmq_url;
+  std::string storage_endpoint;
+
+  static constexpr std::string_view schema_name = "Dependencies";
+  static constexpr auto fields() {
+    return json::fields(
+        json::field("database_url", &Dependencies::database_url, "Password masked."),
+        json::field("redis_url", &Dependencies::redis_url, "`embedded` when not configured."),
+        json::field("rabbitmq_url", &Dependencies::rabbitmq_url, "`embedded` when not configured."),
+        json::field("storage_endpoint", &Dependencies::storage_endpoint, "`embedded` when not configured."));
+  }
+};
+
+struct Ready {
+  std::string status = "ready";
+  Dependencies dependencies;
+
+  static constexpr std::string_view schema_name = "Ready";
+  static constexpr auto fields() {
+    return json::fields(json::field("status", &Ready::status, ""),
+                        json::field("dependencies", &Ready::dependencies, ""));
+  }
+};
+
+template <typename T>
+Async<Result<T>> answer(T value) {
+  co_return value;
+}
+
+std::string masked_or_embedded(const std::string& url) {
+  if (url.empty()) return "embedded";
+  return url.find("://") == std::string::npos ? url : masked_url(url);
+}
+
+Async<Result<Ready>> readiness(Health& health) {
+  const auto state = co_await health.readiness();
+  if (!state.ready) co_return fail(Code::unavailable, state.detail);
+  const auto& settings = health.settings();
+  Ready ready;
+  ready.dependencies = {masked_url(settings.database_url), masked_or_embedded(settings.redis_url),
+                        masked_or_embedded(settings.rabbitmq_url), masked_or_embedded(settings.storage_endpoint)};
+  co_return ready;
+}
+
+Async<http::Response> text(std::string body, std::string type) {
+  co_return http::Response{.status = 200, .content_type = std::move(type), .body = std::move(body)};
+}
+
+void append_escaped(std::string& out, std::string_view raw) {
+  for (const char c : raw) {
+    switch (c) {
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '&':
+        out += "&amp;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      default:
+        out.push_back(c);
+    }
+  }
+}
+
+// The operations as a table: enough to find one's way without any outside script.
+std::string operations_page(const http::Router& router, std::string_view title) {
+  std::string page = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>";
+  append_escaped(page, title);
+  page +=
+      "</title><style>body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem}"
+      "td,th{text-align:left;padding:.25rem 1rem .25rem 0;border-bottom:1px solid #ddd}code{font-size:90%}</style><h1>";
+  append_escaped(page, title);
+  page +=
+      "</h1><p>Send an API key in the header <code>X-API-Key</code>. The full description is "
+      "<a href=\"/openapi.json\">/openapi.json</a> (OpenAPI 3.1).</p>"
+      "<table><tr><th>Method</th><th>Path</th><th>What</th><th>Permission</th></tr>";
+  for (const auto& route : router.list()) {
+    page += "<tr><td>";
+    append_escaped(page, route.method);
+    page += "</td><td><code>";
+    append_escaped(page, route.path);
+    page += "</code></td><td>";
+    append_escaped(page, route.summary);
+    page += "</td><td>";
+    append_escaped(page, route.permission == http::open_to_all ? "" : route.permission);
+    page += "</td></tr>";
+  }
+  return page + "</table></html>";
+}
+
+}  // namespace
+
+void add_routes(http::Router& router, Health& health) {
+  constexpr std::string_view tag = "System";
+  const auto& settings = health.settings();
+  router.add(
+      {.method = "GET",
+       .path = "/",
+       .id = "root",
+       .tag = tag,
+       .summary = "What this is",
+       .permission = http::open_to_all},
+      [&settings](const Call&, http::NoInput, http::NoInput) { return answer(Root{.service = settings.app_name}); });
+  router.add({.method = "GET",
+              .path = "/api/v1/",
+              .id = "welcome",
+              .tag = tag,
+              .summary = "What this API is",
+              .permission = http::open_to_all},
+             [&settings](const Call&, http::NoInput, http::NoInput) {
+               return answer(
+                   Welcome{.message = "Welcome to the " + settings.app_name, .environment = settings.app_environment});
+             });
+  router.add({.method = "GET",
+              .path = "/api/v1/health/liveness",
+              .id = "health_liveness",
+              .tag = tag,
+              .summary = "Whether the process answers",
+              .permission = http::open_to_all},
+             [](const Call&, http::NoInput, http::NoInput) { return answer(Liveness{}); });
+  router.add({.method = "GET",
+              .path = "/api/v1/health/readiness",
+              .id = "health_readiness",
+              .tag = tag,
+              .summary = "Whether every dependency answers",
+              .permission = http::open_to_all,
+              .also = {503}},
+             [&health](const Call&, http::NoInput, http::NoInput) { return readiness(health); });
+
+  http::Router::Description exposition;
+  exposition.answer = R"({"type":"string"})";
+  exposition.answer_type = "text/plain";
+  router.add_raw({.method = "GET",
+                  .path = "/metrics",
+                  .id = "metrics",
+                  .tag = tag,
+                  .summary = "Prometheus metrics",
+                  .permission = http::open_to_all},
+                 exposition, [&health](const Call&, const http::Request&) {
+                   return text(health.metrics().exposition(), "text/plain; version=0.0.4; charset=utf-8");
+                 });
+
+  http::Router::Description page;
+  page.answer = R"({"type":"string"})";
+  page.answer_type = "text/html";
+  for (const std::string_view path : {"/docs", "/redoc"}) {
+    router.add_raw({.method = "GET",
+                    .path = path,
+                    .id = path.substr(1),
+                    .tag = tag,
+                    .summary = "The API for people",
+                    .permission = http::open_to_all},
+                   page, [&router, &settings](const Call&, const http::Request&) {
+                     return text(operations_page(router, settings.app_name), "text/html; charset=utf-8");
+                   });
+  }
+  http::Router::Description document;
+  document.answer = R"({"type":"object"})";
+  router.add_raw({.method = "GET",
+                  .path = "/openapi.json",
+                  .id = "openapi",
+                  .tag = tag,
+                  .summary = "This description",
+                  .permission = http::open_to_all},
+                 document, [&router, &settings](const Call&, const http::Request&) {
+                   // Routes do not change once the server listens.
+                   static const std::string description = router.openapi(settings.app_name, COGNIVE_VERSION);
+                   return text(description, "application/json");
+                 });
+}
+
+}  // namespace cognive::health

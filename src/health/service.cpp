@@ -1,0 +1,77 @@
+#include <boost/asio/experimental/awaitable_operators.hpp>
+
+#include "base/text.hpp"
+#include "health/health.hpp"
+#include "health/probe.hpp"
+#include "schema/revision.hpp"
+
+namespace cognive::health {
+namespace {
+
+constexpr std::chrono::milliseconds probe_timeout{1000};
+
+constexpr pg::Query revision_query{"health_revision", "SELECT version_num FROM alembic_version"};
+
+// Empty when all is well.
+Async<std::string> check_database(pg::Pool& database, Deadline deadline) {
+  try {
+    const auto rows = co_await database.execute(revision_query, {}, deadline);
+    if (rows.empty()) co_return "the database is empty: run cognive migrate upgrade head";
+    co_return "";
+  } catch (const pg::SqlError& error) {
+    if (error.state() == pg::sqlstate::undefined_table)
+      co_return "the database is empty: run cognive migrate upgrade head";
+    co_return error.what();
+  } catch (const Unavailable& error) {
+    co_return error.what();
+  }
+}
+
+Async<std::string> check_endpoint(Executor executor, std::string url, std::string default_port, Deadline deadline) {
+  if (url.empty()) co_return "";
+  auto endpoint = endpoint_of(url, default_port);
+  const auto reached = co_await reach(std::move(executor), std::move(endpoint), deadline);
+  co_return reached ? "" : reached.error().detail;
+}
+
+bool requires_dependency(std::string_view list, std::string_view name) {
+  if (trim(list).empty()) return true;
+  while (!list.empty()) {
+    const auto end = list.find(',');
+    if (trim(list.substr(0, end)) == name) return true;
+    list = end == std::string_view::npos ? std::string_view{} : list.substr(end + 1);
+  }
+  return false;
+}
+
+}  // namespace
+
+Async<Readiness> Health::readiness() {
+  using namespace boost::asio::experimental::awaitable_operators;
+  const auto executor = co_await boost::asio::this_coro::executor;
+  const auto deadline = Deadline::in(probe_timeout);
+  const auto wanted = [&](std::string_view name, const std::string& url) {
+    return requires_dependency(settings_.readiness_requires, name) ? url : std::string();
+  };
+  auto database = check_database(database_, deadline);
+  auto redis = check_endpoint(executor, wanted("redis", settings_.redis_url), "6379", deadline);
+  auto storage = check_endpoint(executor, wanted("storage", settings_.storage_endpoint), "9000", deadline);
+  auto rabbitmq = check_endpoint(executor, wanted("rabbitmq", settings_.rabbitmq_url), "5672", deadline);
+  const auto [database_fault, redis_fault, storage_fault, rabbitmq_fault] =
+      co_await (std::move(database) && std::move(redis) && std::move(storage) && std::move(rabbitmq));
+  Readiness out;
+  const std::pair<std::string_view, const std::string&> faults[] = {
+      {"database", requires_dependency(settings_.readiness_requires, "database") ? database_fault : std::string()},
+      {"redis", redis_fault},
+      {"storage", storage_fault},
+      {"rabbitmq", rabbitmq_fault}};
+  for (const auto& [name, fault] : faults) {
+    if (fault.empty()) continue;
+    out.detail = fmt::format("Not ready ({} unavailable): {}", name, fault);
+    co_return out;
+  }
+  out.ready = true;
+  co_return out;
+}
+
+}  // namespace cognive::health

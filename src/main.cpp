@@ -1,0 +1,42 @@
+// Picks the command.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <filesystem>
+
+#include "base/error.hpp"
+#include "commands/command.hpp"
+
+int main(int argc, char** argv) {
+  using namespace cognive;
+  commands::Action chosen;
+  // Installed under the name `alembic`, operators keep their habits.
+  const bool as_alembic = argc > 0 && std::filesystem::path(argv[0]).filename() == "alembic";
+  CLI::App app(as_alembic ? "Moves the database of Cognive along its revisions."
+                          : "Cognive: the control plane for AI agents.\n\n"
+                            "Start with `cognive up`: it brings its own PostgreSQL and needs no configuration.");
+  app.set_version_flag("--version", COGNIVE_VERSION);
+  app.require_subcommand(1);
+  app.set_help_all_flag("--help-all", "Help of every subcommand");
+  if (as_alembic) {
+    commands::add_migrate_verbs(app, chosen);
+  } else {
+    commands::add_up(app, chosen);
+    commands::add_serve(app, chosen);
+    commands::add_migrate(app, chosen);
+    commands::add_keys(app, chosen);
+    commands::add_prices(app, chosen);
+    commands::add_import(app, chosen);
+    commands::add_costs(app, chosen);
+    commands::add_openapi(app, chosen);
+    commands::add_healthcheck(app, chosen);
+  }
+  CLI11_PARSE(app, argc, argv);
+  try {
+    return chosen();
+  } catch (const Unavailable& error) {
+    std::fprintf(stderr, "cognive: the database is not available: %s\n", error.what());
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "cognive: %s\n", error.what());
+  }
+  return 1;
+}

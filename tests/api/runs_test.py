@@ -1,0 +1,73 @@
+"""Runs: start, end, repeat; states only move forward."""
+
+import uuid
+
+from installation import llm_call, uuid7
+
+
+def test_a_run_starts_once_however_often_it_is_asked(api):
+    agent = api.agent(environment="production")
+    run_id = uuid7()
+    body = {"agent_id": agent["id"], "run_id": run_id, "session_id": "s1", "labels": {"a": "b"}}
+    first = api.post("/api/v1/runs/start", json=body)
+    assert first.status_code == 201
+    assert first.json()["run_id"] == run_id and first.json()["status"] == "running"
+    assert first.json()["environment"] == "production"
+    again = api.post("/api/v1/runs/start", json=body)
+    assert again.status_code == 200 and again.json() == first.json()
+    other = api.agent()
+    assert api.post("/api/v1/runs/start", json=body | {"agent_id": other["id"]}).status_code == 409
+
+
+def test_ends_are_repeatable_and_final(api):
+    run = api.run(api.agent()["id"])
+    path = f"/api/v1/runs/{run['run_id']}/end"
+    ended = api.post(path, json={"status": "failed", "error": "boom"})
+    assert ended.status_code == 200
+    assert ended.json()["status"] == "failed" and ended.json()["error"] == "boom" and ended.json()["ended_at"]
+    assert api.post(path, json={"status": "failed"}).json() == ended.json()
+    illegal = api.post(path, json={"status": "succeeded"})
+    assert illegal.status_code == 409
+    assert api.get(f"/api/v1/runs/{run['run_id']}").json()["status"] == "failed"
+    assert api.post(path, json={"status": "terminated"}).status_code == 422
+    assert api.post(f"/api/v1/runs/{uuid7()}/end", json={"status": "failed"}).status_code == 404
+
+
+def test_a_run_cannot_end_before_it_started(api):
+    run = api.run(api.agent()["id"], started_at="2026-11-23T10:00:00Z")
+    answer = api.post(f"/api/v1/runs/{run['run_id']}/end", json={"status": "succeeded", "ended_at": "2026-11-23T09:00:00Z"})
+    assert answer.status_code == 422 and answer.json()["errors"][0]["pointer"] == "/ended_at"
+
+
+def test_suspended_and_archived_agents_start_no_runs(api):
+    agent = api.agent()
+    api.patch(f"/api/v1/agents/{agent['id']}", json={"status": "suspended"})
+    assert api.post("/api/v1/runs/start", json={"agent_id": agent["id"]}).status_code == 403
+    api.post(f"/api/v1/agents/{agent['id']}/archive")
+    assert api.post("/api/v1/runs/start", json={"agent_id": agent["id"]}).status_code == 403
+    assert api.post("/api/v1/runs/start", json={"agent_id": str(uuid.uuid4())}).status_code == 404
+
+
+def test_detail_sums_the_events_and_lists_filter(api):
+    agent = api.agent()
+    run = api.run(agent["id"])
+    other = api.run(agent["id"])
+    api.post("/api/v1/events", json=[llm_call(run["run_id"]), llm_call(run["run_id"]),
+                                     llm_call(run["run_id"], model="no-such-model", provider=None)])
+    detail = api.get(f"/api/v1/runs/{run['run_id']}").json()
+    assert detail["totals"] == {"steps": 0, "tool_invocations": 0, "llm_calls": 3, "unpriced_calls": 1, "input_tokens": 3000,
+                                "output_tokens": 300, "cost_usd": 0.007}
+    api.post(f"/api/v1/runs/{other['run_id']}/end", json={"status": "cancelled"})
+    ids = lambda **query: [item["run_id"] for item in api.get("/api/v1/runs", params={"agent_id": agent["id"], **query}).json()["items"]]
+    assert ids() == [other["run_id"], run["run_id"]]
+    assert ids(status="running") == [run["run_id"]]
+    assert ids(**{"from": "2999-01-01T00:00:00Z"}) == []
+
+
+def test_another_teams_run_does_not_exist(installation, api):
+    ours = installation.api(installation.team_key("blue-" + uuid7()))
+    theirs = api.run(api.agent()["id"])
+    assert ours.get(f"/api/v1/runs/{theirs['run_id']}").status_code == 404
+    assert ours.post(f"/api/v1/runs/{theirs['run_id']}/end", json={"status": "failed"}).status_code == 404
+    assert ours.get("/api/v1/runs").json()["items"] == []
+    assert ours.post("/api/v1/runs/start", json={"agent_id": theirs["agent_id"]}).status_code == 404

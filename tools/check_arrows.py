@@ -1,0 +1,100 @@
+#!/usr/bin/env python3
+"""Checks that includes follow the arrows of the architecture, and that each third-party library stays in its folder.
+
+A folder of src/ may include itself and what it is allowed below. Run without arguments; prints every breach.
+"""
+
+import re
+import sys
+from pathlib import Path
+
+SOURCE = Path(__file__).resolve().parents[1] / "src"
+
+BASIS = {"base", "json"}
+RUNTIME = BASIS | {"config", "observe", "runtime"}
+PORTS = RUNTIME | {"http", "pg"}
+
+# What each folder may include besides itself.
+ALLOWED = {
+    "base": set(),
+    "json": {"base"},
+    "config": BASIS,
+    "observe": BASIS,
+    "runtime": BASIS | {"observe"},
+    "embedded": {"base"},
+    "client": BASIS,
+    "http": RUNTIME,
+    "pg": RUNTIME,
+    "schema": RUNTIME | {"pg"},
+    "audit": PORTS,
+    "identity": PORTS | {"audit"},
+    "teams": PORTS | {"audit", "identity"},
+    "agents": PORTS | {"audit", "identity", "teams"},
+    "prices": PORTS | {"audit", "identity"},
+    "runs": PORTS | {"audit", "identity", "agents"},
+    "events": PORTS | {"audit", "identity", "agents", "prices", "runs"},
+    "analytics": PORTS | {"identity", "events", "runs"},
+    "health": PORTS | {"schema"},
+    "imports": BASIS | {"client"},
+    "commands": None,  # wiring: everything
+}
+
+# Within a folder of the product: only these files may see SQL and HTTP.
+PRODUCT = {"teams", "agents", "prices", "runs", "events", "analytics"}
+HTTP_FILES = {"routes.cpp", "gate.cpp", "gate.hpp"}
+
+# Third-party headers and the only folders that may include them.
+OWNERS = {
+    "boost/beast": {"http"},
+    "libpq-fe.h": {"pg"},
+    "simdjson": {"json"},
+    "spdlog": {"observe"},
+    "prometheus": {"observe"},
+    "curl/": {"client"},
+    "re2/": {"prices"},
+    "argon2": {"identity"},
+    "openssl/": {"base"},
+    "CLI/": {"commands", ""},
+    "zlib.h": {"http"},
+}
+
+# Templates that cost seconds of every file: never in a header.
+HEAVY = ("boost/beast", "boost/asio.hpp", "simdjson", "libpq-fe.h", "spdlog", "CLI/")
+
+INCLUDE = re.compile(r'^\s*#\s*include\s+[<"]([^>"]+)[>"]')
+
+
+def check(path):
+    """Yield a sentence for each include of a file that goes against the rules."""
+    folder = path.parent.name if path.parent != SOURCE else ""
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        found = INCLUDE.match(line)
+        if not found:
+            continue
+        header = found.group(1)
+        where = f"{path.relative_to(SOURCE.parent)}:{number}"
+        target = header.split("/")[0]
+        if target in ALLOWED and (SOURCE / header).exists():
+            allowed = ALLOWED.get(folder)
+            if folder and allowed is not None and target != folder and target not in allowed:
+                yield f"{where}: {folder}/ may not include {target}/"
+            if folder in PRODUCT and target == "http" and path.name not in HTTP_FILES:
+                yield f"{where}: only routes.cpp may include http/"
+        for library, owners in OWNERS.items():
+            if header.startswith(library) and folder not in owners:
+                yield f"{where}: {library} belongs to {', '.join(sorted(owners))}"
+        if path.suffix == ".hpp" and header.startswith(HEAVY):
+            yield f"{where}: {header} must not be in a header"
+
+
+def main():
+    """Check all sources."""
+    breaches = [breach for path in sorted(SOURCE.rglob("*.[ch]pp")) for breach in check(path)]
+    unknown = sorted({path.parent.name for path in SOURCE.rglob("*.cpp")} - set(ALLOWED) - {"src"})
+    breaches += [f"src/{name}: say in ALLOWED what it may include" for name in unknown]
+    for breach in breaches:
+        print(breach)
+    return 1 if breaches else 0
+
+
+sys.exit(main())
