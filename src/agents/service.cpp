@@ -163,13 +163,9 @@ Async<Result<Agent>> Agents::get(const Call& call, Uuid id) {
 }
 
 Async<Result<json::Page<Agent>>> Agents::list(const Call& call, AgentList query) {
-  std::optional<json::PagePosition> after;
-  if (query.cursor) {
-    const auto position = json::PagePosition::parse(*query.cursor);
-    if (!position) co_return std::unexpected(position.error());
-    after = *position;
-  }
-  auto rows = co_await store::list(database_, query, after, call.principal, call.deadline);
+  const auto after = json::page_after(query.cursor);
+  if (!after) co_return std::unexpected(after.error());
+  auto rows = co_await store::list(database_, query, *after, call.principal, call.deadline);
   co_return json::page_of(std::move(rows), query.limit,
                           [](const Agent& agent) { return json::PagePosition{agent.created_at, agent.id}; });
 }

@@ -76,7 +76,7 @@ Async<std::optional<Uuid>> team_find(pg::Transaction& transaction, const std::st
 
 Async<bool> insert(pg::Transaction& transaction, const Agent& agent) {
   auto params = pg::Params::of(agent.id, agent.team_id, agent.name, agent.description, agent.framework,
-                               agent.environment, agent.version, json::enum_text(agent.status), agent.allowed_providers,
+                               agent.environment, agent.version, agent.status, agent.allowed_providers,
                                agent.allowed_models, agent.allowed_tools, agent.allowed_data_sources,
                                pg::Json{agent.labels.text}, pg::Json{agent.metadata.text}, agent.created_at);
   const auto rows = co_await transaction.execute(insert_query, std::move(params));
@@ -95,10 +95,9 @@ Async<std::optional<Agent>> lock(pg::Transaction& transaction, Uuid id, const Pr
 }
 
 Async<Timestamp> update(pg::Transaction& transaction, const Agent& agent) {
-  auto params =
-      pg::Params::of(agent.id, agent.description, agent.framework, agent.environment, agent.version,
-                     json::enum_text(agent.status), agent.allowed_providers, agent.allowed_models, agent.allowed_tools,
-                     agent.allowed_data_sources, pg::Json{agent.labels.text}, pg::Json{agent.metadata.text});
+  auto params = pg::Params::of(agent.id, agent.description, agent.framework, agent.environment, agent.version,
+                               agent.status, agent.allowed_providers, agent.allowed_models, agent.allowed_tools,
+                               agent.allowed_data_sources, pg::Json{agent.labels.text}, pg::Json{agent.metadata.text});
   const auto rows = co_await transaction.execute(update_query, std::move(params));
   co_return rows[0].at<Timestamp>(0);
 }
@@ -110,15 +109,7 @@ Async<std::optional<Agent>> get(pg::Pool& database, Uuid id, const Principal& pr
 
 Async<std::vector<Agent>> list(pg::Pool& database, const AgentList& query, std::optional<json::PagePosition> after,
                                const Principal& principal, Deadline deadline) {
-  std::optional<Timestamp> created_at;
-  std::optional<Uuid> id;
-  if (after) {
-    created_at = after->created_at;
-    id = after->id;
-  }
-  std::optional<std::string> status;
-  if (query.status) status = json::enum_text(*query.status);
-  auto params = pg::Params::of(principal.team_id, principal.agent_id, query.team, status, query.name, created_at, id,
+  auto params = pg::Params::of(principal.team_id, principal.agent_id, query.team, query.status, query.name, after,
                                query.limit + 1);
   co_return read(co_await database.execute(list_query, std::move(params), deadline));
 }

@@ -68,12 +68,10 @@ Async<std::vector<CostRow>> costs(pg::Pool& database, const CostQuery& query, co
   const auto grouped = [&](Dimension dimension) {
     return std::ranges::find(query.group_by, dimension) != query.group_by.end();
   };
-  std::optional<std::string> interval;
-  if (query.interval) interval = json::enum_text(*query.interval);
-  auto params = pg::Params::of(interval, grouped(Dimension::team), grouped(Dimension::agent), grouped(Dimension::model),
-                               grouped(Dimension::provider), grouped(Dimension::environment), query.from, query.to,
-                               principal.team_id, principal.agent_id, query.agent_id, query.team, query.model,
-                               query.provider, query.environment, rows_max + 1);
+  auto params = pg::Params::of(query.interval, grouped(Dimension::team), grouped(Dimension::agent),
+                               grouped(Dimension::model), grouped(Dimension::provider), grouped(Dimension::environment),
+                               query.from, query.to, principal.team_id, principal.agent_id, query.agent_id, query.team,
+                               query.model, query.provider, query.environment, rows_max + 1);
   const auto rows = co_await database.execute(costs_query, std::move(params), deadline);
   std::vector<CostRow> out(static_cast<std::size_t>(rows.size()));
   for (int i = 0; i < rows.size(); ++i) {

@@ -119,8 +119,8 @@ struct ApiServer::State {
   Settings settings;
   Metrics metrics;
   prices::CurrentCatalogue catalogue;
+  std::unique_ptr<IoThreads> threads;  // outlives the workers, whose sockets and timers belong to its contexts
   std::vector<std::unique_ptr<Worker>> workers;
-  std::unique_ptr<IoThreads> threads;  // destroyed first: nothing may run on what the workers own
 };
 
 ApiServer::ApiServer(Settings settings) : state_(std::make_unique<State>(std::move(settings))) {}
@@ -180,8 +180,9 @@ void ApiServer::stop() {
     auto& worker = *state.workers[i];
     state.threads->run_on(i, [&worker, deadline] { return stop_worker(worker, deadline); });
   }
-  state.threads.reset();
+  state.threads->stop();
   state.workers.clear();
+  state.threads.reset();
   log(Level::info, "stopped");
 }
 

@@ -126,7 +126,7 @@ Result<std::string> costs_table(client::ApiClient& api) {
     total.output += row.output;
     total.cost.nanos += row.cost.nanos;
   }
-  total.agent = fmt::format("{} agents", grouped(static_cast<long long>(runs_of.size())));
+  total.agent = runs_of.size() == 1 ? "1 agent" : grouped(static_cast<long long>(runs_of.size())) + " agents";
   table.add_total(cells(total, all_runs));
   auto out = table.text();
   if (total.unpriced > 0) out += fmt::format("+ {} calls of models without a price\n", grouped(total.unpriced));

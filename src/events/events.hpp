@@ -1,8 +1,9 @@
 // Events: what happens inside runs. Steps, LLM calls and tool invocations, reported one by one or in batches, each
 // exactly once.
 //
-// An event's identity is (run_id, id). A repeat with the same content changes nothing; other content under the same id
-// is a conflict. Inputs, outputs, prompts and arguments are accepted and dropped before anything is stored.
+// An event's identity is its kind, its run and its id. A repeat with the same content changes nothing; other content
+// under the same id is a conflict. Inputs, outputs, prompts and arguments are accepted and dropped before anything is
+// stored.
 #pragma once
 
 #include <map>
@@ -57,7 +58,8 @@ struct EventBase {
     return json::fields(
         json::field("type", &T::type, "llm_call, tool_invocation or step; required in batches."),
         json::field("id", &T::id,
-                    "The caller's own, unique in the run: that is how a repeat is known. Version 7 is fastest."),
+                    "The caller's own, unique among the events of this kind in the run: that is how a repeat is known. "
+                    "Version 7 is fastest."),
         json::field("run_id", &T::run_id, "Required in batches; elsewhere the path says it."),
         json::field("agent_id", &T::agent_id, "Needed when the run is not known yet: then a placeholder run is made."),
         json::field("timestamp", &T::timestamp,

@@ -14,13 +14,14 @@ struct Root {
   std::string service;
   std::string version = COGNIVE_VERSION;
   std::string docs = "/docs";
+  std::string redoc = "/redoc";
   std::string openapi = "/openapi.json";
   std::string api_base = "/api/v1";
 
   static constexpr std::string_view schema_name = "Root";
   static constexpr auto fields() {
     return json::fields(json::field("service", &Root::service, ""), json::field("version", &Root::version, ""),
-                        json::field("docs", &Root::docs, ""), json::field("redoc", &Root::docs, ""),
+                        json::field("docs", &Root::docs, ""), json::field("redoc", &Root::redoc, ""),
                         json::field("openapi", &Root::openapi, ""), json::field("api_base", &Root::api_base, ""));
   }
 };

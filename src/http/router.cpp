@@ -6,6 +6,7 @@
 
 #include "base/text.hpp"
 #include "http/problem.hpp"
+#include "http/route.hpp"
 #include "observe/log.hpp"
 
 namespace cognive::http {
@@ -35,15 +36,6 @@ bool matches(const std::vector<std::string>& pattern, const std::vector<std::str
 }
 
 }  // namespace
-
-struct Router::Route {
-  Operation operation;
-  Description description;
-  RawHandler handler;
-  std::vector<std::string> segments;
-  std::map<int, Counter> requests_by_status;  // grows under one thread: a router belongs to one I/O thread
-  Histogram duration;
-};
 
 Router::Router(Gate* gate, Metrics& metrics) : gate_(gate), metrics_(metrics) {}
 
@@ -91,32 +83,34 @@ Response Router::failure(const Route& route, const Request& request, std::string
                  request.path, request.id);
 }
 
+// Nothing at this path, or nothing for this method: then Allow says what there is (RFC 9110, section 15.5.6).
+Response Router::no_route(const Request& request, const std::vector<std::string_view>& path) const {
+  std::set<std::string_view> allowed;
+  for (const auto& route : routes_) {
+    if (matches(route->segments, path)) allowed.insert(route->operation.method);
+  }
+  if (allowed.empty()) {
+    return problem({Code::not_found, "There is nothing at this path.", {}}, request.path, request.id);
+  }
+  allowed.insert("OPTIONS");
+  if (allowed.contains("GET")) allowed.insert("HEAD");
+  const auto allow = fmt::format("{}", fmt::join(allowed, ", "));
+  Response response{.status = 204, .content_type = ""};
+  if (request.method != "OPTIONS") {
+    response = problem({Code::method_not_allowed, request.method + " is not possible here; " + allow + " are.", {}},
+                       request.path, request.id);
+  }
+  response.headers.emplace_back("Allow", allow);
+  return response;
+}
+
 Async<Response> Router::dispatch(Request& request) const {
   const auto path = segments(request.path);
-  const Route* found = nullptr;
-  std::set<std::string> allowed;
   const std::string_view method = request.method == "HEAD" ? std::string_view("GET") : std::string_view(request.method);
-  for (const auto& route : routes_) {
-    if (!matches(route->segments, path)) continue;
-    allowed.emplace(route->operation.method);
-    if (route->operation.method == method && found == nullptr) found = route.get();
-  }
-  if (found == nullptr) {
-    if (allowed.empty()) {
-      co_return problem({Code::not_found, "There is nothing at this path.", {}}, request.path, request.id);
-    }
-    allowed.insert("OPTIONS");
-    if (allowed.contains("GET")) allowed.insert("HEAD");
-    std::string allow;
-    for (const auto& name : allowed) allow += allow.empty() ? name : ", " + name;
-    Response response{.status = 204, .content_type = "", .body = "", .headers = {}};
-    if (request.method != "OPTIONS") {
-      response = problem({Code::method_not_allowed, request.method + " is not possible here; " + allow + " are.", {}},
-                         request.path, request.id);
-    }
-    response.headers.emplace_back("Allow", allow);
-    co_return response;
-  }
+  const auto place = std::ranges::find_if(
+      routes_, [&](const auto& route) { return route->operation.method == method && matches(route->segments, path); });
+  if (place == routes_.end()) co_return no_route(request, path);
+  Route* const found = place->get();
 
   const auto begin = std::chrono::steady_clock::now();
   Response response;
@@ -139,10 +133,9 @@ Async<Response> Router::dispatch(Request& request) const {
   }
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
   found->duration.observe(seconds.count());
-  auto counter = const_cast<Route*>(found)->requests_by_status.find(response.status);
+  auto counter = found->requests_by_status.find(response.status);
   if (counter == found->requests_by_status.end()) {
-    counter = const_cast<Route*>(found)
-                  ->requests_by_status
+    counter = found->requests_by_status
                   .emplace(response.status, metrics_.counter("http_requests_total", "Requests answered",
                                                              {{"method", std::string(found->operation.method)},
                                                               {"path", std::string(found->operation.path)},
@@ -160,146 +153,6 @@ std::vector<Router::Listed> Router::list() const {
                    std::string(route->operation.permission), std::string(route->operation.summary)});
   }
   return out;
-}
-
-std::string Router::openapi(std::string_view title, std::string_view version) const {
-  json::Writer out;
-  out.begin_object();
-  out.field("openapi", "3.1.0");
-  out.key("info");
-  out.begin_object();
-  out.field("title", title);
-  out.field("version", version);
-  out.field("description",
-            "The control plane for AI agents: registry, runs, exact costs. Errors are RFC 9457 problem documents.");
-  out.key("license");
-  out.begin_object();
-  out.field("name", "Apache-2.0");
-  out.field("identifier", "Apache-2.0");
-  out.end_object();
-  out.end_object();
-
-  std::vector<std::string_view> paths;
-  for (const auto& route : routes_) {
-    if (std::ranges::find(paths, route->operation.path) == paths.end()) paths.push_back(route->operation.path);
-  }
-  out.key("paths");
-  out.begin_object();
-  for (const auto path : paths) {
-    out.key(path);
-    out.begin_object();
-    for (const auto& route : routes_) {
-      const auto& operation = route->operation;
-      const auto& description = route->description;
-      if (operation.path != path) continue;
-      out.key(lower(operation.method));
-      out.begin_object();
-      out.field("operationId", operation.id);
-      out.field("summary", operation.summary);
-      if (!operation.description.empty()) out.field("description", operation.description);
-      out.key("tags");
-      out.begin_array();
-      out.string(operation.tag);
-      out.end_array();
-      out.key("security");
-      out.begin_array();
-      if (operation.permission != open_to_all) {
-        for (const std::string_view scheme : {"ApiKeyAuth", "BearerAuth"}) {
-          out.begin_object();
-          out.key(scheme);
-          out.begin_array();
-          out.end_array();
-          out.end_object();
-        }
-      }
-      out.end_array();
-      if (operation.permission != open_to_all) out.field("x-permission", operation.permission);
-      if (!description.parameters.empty()) {
-        out.key("parameters");
-        out.begin_array();
-        for (const auto& parameter : description.parameters) out.raw(parameter);
-        out.end_array();
-      }
-      if (!description.body.empty()) {
-        out.key("requestBody");
-        out.begin_object();
-        out.key("required");
-        out.boolean(true);
-        out.key("content");
-        out.begin_object();
-        for (const auto& type : description.body_types) {
-          out.key(type);
-          out.begin_object();
-          out.key("schema");
-          out.raw(description.body);
-          out.end_object();
-        }
-        out.end_object();
-        out.end_object();
-      }
-
-      std::set<int> errors(operation.also.begin(), operation.also.end());
-      if (operation.permission != open_to_all) errors.insert({401, 403, 503});
-      if (path.find('{') != std::string_view::npos) errors.insert(404);
-      if (!description.parameters.empty()) errors.insert(422);
-      if (!description.body.empty()) errors.insert({400, 413, 415, 422});
-      out.key("responses");
-      out.begin_object();
-      const auto success = [&](int status) {
-        out.key(std::to_string(status));
-        out.begin_object();
-        out.field("description", status == 201 ? "Created" : "Success");
-        if (!description.answer.empty()) {
-          out.key("content");
-          out.begin_object();
-          out.key(description.answer_type);
-          out.begin_object();
-          out.key("schema");
-          out.raw(description.answer);
-          out.end_object();
-          out.end_object();
-        }
-        out.end_object();
-      };
-      success(operation.status);
-      for (const int status : errors) {
-        if (status < 300) {
-          success(status);
-          continue;
-        }
-        out.key(std::to_string(status));
-        out.begin_object();
-        out.field("$ref", "#/components/responses/Problem");
-        out.end_object();
-      }
-      out.end_object();
-      out.end_object();
-    }
-    out.end_object();
-  }
-  out.end_object();
-
-  out.key("components");
-  out.begin_object();
-  out.key("securitySchemes");
-  out.raw(R"({"ApiKeyAuth":{"type":"apiKey","in":"header","name":"X-API-Key","description":"For agents and SDKs"},)"
-          R"("BearerAuth":{"type":"http","scheme":"bearer","bearerFormat":"JWT","description":"For people"}})");
-  out.key("responses");
-  out.raw(
-      R"({"Problem":{"description":"A problem document that says what was wrong","content":{"application/problem+json":)"
-      R"({"schema":{"$ref":"#/components/schemas/Problem"}}}}})");
-  out.key("schemas");
-  out.begin_object();
-  out.key("Problem");
-  out.raw(problem_schema());
-  for (const auto& [name, schema] : components_) {
-    out.key(name);
-    out.raw(schema);
-  }
-  out.end_object();
-  out.end_object();
-  out.end_object();
-  return std::move(out).text();
 }
 
 PathParameters path_parameters(std::string_view path_template, std::string_view path) {

@@ -120,6 +120,7 @@ class Router {
  private:
   struct Route;
 
+  [[nodiscard]] Response no_route(const Request& request, const std::vector<std::string_view>& path) const;
   static Response failure(const Route& route, const Request& request, std::string_view reason);
 
   Gate* gate_;

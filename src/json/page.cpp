@@ -22,4 +22,11 @@ Result<PagePosition> PagePosition::parse(std::string_view cursor) {
   return unprocessable("?cursor", "It must be a next_cursor of an earlier answer.");
 }
 
+Result<std::optional<PagePosition>> page_after(const std::optional<std::string>& cursor) {
+  if (!cursor) return std::optional<PagePosition>{};
+  auto position = PagePosition::parse(*cursor);
+  if (!position) return std::unexpected(std::move(position.error()));
+  return std::optional(*position);
+}
+
 }  // namespace cognive::json

@@ -23,6 +23,9 @@ struct PagePosition {
   static Result<PagePosition> parse(std::string_view cursor);
 };
 
+// Where the page that a caller's cursor asks for begins; nothing without a cursor.
+Result<std::optional<PagePosition>> page_after(const std::optional<std::string>& cursor);
+
 inline constexpr Rules page_limit_rules{.min = 1, .max = 500, .optional = true};
 
 template <typename T>

@@ -189,6 +189,11 @@ void Params::add(Bytes value) {
   end();
 }
 
+void Params::add(const std::optional<json::PagePosition>& after) {
+  add(after ? std::optional(after->created_at) : std::nullopt);
+  add(after ? std::optional(after->id) : std::nullopt);
+}
+
 void Params::add(std::span<const std::string> values) {
   ArrayBuilder array(ArrayBuilder::Type::text);
   for (const auto& value : values) array.add(std::string_view(value));

@@ -11,6 +11,7 @@
 #include "base/decimal.hpp"
 #include "base/time.hpp"
 #include "base/uuid.hpp"
+#include "json/page.hpp"
 
 namespace cognive::pg {
 
@@ -47,13 +48,23 @@ class Params {
   void add(NanoUsd value) { add(value.nanos); }
   void add(Json value);
   void add(Bytes value);
+  // Two parameters: creation time and id, both NULL at the beginning of a list.
+  void add(const std::optional<json::PagePosition>& after);
   void add(std::span<const std::string> values);
   void add(const std::vector<std::string>& values) { add(std::span(values)); }
+
+  // Enumerations travel as their names.
+  template <json::NamedEnum E>
+  void add(E value) {
+    add(json::enum_text(value));
+  }
 
   template <typename T>
   void add(const std::optional<T>& value) {
     if (value) {
       add(*value);
+    } else if constexpr (json::NamedEnum<T>) {
+      add_null(static_cast<const std::string*>(nullptr));
     } else {
       add_null(static_cast<const T*>(nullptr));
     }

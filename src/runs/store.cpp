@@ -105,7 +105,7 @@ Async<std::optional<Run>> lock(pg::Transaction& transaction, Uuid id, const Prin
 }
 
 Async<Run> end(pg::Transaction& transaction, Uuid id, const RunEnd& request) {
-  auto params = pg::Params::of(bucket_of(id), id, json::enum_text(request.status), request.error, request.ended_at);
+  auto params = pg::Params::of(bucket_of(id), id, request.status, request.error, request.ended_at);
   co_return *first(co_await transaction.execute(end_query, std::move(params)));
 }
 
@@ -123,16 +123,8 @@ Async<std::optional<RunDetail>> get(pg::Pool& database, Uuid id, const Principal
 
 Async<std::vector<Run>> list(pg::Pool& database, const RunList& query, std::optional<json::PagePosition> after,
                              const Principal& principal, Deadline deadline) {
-  std::optional<Timestamp> created_at;
-  std::optional<Uuid> id;
-  if (after) {
-    created_at = after->created_at;
-    id = after->id;
-  }
-  std::optional<std::string> status;
-  if (query.status) status = json::enum_text(*query.status);
-  auto params = pg::Params::of(principal.team_id, principal.agent_id, query.agent_id, status, query.from, query.to,
-                               created_at, id, query.limit + 1);
+  auto params = pg::Params::of(principal.team_id, principal.agent_id, query.agent_id, query.status, query.from,
+                               query.to, after, query.limit + 1);
   const auto rows = co_await database.execute(list_query, std::move(params), deadline);
   std::vector<Run> out(static_cast<std::size_t>(rows.size()));
   for (int i = 0; i < rows.size(); ++i) read(rows[i], out[static_cast<std::size_t>(i)]);

@@ -38,8 +38,14 @@ IoThreads::IoThreads(std::size_t count) : state_(std::make_unique<State>()) {
 }
 
 IoThreads::~IoThreads() {
+  stop();
+}
+
+void IoThreads::stop() {
   for (auto& thread : state_->threads) thread->context.stop();
-  for (auto& thread : state_->threads) thread->thread.join();
+  for (auto& thread : state_->threads) {
+    if (thread->thread.joinable()) thread->thread.join();
+  }
 }
 
 std::size_t IoThreads::count() const {

@@ -16,8 +16,11 @@ class IoThreads {
   explicit IoThreads(std::size_t count);
   IoThreads(const IoThreads&) = delete;
   IoThreads& operator=(const IoThreads&) = delete;
-  // Stops the contexts and joins the threads; what still runs on them is dropped.
   ~IoThreads();
+
+  // Stops the contexts and joins the threads. Executors stay valid until this object is gone, so that what was bound to
+  // them can be destroyed in between; what still waited on them is dropped with it.
+  void stop();
 
   [[nodiscard]] std::size_t count() const;
   [[nodiscard]] Executor executor(std::size_t index) const;

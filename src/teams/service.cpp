@@ -23,13 +23,9 @@ Async<Result<Team>> Teams::get(const Call& call, Uuid id) {
 }
 
 Async<Result<json::Page<Team>>> Teams::list(const Call& call, TeamList query) {
-  std::optional<json::PagePosition> after;
-  if (query.cursor) {
-    const auto position = json::PagePosition::parse(*query.cursor);
-    if (!position) co_return std::unexpected(position.error());
-    after = *position;
-  }
-  auto rows = co_await store::list(database_, call.principal.team_id, after, query.limit + 1, call.deadline);
+  const auto after = json::page_after(query.cursor);
+  if (!after) co_return std::unexpected(after.error());
+  auto rows = co_await store::list(database_, call.principal.team_id, *after, query.limit + 1, call.deadline);
   co_return json::page_of(std::move(rows), query.limit,
                           [](const Team& team) { return json::PagePosition{team.created_at, team.id}; });
 }

@@ -41,13 +41,7 @@ Async<std::optional<Team>> get(pg::Pool& database, Uuid id, std::optional<Uuid> 
 
 Async<std::vector<Team>> list(pg::Pool& database, std::optional<Uuid> visible_to,
                               std::optional<json::PagePosition> after, std::int64_t count, Deadline deadline) {
-  std::optional<Timestamp> created_at;
-  std::optional<Uuid> id;
-  if (after) {
-    created_at = after->created_at;
-    id = after->id;
-  }
-  auto params = pg::Params::of(visible_to, created_at, id, count);
+  auto params = pg::Params::of(visible_to, after, count);
   co_return read(co_await database.execute(list_query, std::move(params), deadline));
 }
 
