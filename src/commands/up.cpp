@@ -51,24 +51,17 @@ Result<std::string> private_file(const embedded::DataDirectory& directory, const
   return made;
 }
 
-Result<Settings> settings_for(const Flags& flags, const embedded::DataDirectory& directory,
-                              const embedded::Cluster& cluster) {
-  const auto master_key = private_file(directory, "master-key", [] {
-    std::array<std::uint8_t, 32> bytes;
-    random_bytes(bytes);
-    return to_hex(bytes);
-  });
-  if (!master_key) return std::unexpected(master_key.error());
+// Our own servers, whatever the environment says of servers; everything else may be tuned there.
+Result<Settings> settings_for(const Flags& flags, const std::string& database_url, const std::string& master_key) {
   const auto process = process_variables();
   if (!process) return std::unexpected(process.error());
-  // Our own servers, whatever the environment says; everything else may be tuned there.
   const auto variables = [&](std::string_view name) -> std::optional<std::string> {
-    if (name == "DATABASE_URL") return cluster.socket_url();
-    if (name == "COGNIVE_MASTER_KEY") return *master_key;
-    for (const std::string_view ours :
+    if (name == "DATABASE_URL") return database_url;
+    if (name == "COGNIVE_MASTER_KEY") return master_key;
+    for (const std::string_view server :
          {"DATABASE_URL_ASYNC", "DATABASE_READ_URLS", "DATABASE_READ_URLS_ASYNC", "REDIS_URL", "RABBITMQ_URL",
           "STORAGE_ENDPOINT", "COGNIVE_MASTER_KEY_FILE", "READINESS_REQUIRES"}) {
-      if (name == ours) return std::nullopt;
+      if (name == server) return std::nullopt;
     }
     return (*process)(name);
   };
@@ -182,41 +175,73 @@ Result<void> demonstrate(const std::string& url, const std::string& api_key) {
   return {};
 }
 
+// Settings, log and port, before anything is started: what is wrong there should cost nothing.
+Result<Settings> begin(const Flags& flags, const embedded::DataDirectory& directory) {
+  const auto master_key = private_file(directory, "master-key", [] {
+    std::array<std::uint8_t, 32> bytes;
+    random_bytes(bytes);
+    return to_hex(bytes);
+  });
+  if (!master_key) return std::unexpected(master_key.error());
+  auto settings = settings_for(flags, "postgresql://to-be-started", *master_key);
+  if (!settings) return settings;
+  Level level = Level::info;
+  parse_level(settings->log_level, level);
+  log_to_file((directory.log() / "cognive.log").string(), level);
+  if (settings->http_port != 0) {
+    const auto port = static_cast<std::uint16_t>(settings->http_port);
+    if (const auto free = http::check_port_free(settings->http_host, port); !free) return std::unexpected(free.error());
+  }
+  return settings;
+}
+
+// Brings the database up to this binary. The secrets that were made; the API key is in DIR/api-key afterwards in any
+// case.
+Result<Secrets> set_up(const Settings& settings, const embedded::DataDirectory& directory) {
+  if (auto migrated = run(migrate(settings.database_url)); !migrated) return std::unexpected(migrated.error());
+  const auto api_key = directory.read_private("api-key");
+  if (!api_key) return std::unexpected(api_key.error());
+  Result<Secrets> secrets;
+  with_database(settings, setup_timeout, [&](pg::Pool& database, const Call& call) -> Async<int> {
+    secrets = co_await prepare(database, call, settings, api_key->has_value());
+    co_return 0;
+  });
+  if (secrets && !secrets->api_key.empty()) {
+    auto written = directory.write_private("api-key", secrets->api_key + "\n");
+    if (!written) return std::unexpected(written.error());
+  }
+  return secrets;
+}
+
+// Until a signal comes, or PostgreSQL cannot be kept up. The exit status.
+int watch(StopSignals& signals, embedded::Cluster& cluster) {
+  while (!signals.wait(watch_interval)) {
+    const auto news = cluster.watch();
+    if (!news) return explain(news.error());
+    for (const auto& line : *news) log(Level::warning, "embedded PostgreSQL", {{"news", line}});
+  }
+  return 0;
+}
+
 int up(const Flags& flags) {
   StopSignals signals;
-  const auto interrupted = [&signals] { return signals.wait(std::chrono::milliseconds{0}); };
   const auto user = embedded::Identity::unprivileged();
   if (!user) return explain(user.error());
-  const auto directory = embedded::DataDirectory::open(
-      flags.data.empty() ? default_data_directory() : std::filesystem::path(flags.data), *user);
+  const auto path = flags.data.empty() ? default_data_directory() : std::filesystem::path(flags.data);
+  const auto directory = embedded::DataDirectory::open(path, *user);
   if (!directory) return explain(directory.error());
-  log_to_file((directory->log() / "cognive.log").string(), Level::info);
-
-  // Before anything is started: a port in use should cost nothing.
-  if (flags.port != 0) {
-    const auto wanted = static_cast<std::uint16_t>(flags.port > 0 ? flags.port : 8000);
-    if (const auto free = http::check_port_free("127.0.0.1", wanted); !free) return explain(free.error());
-  }
-  auto cluster = embedded::Cluster::start(*directory, {.port = std::nullopt, .interrupted = interrupted});
-  if (!cluster) return explain(cluster.error());
-  auto settings = settings_for(flags, *directory, *cluster);
+  auto settings = begin(flags, *directory);
   if (!settings) return explain(settings.error());
 
-  if (const auto migrated = run(migrate(settings->database_url)); !migrated) return explain(migrated.error());
-  auto api_key = directory->read_private("api-key");
-  if (!api_key) return explain(api_key.error());
-  Result<Secrets> secrets;
-  const int prepared = with_database(*settings, setup_timeout, [&](pg::Pool& database, const Call& call) -> Async<int> {
-    secrets = co_await prepare(database, call, *settings, api_key->has_value());
-    co_return secrets ? 0 : explain(secrets.error());
-  });
-  if (prepared != 0) return prepared;
-  if (!secrets->api_key.empty()) {
-    if (const auto written = directory->write_private("api-key", secrets->api_key + "\n"); !written)
-      return explain(written.error());
-    *api_key = secrets->api_key;
-  }
-  const std::string key(trim(**api_key));
+  const auto interrupted = [&signals] { return signals.wait(std::chrono::milliseconds{0}); };
+  auto cluster = embedded::Cluster::start(*directory, {.port = std::nullopt, .interrupted = interrupted});
+  if (!cluster) return explain(cluster.error());
+  settings->database_url = cluster->socket_url();
+  const auto secrets = set_up(*settings, *directory);
+  if (!secrets) return explain(secrets.error());
+  const auto stored_key = directory->read_private("api-key");
+  if (!stored_key) return explain(stored_key.error());
+  const std::string key(trim(stored_key->value_or("")));
 
   ApiServer server(*settings);
   const auto port = server.start();
@@ -229,14 +254,7 @@ int up(const Flags& flags) {
   if (flags.demo) {
     if (const auto shown = demonstrate(url, key); !shown) status = explain(shown.error());
   }
-  while (!flags.once && !signals.wait(watch_interval)) {
-    const auto news = cluster->watch();
-    if (!news) {
-      status = explain(news.error());
-      break;
-    }
-    for (const auto& line : *news) log(Level::warning, "embedded PostgreSQL", {{"news", line}});
-  }
+  if (!flags.once) status = watch(signals, *cluster);
   server.stop();
   cluster->stop();
   return status;

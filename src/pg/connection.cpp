@@ -230,13 +230,15 @@ Async<std::unique_ptr<Connection>> Connection::open(Executor executor, std::stri
 Async<std::vector<Rows>> Connection::execute_together(std::vector<Statement> statements, Deadline deadline) {
   const auto state = state_;
   if (!state->failure.empty()) throw Unavailable(state->failure);
+  std::vector<std::shared_ptr<Request>> preparations;
   for (const auto& [query, params] : statements) {
     if (state->prepared.contains(query->name)) continue;
     // With a Sync of its own: were it part of the request, an error there would take the preparation with it.
     const auto& oids = params.oids();
     state->must(PQsendPrepare(state->connection, query->name, query->sql, static_cast<int>(oids.size()), oids.data()));
     state->must(PQpipelineSync(state->connection));
-    state->enqueue()->prepares = query->name;
+    preparations.push_back(state->enqueue());
+    preparations.back()->prepares = query->name;
     state->prepared.insert(query->name);
   }
   for (const auto& [query, params] : statements) {
@@ -254,6 +256,10 @@ Async<std::vector<Rows>> Connection::execute_together(std::vector<Statement> sta
       // What is still on its way cannot be told from the next answer, so the connection goes with the request.
       state->fail_all("the database did not answer in time");
     }
+  }
+  // Why it could not be prepared says more than that it was not.
+  for (const auto& preparation : preparations) {
+    if (preparation->error) std::rethrow_exception(preparation->error);
   }
   if (request->error) std::rethrow_exception(request->error);
   co_return std::move(request->rows);
