@@ -201,9 +201,20 @@ std::string Cursor::excerpt() {
 
 Result<void> walk(std::string& text, FunctionRef<void(Cursor&)> visit) {
   text.reserve(text.size() + simdjson::SIMDJSON_PADDING);
+  // One parser per thread serves one document at a time; a document that is read while another one is gets its own.
   thread_local ondemand::parser kept;
+  thread_local bool kept_in_use = false;
   std::optional<ondemand::parser> own;
-  ondemand::parser& parser = text.size() <= kept_parser_bytes_max ? kept : own.emplace();
+  const bool use_kept = !kept_in_use && text.size() <= kept_parser_bytes_max;
+  ondemand::parser& parser = use_kept ? kept : own.emplace();
+  struct InUse {
+    bool& flag;
+    bool before;
+    InUse(bool& in_use, bool now) : flag(in_use), before(in_use) { flag = before || now; }
+    InUse(const InUse&) = delete;
+    InUse& operator=(const InUse&) = delete;
+    ~InUse() { flag = before; }
+  } const in_use(kept_in_use, use_kept);
   try {
     ondemand::document document = taken(parser.iterate(text.data(), text.size(), text.capacity()));
     const auto type = taken(document.type());

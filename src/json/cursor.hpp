@@ -66,8 +66,7 @@ class Cursor {
 };
 
 // Parses `text` and visits its root. Code::malformed when it is not one JSON value; what `visit` saw until then must be
-// dropped. `text` gains spare capacity (the parser reads in blocks) but keeps its content. `visit` must not call walk
-// itself: the parser is shared by the documents of a thread.
+// dropped. `text` gains spare capacity (the parser reads in blocks) but keeps its content.
 Result<void> walk(std::string& text, FunctionRef<void(Cursor&)> visit);
 
 }  // namespace cognive::json

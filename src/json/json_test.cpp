@@ -92,6 +92,20 @@ TEST(Walk, refuses_what_is_not_json_wherever_it_stands) {
   }
 }
 
+TEST(Walk, a_document_may_be_read_while_another_one_is) {
+  std::string outer = R"([{"a":"first"},{"a":"second"}])";
+  std::string seen;
+  const auto walked = walk(outer, [&](Cursor& root) {
+    root.each_item([&](std::size_t, Cursor& item) {
+      std::string inner = R"({"x":["inner"]})" + std::string(10'000, ' ');
+      EXPECT_TRUE(walk(inner, [](Cursor& value) { value.skip(); }));
+      item.each_field([&](std::string_view, Cursor& value) { seen += value.string(); });
+    });
+  });
+  EXPECT_TRUE(walked);
+  EXPECT_EQ(seen, "firstsecond");
+}
+
 TEST(Walk, says_what_is_wrong) {
   const auto result = decode<Sample>(std::string(100, '['));
   ASSERT_FALSE(result);

@@ -192,6 +192,7 @@ Async<> wait_ready(Descriptor& descriptor, Descriptor::wait_type direction, Dead
   co_await descriptor.async_wait(direction, asio::redirect_error(asio::use_awaitable, error));
   timer.cancel();
   if (expired) throw Unavailable(std::string(what) + " took too long");
+  if (error == asio::error::operation_aborted) throw boost::system::system_error(error);  // the task is being stopped
   if (error) throw Unavailable(error.message());
 }
 

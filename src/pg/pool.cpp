@@ -55,6 +55,8 @@ struct Pool::State : std::enable_shared_from_this<State> {
       co_await connection->run_script(std::move(setup), deadline);
       backoff = std::chrono::milliseconds{0};
       co_return connection;
+    } catch (const boost::system::system_error&) {
+      throw;  // the task is being stopped, which says nothing about the server
     } catch (const std::exception& error) {
       thread_local std::minstd_rand random{std::random_device{}()};
       backoff = std::clamp(backoff * 2, backoff_first, backoff_max);

@@ -1,0 +1,27 @@
+// Feeds rubbish to what reads event batches: JSON reader, binder, usage rules. Whatever comes, it answers with values.
+#include <cstdint>
+#include <string>
+
+#include "events/events.hpp"
+#include "http/gzip.hpp"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  using namespace cognive;
+  const Timestamp now{1'795'478'400'000'000};
+  std::string text(reinterpret_cast<const char*>(data), size);
+  static_cast<void>(json::walk(text, [&](json::Cursor& root) {
+    if (root.kind() != json::Kind::array) {
+      json::Writer copy;
+      root.copy_to(copy);
+      return;
+    }
+    root.each_item([&](std::size_t, json::Cursor& item) {
+      json::Faults faults;
+      const auto event = events::read_event(item, faults, now);
+      // Either an event or a reason.
+      if (event.has_value() == !faults.empty()) __builtin_trap();
+    });
+  }));
+  static_cast<void>(http::gunzip({reinterpret_cast<const char*>(data), size}, 1 << 20));
+  return 0;
+}
