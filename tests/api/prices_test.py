@@ -163,8 +163,8 @@ def test_a_quote_names_every_parameter_at_fault(api):
 
 def state(installation):
     """Everything that an import could touch."""
-    return [installation.sql(f"SELECT t::text FROM {table} t ORDER BY 1")
-            for table in ("llm_pricing", "llm_models", "llm_providers", "llm_catalogue_imports", "audit_logs")]
+    tables = ("llm_pricing", "llm_models", "llm_providers", "llm_catalogue_imports", "audit_logs")
+    return installation.sql(" UNION ALL ".join(f"SELECT '{t}', count(*), md5(string_agg(t::text, '' ORDER BY t::text)) FROM {t} t" for t in tables))
 
 
 @pytest.mark.parametrize("statement", ["UPDATE llm_pricing SET rates = '{}' WHERE model = 'gpt-4o'", "DELETE FROM llm_pricing",
