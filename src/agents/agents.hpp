@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "base/error.hpp"
-#include "json/page.hpp"
+#include "json/bind.hpp"
 #include "pg/pool.hpp"
 #include "runtime/call.hpp"
 
@@ -78,6 +78,12 @@ struct AgentChange {
   std::optional<std::map<std::string, std::string>> labels;
   std::optional<json::Object> metadata;
 
+  void check(json::Faults& faults) const {
+    if (status == AgentStatus::archived && !faults.has_at("status")) {
+      faults.add_at("status", "Archiving has its own operation: POST /api/v1/agents/{id}/archive.", "\"archived\"");
+    }
+  }
+
   // For the two bodies below, which differ in what stands before these fields.
   template <typename Body>
   static constexpr auto fields_of() {
@@ -121,7 +127,7 @@ struct AgentList {
   std::optional<AgentStatus> status;
   std::optional<std::string> name;
   std::int64_t limit = 50;
-  std::optional<std::string> cursor;
+  std::optional<json::PagePosition> cursor;
 
   static constexpr auto fields() {
     return json::fields(json::field("team", &AgentList::team, "Only agents of the team with this name."),

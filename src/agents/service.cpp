@@ -42,14 +42,6 @@ std::vector<std::string_view> apply(Agent& agent, const AgentChange& change) {
   return changed;
 }
 
-Result<void> check(const AgentChange& change) {
-  if (change.status == AgentStatus::archived) {
-    return unprocessable("/status", "Archiving has its own operation: POST /api/v1/agents/{id}/archive.",
-                         "\"archived\"");
-  }
-  return {};
-}
-
 audit::Entry entry(std::string_view action, const Agent& agent, const std::vector<std::string_view>& changed) {
   json::Writer details;
   details.begin_object();
@@ -71,7 +63,6 @@ audit::Entry entry(std::string_view action, const Agent& agent, const std::vecto
 }  // namespace
 
 Async<Result<PutAnswer>> Agents::write(const Call& call, AgentPut request, bool may_exist) {
-  if (const auto valid = check(request); !valid) co_return std::unexpected(valid.error());
   auto transaction = co_await database_.begin(call.deadline);
   std::optional<Uuid> team_id = call.principal.team_id;
   if (request.team || !team_id) {
@@ -126,7 +117,6 @@ Async<Result<PutAnswer>> Agents::put(const Call& call, AgentPut request) {
 }
 
 Async<Result<Agent>> Agents::update(const Call& call, Uuid id, AgentChange change) {
-  if (const auto valid = check(change); !valid) co_return std::unexpected(valid.error());
   auto transaction = co_await database_.begin(call.deadline);
   auto agent = co_await store::lock(transaction, id, call.principal);
   if (!agent) co_return fail(not_found());
@@ -163,9 +153,7 @@ Async<Result<Agent>> Agents::get(const Call& call, Uuid id) {
 }
 
 Async<Result<json::Page<Agent>>> Agents::list(const Call& call, AgentList query) {
-  const auto after = json::page_after(query.cursor);
-  if (!after) co_return std::unexpected(after.error());
-  auto rows = co_await store::list(database_, query, *after, call.principal, call.deadline);
+  auto rows = co_await store::list(database_, query, call.principal, call.deadline);
   co_return json::page_of(std::move(rows), query.limit,
                           [](const Agent& agent) { return json::PagePosition{agent.created_at, agent.id}; });
 }

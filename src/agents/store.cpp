@@ -107,10 +107,10 @@ Async<std::optional<Agent>> get(pg::Pool& database, Uuid id, const Principal& pr
   co_return first(read(co_await database.execute(get_query, std::move(params), deadline)));
 }
 
-Async<std::vector<Agent>> list(pg::Pool& database, const AgentList& query, std::optional<json::PagePosition> after,
-                               const Principal& principal, Deadline deadline) {
-  auto params = pg::Params::of(principal.team_id, principal.agent_id, query.team, query.status, query.name, after,
-                               query.limit + 1);
+Async<std::vector<Agent>> list(pg::Pool& database, const AgentList& query, const Principal& principal,
+                               Deadline deadline) {
+  auto params = pg::Params::of(principal.team_id, principal.agent_id, query.team, query.status, query.name,
+                               query.cursor, query.limit + 1);
   co_return read(co_await database.execute(list_query, std::move(params), deadline));
 }
 

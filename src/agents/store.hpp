@@ -17,7 +17,7 @@ Async<std::optional<Agent>> lock(pg::Transaction& transaction, Uuid id, const Pr
 Async<Timestamp> update(pg::Transaction& transaction, const Agent& agent);
 
 Async<std::optional<Agent>> get(pg::Pool& database, Uuid id, const Principal& principal, Deadline deadline);
-Async<std::vector<Agent>> list(pg::Pool& database, const AgentList& query, std::optional<json::PagePosition> after,
-                               const Principal& principal, Deadline deadline);
+Async<std::vector<Agent>> list(pg::Pool& database, const AgentList& query, const Principal& principal,
+                               Deadline deadline);
 
 }  // namespace cognive::agents::store

@@ -28,6 +28,10 @@ Timestamp Timestamp::now() {
   return of(std::chrono::floor<std::chrono::microseconds>(std::chrono::system_clock::now()));
 }
 
+bool Timestamp::is_plausible(Timestamp now) const {
+  return micros >= 0 && *this <= now.plus(std::chrono::hours{24});
+}
+
 void Timestamp::append_to(std::string& out) const {
   const auto day = std::chrono::floor<std::chrono::days>(point());
   const std::chrono::year_month_day date{day};

@@ -36,6 +36,10 @@ struct Timestamp {
   // becomes the next second. Nothing for anything else.
   static std::optional<Timestamp> parse(std::string_view text);
 
+  // Whether something may have happened then: since 1970, and at most a day after `now`, since callers' clocks may be
+  // ahead.
+  [[nodiscard]] bool is_plausible(Timestamp now) const;
+
   [[nodiscard]] Timestamp plus(std::chrono::microseconds delta) const { return {micros + delta.count()}; }
 };
 

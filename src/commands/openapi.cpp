@@ -10,8 +10,11 @@ namespace cognive::commands {
 namespace {
 
 int openapi() {
-  // Only names matter here, and they have defaults; no database is asked.
-  const auto settings = load_settings([](std::string_view name) -> std::optional<std::string> {
+  // The title may be tuned as for a server; no database is asked.
+  const auto variables = process_variables();
+  if (!variables) return explain(variables.error());
+  const auto settings = load_settings([&](std::string_view name) -> std::optional<std::string> {
+    if (name == "APP_NAME") return (*variables)(name);
     return name == "DATABASE_URL" ? std::optional<std::string>("postgresql://unused") : std::nullopt;
   });
   if (!settings) return explain(settings.error());

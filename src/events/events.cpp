@@ -6,9 +6,6 @@
 namespace cognive::events {
 namespace {
 
-// Clocks of callers may be ahead of ours, but not by days.
-constexpr std::chrono::hours future_max{24};
-
 // Everything that the caller said about the event, in one canonical text; what identifies the event (run, id) is not in
 // it.
 class Canonical {
@@ -80,15 +77,17 @@ std::int64_t content_hash(const Event& event) {
   return out.hash();
 }
 
-// Checks what single fields cannot tell.
-std::optional<Event> complete(Event event, std::optional<Uuid> path_run_id, json::Faults& faults, Timestamp now) {
-  const auto before = faults.count();
+// Checks what single fields cannot tell, whatever faults these had; an event only when there are none at all.
+std::optional<Event> complete(Event event, std::optional<Uuid> path_run_id, json::Faults& faults, Timestamp now,
+                              std::size_t faults_before) {
   const auto& base = event.base();
-  if (!path_run_id && !base.run_id) faults.add_at("run_id", "It is required.");
-  if (path_run_id && base.run_id && *base.run_id != *path_run_id) {
-    faults.add_at("run_id", "It must be the run of the path, or absent.", json::quoted(base.run_id->text()));
+  if (!faults.has_at("run_id")) {
+    if (!path_run_id && !base.run_id) faults.add_at("run_id", "It is required.");
+    if (path_run_id && base.run_id && *base.run_id != *path_run_id) {
+      faults.add_at("run_id", "It must be the run of the path, or absent.", json::quoted(base.run_id->text()));
+    }
   }
-  if (base.timestamp && (*base.timestamp > now.plus(future_max) || base.timestamp->micros < 0)) {
+  if (base.timestamp && !base.timestamp->is_plausible(now) && !faults.has_at("timestamp")) {
     faults.add_at("timestamp", "It must lie between 1970 and tomorrow.", json::quoted(base.timestamp->text()));
   }
   if (const auto* call = std::get_if<LlmCall>(&event.body)) {
@@ -98,11 +97,12 @@ std::optional<Event> complete(Event event, std::optional<Uuid> path_run_id, json
     } else {
       const json::Faults::Scope scope(faults, "usage");
       for (auto& fault : usage.error().fields) {
-        faults.add_at(std::string_view(fault.pointer).substr(1), std::move(fault.message), std::move(fault.rejected));
+        const auto unit = std::string_view(fault.pointer).substr(1);
+        if (!faults.has_at(unit)) faults.add_at(unit, std::move(fault.message), std::move(fault.rejected));
       }
     }
   }
-  if (faults.count() > before) return std::nullopt;
+  if (faults.count() > faults_before) return std::nullopt;
   event.run_id = path_run_id ? *path_run_id : *base.run_id;
   event.timestamp = base.timestamp.value_or(now);
   event.content_hash = content_hash(event);
@@ -146,8 +146,7 @@ std::optional<Event> read_event(json::Cursor& in, json::Faults& faults, Timestam
   Event event;
   const auto before = faults.count();
   read_body(in, event.body, kind, faults);
-  if (faults.count() > before) return std::nullopt;
-  return complete(std::move(event), std::nullopt, faults, now);
+  return complete(std::move(event), std::nullopt, faults, now, before);
 }
 
 Result<Event> decode_event(std::string body, EventType type, const Uuid& run_id, Timestamp now) {
@@ -156,12 +155,11 @@ Result<Event> decode_event(std::string body, EventType type, const Uuid& run_id,
   const auto walked = json::walk(body, [&](json::Cursor& root) { read_body(root, event.body, type, faults); });
   if (!walked) return std::unexpected(walked.error());
   const auto stated = event.base().type;
-  if (stated && *stated != type) {
-    faults.add_at("type", "It must be " + std::string(json::enum_text(type)) + " here, or absent.");
+  if (stated && *stated != type && !faults.has_at("type")) {
+    faults.add_at("type", "It must be " + std::string(json::enum_text(type)) + " here, or absent.",
+                  json::quoted(json::enum_text(*stated)));
   }
-  if (faults.empty()) {
-    if (auto complete_event = complete(std::move(event), run_id, faults, now)) return std::move(*complete_event);
-  }
+  if (auto complete_event = complete(std::move(event), run_id, faults, now, 0)) return std::move(*complete_event);
   return unprocessable(faults.take());
 }
 
@@ -201,17 +199,25 @@ void add_batch_schemas(json::Components& components) {
   json::schema_object<LlmCall>(ignored, {}, components);
   json::schema_object<ToolInvocation>(ignored, {}, components);
   json::schema_object<Step>(ignored, {}, components);
-  components["Event"] =
-      R"({"oneOf":[{"$ref":"#/components/schemas/LlmCall"},{"$ref":"#/components/schemas/ToolInvocation"},)"
-      R"({"$ref":"#/components/schemas/Step"}],"description":"Told apart by `type`, which batches require, as they do run_id."})";
-  components["BatchAnswer"] =
+  // `type` tells the kinds apart; in batches it and run_id are required.
+  std::string kinds;
+  for (const auto& [type, text] : enum_names(EventType{})) {
+    constexpr std::array<std::string_view, 3> names{LlmCall::schema_name, ToolInvocation::schema_name,
+                                                    Step::schema_name};
+    kinds +=
+        fmt::format(R"({}{{"allOf":[{{"$ref":"#/components/schemas/{}"}},{{"properties":{{"type":{{"const":"{}"}}}},)"
+                    R"("required":["type","run_id"]}}]}})",
+                    kinds.empty() ? "" : ",", names[static_cast<std::size_t>(type)], text);
+  }
+  components.schemas["Event"] = R"({"oneOf":[)" + kinds + "]}";
+  components.schemas["BatchAnswer"] =
       R"({"type":"object","properties":{"accepted":{"type":"integer","description":"Stored now."},)"
       R"("duplicates":{"type":"integer","description":"Stored before; nothing changed."},)"
       R"("rejected":{"type":"array","items":{"type":"object","properties":{"index":{"type":"integer","description":)"
       R"("Position in the batch, from 0."},"errors":{"type":"array","items":{"type":"object","properties":{"pointer":)"
       R"({"type":"string"},"message":{"type":"string"},"rejected":{"type":"string"}},"required":["pointer","message"]}}},)"
       R"("required":["index","errors"]}}},"required":["accepted","duplicates","rejected"]})";
-  components["EventAnswer"] =
+  components.schemas["EventAnswer"] =
       R"({"type":"object","properties":{"id":{"type":"string","format":"uuid"},"run_id":{"type":"string","format":"uuid"},)"
       R"("duplicate":{"type":"boolean"}},"required":["id","run_id","duplicate"]})";
 }

@@ -11,10 +11,6 @@ namespace {
 // Events of one batch: bounded by the body's size anyway, this bounds what one transaction and one answer hold.
 constexpr std::size_t batch_events_max = 50'000;
 
-http::Response problem(const Error& error, const http::Request& request) {
-  return http::problem(error, request.path, request.id);
-}
-
 // A batch as it was read: what passed, and where it stood.
 struct Batch {
   std::vector<Event> events;
@@ -90,13 +86,13 @@ Async<http::Response> post_batch(Ingest& ingest, const Call& call, const http::R
   const bool lines = type == "application/x-ndjson" || type == "application/ndjson" || type == "application/jsonl";
   if (!lines && !type.empty() && type != "application/json") {
     const Error error{Code::unsupported_media, "The body must be application/json or application/x-ndjson.", {}};
-    co_return problem(error, request);
+    co_return http::problem(error, request);
   }
   std::string body = request.body;
   auto batch = lines ? read_lines(body, Timestamp::now()) : read_array(body, Timestamp::now());
-  if (!batch) co_return problem(batch.error(), request);
+  if (!batch) co_return http::problem(batch.error(), request);
   auto fates = co_await ingest.submit(call, std::move(batch->events), request.body.size());
-  if (!fates) co_return problem(fates.error(), request);
+  if (!fates) co_return http::problem(fates.error(), request);
 
   auto& answer = batch->answer;
   for (std::size_t i = 0; i < fates->size(); ++i) {
@@ -121,27 +117,28 @@ Async<http::Response> post_batch(Ingest& ingest, const Call& call, const http::R
 
 Async<http::Response> post_one(Ingest& ingest, EventType type, std::string_view path_template, const Call& call,
                                const http::Request& request) {
-  const auto parameters = http::path_parameters(path_template, request.path);
-  const auto run_id = Uuid::parse(parameters.front().second);
-  if (!run_id) {
-    auto fault = unprocessable("?id", "It must be a UUID in its 36-character form.",
-                               json::quoted(shortened(parameters.front().second, 64)));
-    co_return problem(fault.error(), request);
-  }
+  const auto id_text = http::path_parameters(path_template, request).front().second;
+  const auto run_id = Uuid::parse(id_text);
   auto body = http::json_body(request, false);
-  if (!body) co_return problem(body.error(), request);
-  auto event = decode_event(std::move(*body), type, *run_id, Timestamp::now());
-  if (!event) co_return problem(event.error(), request);
+  if (!body) co_return http::problem(body.error(), request);
+  auto event = decode_event(std::move(*body), type, run_id.value_or(Uuid{}), Timestamp::now());
+  if (!run_id) {
+    const auto fault =
+        unprocessable("?id", "It must be a UUID in its 36-character form.", json::quoted(shortened(id_text, 64)));
+    const auto error = event ? fault.error() : http::with_body_faults(fault.error(), event.error());
+    co_return http::problem(error, request);
+  }
+  if (!event) co_return http::problem(event.error(), request);
   const auto id = event->base().id;
   std::vector<Event> events;
   events.push_back(std::move(*event));
   auto fates = co_await ingest.submit(call, std::move(events), request.body.size());
-  if (!fates) co_return problem(fates.error(), request);
+  if (!fates) co_return http::problem(fates.error(), request);
   auto& fate = fates->front();
   if (fate.kind == Fate::Kind::rejected) {
     Error error{fate.code, fate.error.message, {}};
     if (fate.code == Code::unprocessable) error.fields.push_back(std::move(fate.error));
-    co_return problem(error, request);
+    co_return http::problem(error, request);
   }
   json::Writer answer;
   answer.begin_object();

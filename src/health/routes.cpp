@@ -1,3 +1,4 @@
+#include "base/crypto.hpp"
 #include "health/health.hpp"
 #include "http/problem.hpp"
 #include "http/router.hpp"
@@ -94,6 +95,22 @@ Async<Result<Ready>> readiness(Health& health) {
 
 Async<http::Response> text(std::string body, std::string type) {
   co_return http::Response{.status = 200, .content_type = std::move(type), .body = std::move(body)};
+}
+
+// A document that changes with the version of the binary only: clients may keep it for minutes, and ask whether theirs
+// is still the same (RFC 9110, section 13.1.2).
+Async<http::Response> cacheable(const std::string& body, std::string type, const http::Request& request) {
+  const auto digest = sha256(body);
+  const auto tag = '"' + to_hex(std::span(digest).first(16)) + '"';
+  http::Response response{.status = 200, .content_type = std::move(type)};
+  response.headers = {{"Cache-Control", "public, max-age=300"}, {"ETag", tag}};
+  if (request.header("if-none-match").find(tag) != std::string_view::npos) {
+    response.status = 304;
+    response.content_type.clear();
+  } else {
+    response.body = body;
+  }
+  co_return response;
 }
 
 void append_escaped(std::string& out, std::string_view raw) {
@@ -217,10 +234,10 @@ void add_routes(http::Router& router, Health& health) {
                   .tag = tag,
                   .summary = "This description",
                   .permission = http::open_to_all},
-                 document, [&router, &settings](const Call&, const http::Request&) {
+                 document, [&router, &settings](const Call&, const http::Request& request) {
                    // Routes do not change once the server listens.
                    static const std::string description = router.openapi(settings.app_name, COGNIVE_VERSION);
-                   return text(description, "application/json");
+                   return cacheable(description, "application/json", request);
                  });
 }
 

@@ -14,8 +14,8 @@ namespace cognive::http {
 
 struct Request {
   std::string method;
-  std::string target;                                       // as sent: path and query, still percent-encoded
-  std::string path;                                         // decoded
+  std::string instance = "/";                               // the path as a URI reference, for problem documents
+  std::vector<std::string> segments;                        // of the path, split before they were decoded
   std::vector<std::pair<std::string, std::string>> query;   // decoded, in the order sent
   std::map<std::string, std::string, std::less<>> headers;  // names in lower case; repeated ones joined by ", "
   std::string body;                                         // after content decoding

@@ -101,7 +101,7 @@ void write_operation(json::Writer& out, const Operation& operation, const Router
     out.key("requestBody");
     out.begin_object();
     out.key("required");
-    out.boolean(true);
+    out.boolean(description.body_required);
     write_content(out, description.body_types, description.body);
     out.end_object();
   }
@@ -121,7 +121,7 @@ void write_components(json::Writer& out, const json::Components& components) {
   out.begin_object();
   out.key("Problem");
   out.raw(problem_schema());
-  for (const auto& [name, schema] : components) {
+  for (const auto& [name, schema] : components.schemas) {
     out.key(name);
     out.raw(schema);
   }

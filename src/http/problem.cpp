@@ -78,6 +78,10 @@ Response problem(const Error& error, std::string_view instance, std::string_view
   return response;
 }
 
+Response problem(const Error& error, const Request& request) {
+  return problem(error, request.instance, request.id);
+}
+
 std::string_view problem_schema() {
   return R"({"type":"object","description":"RFC 9457 problem document","properties":{)"
          R"("type":{"type":"string","format":"uri"},"title":{"type":"string"},"status":{"type":"integer"},)"

@@ -8,8 +8,9 @@ namespace cognive::http {
 
 int status_of(Code code);
 
-// `instance` is the path of the request.
+// `instance` is the path of the request as a URI reference.
 Response problem(const Error& error, std::string_view instance, std::string_view request_id);
+Response problem(const Error& error, const Request& request);
 
 // The JSON Schema of a problem document, for the API description.
 std::string_view problem_schema();

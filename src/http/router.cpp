@@ -27,7 +27,7 @@ bool is_placeholder(std::string_view segment) {
   return segment.starts_with('{') && segment.ends_with('}');
 }
 
-bool matches(const std::vector<std::string>& pattern, const std::vector<std::string_view>& path) {
+bool matches(const std::vector<std::string>& pattern, const std::vector<std::string>& path) {
   if (pattern.size() != path.size()) return false;
   for (std::size_t i = 0; i < path.size(); ++i) {
     if (is_placeholder(pattern[i]) ? path[i].empty() : pattern[i] != path[i]) return false;
@@ -64,10 +64,10 @@ Async<Response> guarded(Gate* gate, const Operation& operation, const Router::Ra
   Call call{.principal = {}, .request_id = request.id, .deadline = request.deadline};
   if (operation.permission != open_to_all) {
     auto principal = co_await gate->admit(request);
-    if (!principal) co_return problem(principal.error(), request.path, request.id);
+    if (!principal) co_return problem(principal.error(), request);
     if (!principal->may(operation.permission)) {
       const Error error{Code::forbidden, fmt::format("This needs the permission {}.", operation.permission), {}};
-      co_return problem(error, request.path, request.id);
+      co_return problem(error, request);
     }
     call.principal = std::move(*principal);
   }
@@ -80,36 +80,39 @@ Response Router::failure(const Route& route, const Request& request, std::string
   log(Level::error, "request failed",
       {{"request_id", request.id}, {"operation", route.operation.id}, {"reason", reason}});
   return problem({Code::internal, "Something went wrong on our side; the request id finds it in the log.", {}},
-                 request.path, request.id);
+                 request);
 }
 
 // Nothing at this path, or nothing for this method: then Allow says what there is (RFC 9110, section 15.5.6).
-Response Router::no_route(const Request& request, const std::vector<std::string_view>& path) const {
+Response Router::no_route(const Request& request) const {
   std::set<std::string_view> allowed;
   for (const auto& route : routes_) {
-    if (matches(route->segments, path)) allowed.insert(route->operation.method);
+    if (matches(route->segments, request.segments)) allowed.insert(route->operation.method);
+  }
+  if (allowed.empty() && request.method == "OPTIONS" && request.segments.empty()) {
+    return {.status = 204, .content_type = "", .headers = {{"Allow", "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"}}};
   }
   if (allowed.empty()) {
-    return problem({Code::not_found, "There is nothing at this path.", {}}, request.path, request.id);
+    return problem({Code::not_found, "There is nothing at this path.", {}}, request);
   }
   allowed.insert("OPTIONS");
   if (allowed.contains("GET")) allowed.insert("HEAD");
   const auto allow = fmt::format("{}", fmt::join(allowed, ", "));
   Response response{.status = 204, .content_type = ""};
   if (request.method != "OPTIONS") {
-    response = problem({Code::method_not_allowed, request.method + " is not possible here; " + allow + " are.", {}},
-                       request.path, request.id);
+    response =
+        problem({Code::method_not_allowed, request.method + " is not possible here; " + allow + " are.", {}}, request);
   }
   response.headers.emplace_back("Allow", allow);
   return response;
 }
 
 Async<Response> Router::dispatch(Request& request) const {
-  const auto path = segments(request.path);
   const std::string_view method = request.method == "HEAD" ? std::string_view("GET") : std::string_view(request.method);
-  const auto place = std::ranges::find_if(
-      routes_, [&](const auto& route) { return route->operation.method == method && matches(route->segments, path); });
-  if (place == routes_.end()) co_return no_route(request, path);
+  const auto place = std::ranges::find_if(routes_, [&](const auto& route) {
+    return route->operation.method == method && matches(route->segments, request.segments);
+  });
+  if (place == routes_.end()) co_return no_route(request);
   Route* const found = place->get();
 
   const auto begin = std::chrono::steady_clock::now();
@@ -123,7 +126,7 @@ Async<Response> Router::dispatch(Request& request) const {
         problem({Code::unavailable,
                  "A dependency is away; whether the request took effect is not known. Repeat it with the same ids.",
                  {}},
-                request.path, request.id);
+                request);
   } catch (const boost::system::system_error& error) {
     // The server is being stopped and its patience is over.
     if (error.code() == boost::asio::error::operation_aborted) throw;
@@ -155,14 +158,20 @@ std::vector<Router::Listed> Router::list() const {
   return out;
 }
 
-PathParameters path_parameters(std::string_view path_template, std::string_view path) {
+PathParameters path_parameters(std::string_view path_template, const Request& request) {
   PathParameters out;
   const auto names = segments(path_template);
-  const auto values = segments(path);
-  for (std::size_t i = 0; i < names.size() && i < values.size(); ++i) {
-    if (is_placeholder(names[i])) out.emplace_back(names[i].substr(1, names[i].size() - 2), values[i]);
+  for (std::size_t i = 0; i < names.size() && i < request.segments.size(); ++i) {
+    if (is_placeholder(names[i])) out.emplace_back(names[i].substr(1, names[i].size() - 2), request.segments[i]);
   }
   return out;
+}
+
+Error with_body_faults(Error parameters, Error body) {
+  // A body that cannot be read at all is the first thing to mend.
+  if (body.code != Code::unprocessable || parameters.code != Code::unprocessable) return body;
+  std::ranges::move(body.fields, std::back_inserter(parameters.fields));
+  return unprocessable(std::move(parameters.fields)).error();
 }
 
 std::string media_type(const Request& request) {
@@ -242,10 +251,10 @@ std::string parameters_json(const PathParameters& path, const Request& request, 
   return std::move(out).text();
 }
 
-Error parameter_error(Error error) {
-  // Only a query with invalid UTF-8 can make the object above malformed.
-  if (error.code == Code::malformed) error.detail = "The query is not valid UTF-8.";
+Error parameter_error(Error error, std::string_view rest) {
+  const std::string inside = "/" + std::string(rest) + "/";
   for (auto& field : error.fields) {
+    if (!rest.empty() && field.pointer.starts_with(inside)) field.pointer.erase(0, inside.size() - 1);
     if (field.pointer.starts_with('/')) field.pointer.front() = '?';
   }
   return error;
@@ -260,14 +269,16 @@ std::string parameter_description(std::string_view name, bool in_path, bool requ
   out.key("required");
   out.boolean(required);
   if (!description.empty()) out.field("description", description);
+  // Lists are one parameter with commas, not one parameter per item.
+  if (schema.starts_with(R"({"type":"array")")) {
+    out.field("style", "form");
+    out.key("explode");
+    out.boolean(false);
+  }
   out.key("schema");
   out.raw(schema);
   out.end_object();
   return std::move(out).text();
-}
-
-Response error_response(const Error& error, const Request& request) {
-  return problem(error, request.path, request.id);
 }
 
 }  // namespace detail

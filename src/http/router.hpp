@@ -17,6 +17,7 @@
 
 #include "base/error.hpp"
 #include "http/message.hpp"
+#include "http/problem.hpp"
 #include "json/bind.hpp"
 #include "json/schema.hpp"
 #include "observe/metrics.hpp"
@@ -65,7 +66,10 @@ class Gate {
 using PathParameters = std::vector<std::pair<std::string, std::string>>;
 
 // The values of the placeholders of a path template in a path that matches it.
-PathParameters path_parameters(std::string_view path_template, std::string_view path);
+PathParameters path_parameters(std::string_view path_template, const Request& request);
+
+// What is wrong with parameters and body, in one error.
+Error with_body_faults(Error parameters, Error body);
 
 // The media type of the body: lower case, without parameters; empty when the request does not say.
 std::string media_type(const Request& request);
@@ -82,6 +86,7 @@ class Router {
   struct Description {
     std::vector<std::string> parameters;  // OpenAPI parameter objects
     std::string body;                     // schema, empty: no body
+    bool body_required = true;
     std::vector<std::string> body_types = {"application/json"};
     std::string answer;  // schema, empty: no body
     std::string answer_type = "application/json";
@@ -120,7 +125,7 @@ class Router {
  private:
   struct Route;
 
-  [[nodiscard]] Response no_route(const Request& request, const std::vector<std::string_view>& path) const;
+  [[nodiscard]] Response no_route(const Request& request) const;
   static Response failure(const Route& route, const Request& request, std::string_view reason);
 
   Gate* gate_;
@@ -158,7 +163,7 @@ std::string parameters_json(const PathParameters& path, const Request& request, 
                             std::string_view rest);
 
 // Pointers into the object above, rewritten to say `?name`.
-Error parameter_error(Error error);
+Error parameter_error(Error error, std::string_view rest);
 
 std::string parameter_description(std::string_view name, bool in_path, bool required, std::string_view description,
                                   const std::string& schema);
@@ -174,7 +179,7 @@ Result<P> read_parameters(const PathParameters& path, const Request& request) {
   std::string_view rest;
   if constexpr (requires { P::rest; }) rest = P::rest;
   auto value = json::decode<P>(parameters_json(path, request, shapes, rest));
-  if (!value) return std::unexpected(parameter_error(std::move(value.error())));
+  if (!value) return std::unexpected(parameter_error(std::move(value.error()), rest));
   return value;
 }
 
@@ -187,6 +192,13 @@ constexpr bool all_optional() {
                 ...);
       },
       B::fields());
+}
+
+template <typename B>
+Result<B> read_body(const Request& request) {
+  auto text = json_body(request, all_optional<B>());
+  if (!text) return std::unexpected(std::move(text.error()));
+  return json::decode<B>(std::move(*text));
 }
 
 template <typename T>
@@ -224,26 +236,20 @@ struct Signature<R (F::*)(const Call&, P, B) const> {
   using Answer = typename AnswerOf<R>::type;
 };
 
-Response error_response(const Error& error, const Request& request);
-
 // `handler` lives in the router, as long as requests are answered.
 template <typename Handler>
 Async<Response> run_typed(const Handler& handler, std::string_view path_template, int status, const Call& call,
                           const Request& request) {
   using Types = Signature<Handler>;
   using Body = typename Types::Body;
-  auto parameters = read_parameters<typename Types::Parameters>(path_parameters(path_template, request.path), request);
-  if (!parameters) co_return error_response(parameters.error(), request);
-  Body body{};
-  if constexpr (!std::is_same_v<Body, NoInput>) {
-    auto text = json_body(request, all_optional<Body>());
-    if (!text) co_return error_response(text.error(), request);
-    auto decoded = json::decode<Body>(std::move(*text));
-    if (!decoded) co_return error_response(decoded.error(), request);
-    body = std::move(*decoded);
-  }
-  auto answer = co_await handler(call, std::move(*parameters), std::move(body));
-  if (!answer) co_return error_response(answer.error(), request);
+  auto parameters = read_parameters<typename Types::Parameters>(path_parameters(path_template, request), request);
+  Result<Body> body;
+  if constexpr (!std::is_same_v<Body, NoInput>) body = read_body<Body>(request);
+  if (!parameters && !body) co_return problem(with_body_faults(parameters.error(), body.error()), request);
+  if (!parameters) co_return problem(parameters.error(), request);
+  if (!body) co_return problem(body.error(), request);
+  auto answer = co_await handler(call, std::move(*parameters), std::move(*body));
+  if (!answer) co_return problem(answer.error(), request);
   co_return Unwrapped<typename Types::Answer>::response(std::move(*answer), status);
 }
 
@@ -272,9 +278,12 @@ void Router::add(Operation operation, Handler handler) {
     json::Writer schema;
     json::schema_object<typename Types::Body>(schema, {}, components_);
     description.body = std::move(schema).text();
+    description.body_required = !detail::all_optional<typename Types::Body>();
   }
   json::Writer schema;
+  components_.answers = true;
   json::schema_object<typename detail::Unwrapped<typename Types::Answer>::Body>(schema, {}, components_);
+  components_.answers = false;
   description.answer = std::move(schema).text();
   const auto path_template = operation.path;
   const int status = operation.status;

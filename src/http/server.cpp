@@ -3,12 +3,12 @@
 #include <boost/asio.hpp>
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
-#include <boost/url.hpp>
 #include <list>
 
 #include "base/text.hpp"
 #include "http/gzip.hpp"
 #include "http/problem.hpp"
+#include "http/target.hpp"
 #include "observe/log.hpp"
 
 namespace cognive::http {
@@ -45,8 +45,17 @@ const std::string& http_date() {
   return text;
 }
 
+// What an answer has to know of its request.
+struct Exchange {
+  std::string id;
+  std::string instance = "/";
+  bool keep_alive = false;
+  bool http_1_0 = false;
+  bool head = false;  // HEAD: everything but the body
+};
+
 // The whole head in one buffer: one write sends head and body.
-std::string response_head(const Response& response, std::string_view request_id, bool keep_alive) {
+std::string response_head(const Response& response, const Exchange& exchange) {
   std::string head;
   head.reserve(320);
   fmt::format_to(std::back_inserter(head), "HTTP/1.1 {} {}\r\nServer: cognive\r\nDate: {}\r\n", response.status,
@@ -55,11 +64,17 @@ std::string response_head(const Response& response, std::string_view request_id,
     fmt::format_to(std::back_inserter(head), "Content-Type: {}\r\nX-Content-Type-Options: nosniff\r\n",
                    response.content_type);
   }
-  if (response.status != 204) fmt::format_to(std::back_inserter(head), "Content-Length: {}\r\n", response.body.size());
-  fmt::format_to(std::back_inserter(head), "X-Request-Id: {}\r\n", request_id);
+  if (response.status != 204 && response.status != 304) {
+    fmt::format_to(std::back_inserter(head), "Content-Length: {}\r\n", response.body.size());
+  }
+  fmt::format_to(std::back_inserter(head), "X-Request-Id: {}\r\n", exchange.id);
   for (const auto& [name, value] : response.headers)
     fmt::format_to(std::back_inserter(head), "{}: {}\r\n", name, value);
-  if (!keep_alive) head += "Connection: close\r\n";
+  if (!exchange.keep_alive) {
+    head += "Connection: close\r\n";
+  } else if (exchange.http_1_0) {
+    head += "Connection: keep-alive\r\n";  // which is not the default there
+  }
   head += "\r\n";
   return head;
 }
@@ -74,21 +89,19 @@ std::string request_id(const Parser::value_type& message) {
   return valid_request_id(id) ? std::string(id) : Uuid::make().text();
 }
 
-// Splits and decodes the target. Code::malformed when it is not in origin form.
-Result<void> read_target(std::string_view target, Request& out) {
-  const auto parsed = boost::urls::parse_origin_form({target.data(), target.size()});
-  if (!parsed) return fail(Code::malformed, "The request target is not a path with an optional query.");
-  out.target = target;
-  const boost::urls::decode_view path(parsed->encoded_path());
-  out.path.assign(path.begin(), path.end());
-  for (const auto parameter : parsed->params()) {
-    out.query.emplace_back(std::string(parameter.key.data(), parameter.key.size()),
-                           std::string(parameter.value.data(), parameter.value.size()));
-  }
-  return {};
+Exchange exchange_of(const Parser::value_type& message) {
+  return {.id = request_id(message),
+          .instance = instance_of({message.target().data(), message.target().size()}),
+          .keep_alive = message.keep_alive(),
+          .http_1_0 = message.version() == 10,
+          .head = message.method() == bhttp::verb::head};
 }
 
 Result<Request> to_request(Parser::value_type&& message, std::string id, const ServerOptions& options) {
+  // RFC 9112, section 3.2: exactly one Host, which 1.0 did not know yet.
+  if (message.version() >= 11 && message.count(bhttp::field::host) != 1) {
+    return fail(Code::malformed, "The request must have exactly one Host header.");
+  }
   Request out;
   out.id = std::move(id);
   out.method = {message.method_string().data(), message.method_string().size()};
@@ -117,11 +130,7 @@ Result<Request> to_request(Parser::value_type&& message, std::string id, const S
 
 // What a parser's refusal means to the client; nothing when the connection is simply over.
 std::optional<Error> refusal(error_code error, const ServerOptions& options) {
-  if (error == bhttp::error::end_of_stream || error == asio::error::operation_aborted ||
-      error == asio::error::connection_reset || error == asio::error::eof || error == bhttp::error::partial_message) {
-    return std::nullopt;
-  }
-  if (error == beast::error::timeout) return Error{Code::timed_out, "The request did not arrive in time.", {}};
+  if (error == asio::error::timed_out) return Error{Code::timed_out, "The request did not arrive in time.", {}};
   if (error == bhttp::error::body_limit) {
     return Error{Code::too_large, fmt::format("The body is larger than {} bytes.", options.body_bytes_max), {}};
   }
@@ -130,20 +139,58 @@ std::optional<Error> refusal(error_code error, const ServerOptions& options) {
                  fmt::format("The request head is larger than {} bytes.", options.header_bytes_max),
                  {}};
   }
+  if (error == bhttp::error::bad_transfer_encoding) {
+    return Error{Code::malformed, "Transfer-Encoding must be chunked or absent.", {}};
+  }
+  if (error == bhttp::error::end_of_stream || error == bhttp::error::partial_message) return std::nullopt;
   if (error.category() == bhttp::make_error_code(bhttp::error::bad_method).category()) {
     return Error{Code::malformed, "This is not an HTTP/1.1 request: " + error.message() + ".", {}};
   }
   return std::nullopt;
 }
 
+// Beast takes every coding but a final `chunked` for no body at all, and what follows for the next request: that is how
+// requests are smuggled (RFC 9112, section 6.1).
+bool framing_is_clear(const Parser::value_type& message) {
+  const auto count = message.count(bhttp::field::transfer_encoding);
+  if (count == 0) return true;
+  const auto coding = message[bhttp::field::transfer_encoding];
+  return count == 1 && equal_ignoring_case(trim({coding.data(), coding.size()}), "chunked");
+}
+
 // How long a stopping server waits for the first request of a connection that it has just accepted.
 constexpr std::chrono::milliseconds first_request_grace{200};
 
-struct Session {
-  explicit Session(tcp::socket socket) : stream(std::move(socket)) {}
-  beast::tcp_stream stream;
+// One connection. Its timer interrupts the wait in progress but leaves the socket open, so that the client can still be
+// told why.
+struct Session : std::enable_shared_from_this<Session> {
+  explicit Session(tcp::socket connected) : socket(std::move(connected)), timer(socket.get_executor()) {}
+
+  tcp::socket socket;
+  asio::steady_timer timer;
+  bool expired = false;
   bool busy = false;    // between the first byte of a request and the last of its answer
   bool served = false;  // answered at least one request
+
+  // Waits from here on may last `duration` together.
+  void expect_within(std::chrono::milliseconds duration) {
+    expired = false;
+    timer.expires_after(duration);
+    timer.async_wait([weak = weak_from_this()](error_code error) {
+      const auto session = weak.lock();
+      // Set anew meanwhile: the handler of the old time may already have been on its way.
+      if (error || !session || session->timer.expiry() > std::chrono::steady_clock::now()) return;
+      session->expired = true;
+      error_code ignored;
+      session->socket.cancel(ignored);
+    });
+  }
+  void expect_whenever() { timer.cancel(); }
+
+  // The error of a wait, told apart: cancelled by the timer is a time-out.
+  [[nodiscard]] error_code outcome(error_code error) const {
+    return expired && error ? error_code(asio::error::timed_out) : error;
+  }
 };
 
 }  // namespace
@@ -163,66 +210,81 @@ struct Server::State : std::enable_shared_from_this<State> {
   const Router& router;
   tcp::acceptor acceptor;
   TaskGroup tasks;
-  std::list<Session*> sessions;
+  std::list<std::shared_ptr<Session>> sessions;
   bool stopping = false;
   Histogram response_size;
   Gauge connections_open;
 
-  Async<> write(Session& session, const Response& response, std::string_view id, bool keep_alive, bool with_body) {
-    const auto head = response_head(response, id, keep_alive);
+  Async<> write(Session& session, const Response& response, const Exchange& exchange) {
+    const auto head = response_head(response, exchange);
     const std::array<asio::const_buffer, 2> buffers{asio::buffer(head),
-                                                    with_body ? asio::buffer(response.body) : asio::const_buffer{}};
-    session.stream.expires_after(options.request_timeout);
-    co_await asio::async_write(session.stream, buffers, asio::use_awaitable);
+                                                    exchange.head ? asio::const_buffer{} : asio::buffer(response.body)};
+    session.expect_within(options.request_timeout);
+    co_await asio::async_write(session.socket, buffers, asio::use_awaitable);
     response_size.observe(static_cast<double>(response.body.size()));
+  }
+
+  // Waits for the first byte of a request. Nothing to answer when none comes.
+  Async<error_code> await_request(Session& session, beast::flat_buffer& buffer) {
+    constexpr std::size_t first_read_bytes = 4096;
+    session.busy = false;
+    // A connection that never got an answer may have its first request on the way; others know that they may be closed.
+    if (stopping && session.served) co_return asio::error::operation_aborted;
+    session.expect_within(stopping ? std::min(options.idle_timeout, first_request_grace) : options.idle_timeout);
+    error_code error;
+    const auto room = buffer.prepare(first_read_bytes);
+    const auto count = co_await session.socket.async_read_some(room, asio::redirect_error(asio::use_awaitable, error));
+    buffer.commit(count);
+    co_return error;
   }
 
   // Reads one request into `parser`. The error that ended the connection, if any.
   Async<error_code> read(Session& session, beast::flat_buffer& buffer, Parser& parser) {
     error_code error;
-    if (buffer.size() == 0) {
-      session.busy = false;
-      // A connection that never got an answer may have its first request on the way; the others know that they may be
-      // closed.
-      if (stopping && session.served) co_return asio::error::operation_aborted;
-      session.stream.expires_after(stopping ? std::min(options.idle_timeout, first_request_grace)
-                                            : options.idle_timeout);
-      const auto room = buffer.prepare(4096);
-      const auto count =
-          co_await session.stream.async_read_some(room, asio::redirect_error(asio::use_awaitable, error));
-      buffer.commit(count);
-      // An idle connection that times out is simply closed.
-      if (error) co_return error == beast::error::timeout ? error_code(asio::error::operation_aborted) : error;
+    for (;;) {
+      if (buffer.size() == 0) error = co_await await_request(session, buffer);
+      if (error) co_return asio::error::operation_aborted;
+      // Empty lines before a request are ignored (RFC 9112, section 2.2).
+      const auto* text = static_cast<const char*>(buffer.data().data());
+      if (*text != '\r' && *text != '\n') break;
+      buffer.consume(1);
     }
     session.busy = true;
-    session.stream.expires_after(options.request_timeout);
-    co_await bhttp::async_read_header(session.stream, buffer, parser, asio::redirect_error(asio::use_awaitable, error));
-    if (error) co_return error;
+    session.expect_within(options.request_timeout);
+    co_await bhttp::async_read_header(session.socket, buffer, parser, asio::redirect_error(asio::use_awaitable, error));
+    if (error) co_return session.outcome(error);
+    if (!framing_is_clear(parser.get())) co_return bhttp::error::bad_transfer_encoding;
     const auto length = parser.content_length();
     if (length && *length > options.body_bytes_max) co_return bhttp::error::body_limit;
     if (beast::iequals(parser.get()[bhttp::field::expect], "100-continue")) {
       constexpr std::string_view go_on = "HTTP/1.1 100 Continue\r\n\r\n";
-      co_await asio::async_write(session.stream, asio::buffer(go_on), asio::redirect_error(asio::use_awaitable, error));
-      if (error) co_return error;
+      co_await asio::async_write(session.socket, asio::buffer(go_on), asio::redirect_error(asio::use_awaitable, error));
+      if (error) co_return session.outcome(error);
     }
-    co_await bhttp::async_read(session.stream, buffer, parser, asio::redirect_error(asio::use_awaitable, error));
-    co_return error;
+    co_await bhttp::async_read(session.socket, buffer, parser, asio::redirect_error(asio::use_awaitable, error));
+    co_return session.outcome(error);
   }
 
-  // Closes so that the client can still read a last answer although it was sending: a plain close would reset the
-  // connection.
+  // Closes so that the client can still read a last answer although it was sending: a plain close would reset it.
   Async<> linger(Session& session) {
     constexpr std::chrono::milliseconds linger_max{1000};
     constexpr std::size_t lingering_bytes_max = 1 << 20;
     error_code error;
-    session.stream.socket().shutdown(tcp::socket::shutdown_send, error);
-    session.stream.expires_after(linger_max);
+    session.socket.shutdown(tcp::socket::shutdown_send, error);
+    session.expect_within(linger_max);
     std::array<char, 16 * 1024> dropped{};
     std::size_t total = 0;
     while (!error && total < lingering_bytes_max) {
-      total += co_await session.stream.async_read_some(asio::buffer(dropped),
+      total += co_await session.socket.async_read_some(asio::buffer(dropped),
                                                        asio::redirect_error(asio::use_awaitable, error));
     }
+  }
+
+  Async<Response> answer(Parser& parser, const Exchange& exchange) {
+    auto request = to_request(parser.release(), exchange.id, options);
+    if (!request) co_return problem(request.error(), exchange.instance, exchange.id);
+    request->deadline = Deadline::in(options.handler_timeout);
+    co_return co_await router.dispatch(*request);
   }
 
   Async<> serve(Session& session) {
@@ -232,35 +294,23 @@ struct Server::State : std::enable_shared_from_this<State> {
       parser.header_limit(static_cast<std::uint32_t>(options.header_bytes_max));
       parser.body_limit(options.body_bytes_max);
       const auto error = co_await read(session, buffer, parser);
+      auto exchange = exchange_of(parser.get());
       if (error) {
-        const auto answer = refusal(error, options);
-        if (!answer) co_return;
-        const auto id = request_id(parser.get());
-        const std::string target(parser.get().target().data(), parser.get().target().size());
-        const auto path = target.empty() ? std::string("/") : target.substr(0, target.find('?'));
-        co_await write(session, problem(*answer, path, id), id, false, true);
+        const auto refused = refusal(error, options);
+        if (!refused) co_return;
+        exchange.keep_alive = false;
+        co_await write(session, problem(*refused, exchange.instance, exchange.id), exchange);
         co_await linger(session);
         co_return;
       }
-      const bool client_keeps = parser.keep_alive();
-      const bool with_body = parser.get().method() != bhttp::verb::head;
-      auto id = request_id(parser.get());
-      const std::string target(parser.get().target().data(), parser.get().target().size());
-      session.stream.expires_never();
-      Response response;
-      auto request = to_request(parser.release(), id, options);
-      if (request) {
-        request->deadline = Deadline::in(options.handler_timeout);
-        response = co_await router.dispatch(*request);
-      } else {
-        response = problem(request.error(), target.substr(0, target.find('?')), id);
-      }
-      const bool keep = client_keeps && !stopping;
-      co_await write(session, response, id, keep, with_body);
+      session.expect_whenever();
+      const auto response = co_await answer(parser, exchange);
+      exchange.keep_alive = exchange.keep_alive && !stopping;
+      co_await write(session, response, exchange);
       session.served = true;
-      if (!keep) {
+      if (!exchange.keep_alive) {
         error_code ignored;
-        session.stream.socket().shutdown(tcp::socket::shutdown_send, ignored);
+        session.socket.shutdown(tcp::socket::shutdown_send, ignored);
         co_return;
       }
     }
@@ -269,11 +319,11 @@ struct Server::State : std::enable_shared_from_this<State> {
   static Async<> run_session(std::shared_ptr<State> state, tcp::socket socket) {
     error_code ignored;
     socket.set_option(tcp::no_delay(true), ignored);
-    Session session(std::move(socket));
-    const auto place = state->sessions.insert(state->sessions.end(), &session);
+    const auto session = std::make_shared<Session>(std::move(socket));
+    const auto place = state->sessions.insert(state->sessions.end(), session);
     state->connections_open.add(1);
     try {
-      co_await state->serve(session);
+      co_await state->serve(*session);
     } catch (const std::exception&) {
       // The client went away while we wrote, or the server is being stopped.
     }
@@ -354,8 +404,8 @@ Async<> Server::stop(Deadline deadline) {
     state->tasks.spawn(State::run_session(state, std::move(socket)));
   }
   state->acceptor.close(ignored);
-  for (auto* session : state->sessions) {
-    if (!session->busy) session->stream.cancel();
+  for (const auto& session : state->sessions) {
+    if (!session->busy) session->socket.cancel(ignored);
   }
   co_await state->tasks.join(deadline);
   state->tasks.stop();

@@ -17,7 +17,7 @@ std::size_t code_points(std::string_view text) {
 Faults::Scope::Scope(Faults& faults, std::string_view name) : faults_(faults), length_(faults.pointer_.size()) {
   // RFC 6901, section 3: `~` and `/` are escaped.
   faults_.pointer_.push_back('/');
-  for (const char c : name.substr(0, 128)) {
+  for (const char c : shortened(name, 128)) {
     if (c == '~') {
       faults_.pointer_ += "~0";
     } else if (c == '/') {
@@ -26,6 +26,11 @@ Faults::Scope::Scope(Faults& faults, std::string_view name) : faults_(faults), l
       faults_.pointer_.push_back(c);
     }
   }
+}
+
+bool Faults::has_at(std::string_view name) const {
+  const auto pointer = pointer_ + "/" + std::string(name);
+  return std::ranges::any_of(list_, [&](const auto& fault) { return fault.pointer == pointer; });
 }
 
 void Faults::add(std::string message, std::string rejected) {
@@ -155,10 +160,21 @@ void read(Cursor& in, Decimal& out, Faults& faults, const Rules&) {
   }
 }
 
+void read(Cursor& in, PagePosition& out, Faults& faults, const Rules&) {
+  constexpr std::string_view expected = "It must be a next_cursor of an earlier answer.";
+  if (in.kind() != Kind::string) return faults.add(std::string(expected), in.excerpt());
+  const auto text = in.string();
+  if (const auto position = PagePosition::parse(text)) {
+    out = *position;
+  } else {
+    faults.add(std::string(expected), quoted(shortened(text, 64)));
+  }
+}
+
 void read(Cursor& in, Object& out, Faults& faults, const Rules& rules) {
   if (in.kind() != Kind::object) return detail::wrong_type(in, "an object", faults);
   Writer text;
-  if (!in.copy_to(text)) return faults.add("It must not contain the character U+0000.");
+  if (const auto unstorable = in.copy_to(text); !unstorable.empty()) return faults.add(std::string(unstorable));
   if (text.text().size() > rules.max_length) {
     return faults.add(fmt::format("It must have at most {} bytes; it has {}.", rules.max_length, text.text().size()));
   }

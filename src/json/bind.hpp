@@ -11,6 +11,7 @@
 #include "base/uuid.hpp"
 #include "json/cursor.hpp"
 #include "json/fields.hpp"
+#include "json/page.hpp"
 
 namespace cognive::json {
 
@@ -22,6 +23,8 @@ class Faults {
   void add(std::string message, std::string rejected = {});
   // A fault of the member `name` of the place where the reader is.
   void add_at(std::string_view name, std::string message, std::string rejected = {});
+  // Whether that member has a fault already; then what was read of it means nothing.
+  [[nodiscard]] bool has_at(std::string_view name) const;
 
   [[nodiscard]] bool empty() const { return count_ == 0; }
   [[nodiscard]] std::size_t count() const { return count_; }
@@ -53,6 +56,7 @@ void read(Cursor& in, std::int64_t& out, Faults& faults, const Rules& rules);
 void read(Cursor& in, Uuid& out, Faults& faults, const Rules& rules);
 void read(Cursor& in, Timestamp& out, Faults& faults, const Rules& rules);
 void read(Cursor& in, Decimal& out, Faults& faults, const Rules& rules);
+void read(Cursor& in, PagePosition& out, Faults& faults, const Rules& rules);
 void read(Cursor& in, Object& out, Faults& faults, const Rules& rules);  // rules.max_length counts bytes of its text
 
 namespace detail {
@@ -105,12 +109,14 @@ void read(Cursor& in, std::vector<T>& out, Faults& faults, const Rules& rules) {
   if (in.kind() != Kind::array) return detail::wrong_type(in, "an array", faults);
   out.clear();
   const Rules item_rules = {.max_length = 256};
+  std::size_t count = 0;
   in.each_item([&](std::size_t index, Cursor& item) {
-    if (index >= rules.max_length) return;
+    ++count;
+    if (index >= rules.max_length) return;  // counted, validated, not kept
     const Faults::Scope scope(faults, std::to_string(index));
     read(item, out.emplace_back(), faults, item_rules);
   });
-  detail::check_length(out.size(), "items", faults, rules);
+  detail::check_length(count, "items", faults, rules);
 }
 
 // Bounds on the numbers of a map come from `rules.min` and `rules.max`; `rules.max_length` bounds the number of
@@ -127,7 +133,9 @@ void read(Cursor& in, std::map<std::string, T>& out, Faults& faults, const Rules
     }
     const auto [place, inserted] = out.try_emplace(std::string(key));
     if (!inserted) return detail::repeated_field(key, value, faults);
+    const auto before = faults.count();
     read(value, place->second, faults, value_rules);
+    if (faults.count() > before) out.erase(place);
   });
   detail::check_length(out.size(), "members", faults, rules);
 }
@@ -179,6 +187,7 @@ void read(Cursor& in, T& out, Faults& faults, const Rules&) {
         (check(field), ...);
       },
       fields);
+  if constexpr (requires { out.check(faults); }) out.check(faults);
 }
 
 // A whole body. Code::malformed when it is not JSON, Code::unprocessable with every fault otherwise.

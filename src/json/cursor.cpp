@@ -103,7 +103,9 @@ std::string_view Cursor::number() {
   consumed_ = true;
   // simdjson would parse it into a double or a 64-bit integer; the token is left to be skipped by the iteration around
   // it.
-  const std::string_view token = trim(as_value(value_).raw_json_token());
+  std::string_view token = as_value(value_).raw_json_token();
+  // It reaches to the next structural character; only the white space of JSON may stand in between.
+  token = token.substr(0, token.find_last_not_of(" \t\r\n") + 1);
   if (!is_json_number(token)) throw Malformed("a number is not written as JSON writes numbers");
   return token;
 }
@@ -155,8 +157,30 @@ void Cursor::skip() {
   copy_to(ignored);
 }
 
-bool Cursor::copy_to(Writer& out) {
-  bool storable = true;
+namespace {
+
+constexpr std::string_view has_nul = "It must not contain the character U+0000.";
+constexpr std::string_view has_huge_number = "It must not contain numbers beyond 1e308 or below 1e-308.";
+
+// jsonb holds numbers as `numeric`, whose exponents end long before JSON's; the range of doubles is what everybody
+// reads.
+bool exponent_fits(std::string_view number) {
+  constexpr int exponent_max = 308;
+  const auto at = number.find_first_of("eE");
+  if (at == std::string_view::npos) return true;
+  auto digits = number.substr(at + 1);
+  if (digits.starts_with('+') || digits.starts_with('-')) digits.remove_prefix(1);
+  digits.remove_prefix(std::min(digits.find_first_not_of('0'), digits.size()));
+  return digits.size() <= 3 && (digits.empty() || std::stoi(std::string(digits)) <= exponent_max);
+}
+
+}  // namespace
+
+std::string_view Cursor::copy_to(Writer& out) {
+  std::string_view fault;
+  const auto note = [&](std::string_view found) {
+    if (fault.empty()) fault = found;
+  };
   switch (kind()) {
     case Kind::null:
       consumed_ = true;
@@ -166,37 +190,44 @@ bool Cursor::copy_to(Writer& out) {
     case Kind::boolean:
       out.boolean(boolean());
       break;
-    case Kind::number:
-      out.raw(number());
+    case Kind::number: {
+      const auto text = number();
+      if (!exponent_fits(text)) note(has_huge_number);
+      out.raw(text);
       break;
+    }
     case Kind::string: {
       const auto text = string();
-      storable = text.find('\0') == std::string_view::npos;
+      if (text.find('\0') != std::string_view::npos) note(has_nul);
       out.string(text);
       break;
     }
     case Kind::array:
       out.begin_array();
-      each_item([&](std::size_t, Cursor& item) { storable = item.copy_to(out) && storable; });
+      each_item([&](std::size_t, Cursor& item) { note(item.copy_to(out)); });
       out.end_array();
       break;
     case Kind::object:
       out.begin_object();
       each_field([&](std::string_view key, Cursor& value) {
-        storable = storable && key.find('\0') == std::string_view::npos;
+        if (key.find('\0') != std::string_view::npos) note(has_nul);
         out.key(key);
-        storable = value.copy_to(out) && storable;
+        note(value.copy_to(out));
       });
       out.end_object();
       break;
   }
-  return storable;
+  return fault;
 }
 
 std::string Cursor::excerpt() {
   Writer out;
   copy_to(out);
   return shortened(out.text(), 64);
+}
+
+bool valid_utf8(std::string_view text) {
+  return simdjson::validate_utf8(text.data(), text.size());
 }
 
 Result<void> walk(std::string& text, FunctionRef<void(Cursor&)> visit) {

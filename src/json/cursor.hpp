@@ -51,9 +51,8 @@ class Cursor {
 
   // Consumes the value, whatever it is, and checks that it is well-formed.
   void skip();
-  // Consumes the value and writes it compactly. False when a string in it contains U+0000, which PostgreSQL cannot
-  // store.
-  bool copy_to(Writer& out);
+  // Consumes the value and writes it compactly. Empty, or the sentence that says what in it PostgreSQL could not store.
+  std::string_view copy_to(Writer& out);
   // Consumes the value; for messages about it: its JSON text, at most 64 bytes of it.
   std::string excerpt();
 
@@ -64,6 +63,8 @@ class Cursor {
   int depth_;
   bool consumed_ = false;
 };
+
+bool valid_utf8(std::string_view text);
 
 // Parses `text` and visits its root. Code::malformed when it is not one JSON value; what `visit` saw until then must be
 // dropped. `text` gains spare capacity (the parser reads in blocks) but keeps its content.

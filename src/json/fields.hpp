@@ -12,6 +12,9 @@
 //     }
 //   };
 //
+// A struct may also have `void check(json::Faults&) const` for rules over several fields; it is called whatever faults
+// single fields had (see Faults::has_at).
+//
 // A field is required unless its type is std::optional or its rules say `.optional` (then the member's initialiser
 // holds). Enumerations describe themselves by a function that argument-dependent lookup finds:
 //

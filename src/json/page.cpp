@@ -8,7 +8,7 @@ std::string PagePosition::cursor() const {
   return fmt::format("{:x}.{}", created_at.micros, id.text());
 }
 
-Result<PagePosition> PagePosition::parse(std::string_view cursor) {
+std::optional<PagePosition> PagePosition::parse(std::string_view cursor) {
   PagePosition out;
   const auto dot = cursor.find('.');
   if (dot != std::string_view::npos) {
@@ -19,14 +19,7 @@ Result<PagePosition> PagePosition::parse(std::string_view cursor) {
       return out;
     }
   }
-  return unprocessable("?cursor", "It must be a next_cursor of an earlier answer.");
-}
-
-Result<std::optional<PagePosition>> page_after(const std::optional<std::string>& cursor) {
-  if (!cursor) return std::optional<PagePosition>{};
-  auto position = PagePosition::parse(*cursor);
-  if (!position) return std::unexpected(std::move(position.error()));
-  return std::optional(*position);
+  return std::nullopt;
 }
 
 }  // namespace cognive::json

@@ -6,7 +6,6 @@
 #include <string_view>
 #include <vector>
 
-#include "base/error.hpp"
 #include "base/time.hpp"
 #include "base/uuid.hpp"
 #include "json/fields.hpp"
@@ -19,12 +18,9 @@ struct PagePosition {
   Uuid id;
 
   [[nodiscard]] std::string cursor() const;
-  // Code::unprocessable, pointing at ?cursor, for anything that is not one of our cursors.
-  static Result<PagePosition> parse(std::string_view cursor);
+  // Nothing for anything that is not one of our cursors.
+  static std::optional<PagePosition> parse(std::string_view cursor);
 };
-
-// Where the page that a caller's cursor asks for begins; nothing without a cursor.
-Result<std::optional<PagePosition>> page_after(const std::optional<std::string>& cursor);
 
 inline constexpr Rules page_limit_rules{.min = 1, .max = 500, .optional = true};
 

@@ -7,8 +7,12 @@
 
 namespace cognive::json {
 
-// Schemas under #/components/schemas, by name.
-using Components = std::map<std::string, std::string>;
+// Schemas under #/components/schemas, by name, and what is being described: a request names the members that it needs
+// and nothing else may be in it; an answer has all of its members, and later versions may add some.
+struct Components {
+  std::map<std::string, std::string> schemas;
+  bool answers = false;
+};
 
 template <typename T>
 concept NamedSchema = Described<T> && requires { T::schema_name; };
@@ -68,7 +72,7 @@ void struct_members(Writer& out, Components& components) {
       [&](const auto&... field) {
         const auto one = [&](const auto& f) {
           using Member = std::remove_cvref_t<decltype(std::declval<T>().*(f.member))>;
-          if (detail::is_optional<Member> || f.rules.optional) return;
+          if (!components.answers && (detail::is_optional<Member> || f.rules.optional)) return;
           if (!any_required) {
             out.key("required");
             out.begin_array();
@@ -80,8 +84,10 @@ void struct_members(Writer& out, Components& components) {
       },
       T::fields());
   if (any_required) out.end_array();
-  out.key("additionalProperties");
-  out.boolean(false);
+  if (!components.answers) {
+    out.key("additionalProperties");
+    out.boolean(false);
+  }
 }
 
 template <typename T>
@@ -95,6 +101,8 @@ void schema_members(Writer& out, const Rules& rules, Components& components) {
     out.field("type", "null");
     out.end_object();
     out.end_array();
+  } else if constexpr (std::is_same_v<T, PagePosition>) {
+    out.field("type", "string");
   } else if constexpr (std::is_same_v<T, std::string>) {
     out.field("type", "string");
     detail::lengths(out, "minLength", "maxLength", rules);
@@ -131,13 +139,13 @@ void schema_members(Writer& out, const Rules& rules, Components& components) {
     detail::lengths(out, "minProperties", "maxProperties", rules);
   } else if constexpr (NamedSchema<T>) {
     const std::string name(T::schema_name);
-    if (!components.contains(name)) {
-      components[name];  // a placeholder: a struct that contains itself ends here
+    if (!components.schemas.contains(name)) {
+      components.schemas[name];  // a placeholder: a struct that contains itself ends here
       Writer own;
       own.begin_object();
       struct_members<T>(own, components);
       own.end_object();
-      components[name] = std::move(own).text();
+      components.schemas[name] = std::move(own).text();
     }
     out.field("$ref", "#/components/schemas/" + name);
   } else {

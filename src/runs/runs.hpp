@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "base/error.hpp"
-#include "json/page.hpp"
+#include "json/bind.hpp"
 #include "observe/metrics.hpp"
 #include "pg/pool.hpp"
 #include "runtime/call.hpp"
@@ -98,6 +98,11 @@ struct RunDetail : Run {
   }
 };
 
+inline void check_time(const std::optional<Timestamp>& time, std::string_view name, json::Faults& faults) {
+  if (!time || time->is_plausible(Timestamp::now()) || faults.has_at(name)) return;
+  faults.add_at(name, "It must lie between 1970 and tomorrow.", json::quoted(time->text()));
+}
+
 struct RunStart {
   Uuid agent_id;
   std::optional<Uuid> run_id;
@@ -106,6 +111,8 @@ struct RunStart {
   std::map<std::string, std::string> labels;
   json::Object metadata;
   std::optional<Timestamp> started_at;
+
+  void check(json::Faults& faults) const { check_time(started_at, "started_at", faults); }
 
   static constexpr std::string_view schema_name = "RunStart";
   static constexpr auto fields() {
@@ -127,6 +134,8 @@ struct RunEnd {
   std::optional<std::string> error;
   std::optional<Timestamp> ended_at;
 
+  void check(json::Faults& faults) const { check_time(ended_at, "ended_at", faults); }
+
   static constexpr std::string_view schema_name = "RunEnd";
   static constexpr auto fields() {
     return json::fields(json::field("status", &RunEnd::status, "How it ended."),
@@ -141,7 +150,7 @@ struct RunList {
   std::optional<Timestamp> from;
   std::optional<Timestamp> to;
   std::int64_t limit = 50;
-  std::optional<std::string> cursor;
+  std::optional<json::PagePosition> cursor;
 
   static constexpr auto fields() {
     return json::fields(json::field("agent_id", &RunList::agent_id, "Only runs of this agent."),

@@ -110,9 +110,7 @@ Async<Result<RunDetail>> Runs::get(const Call& call, Uuid id) {
 }
 
 Async<Result<json::Page<Run>>> Runs::list(const Call& call, RunList query) {
-  const auto after = json::page_after(query.cursor);
-  if (!after) co_return std::unexpected(after.error());
-  auto rows = co_await store::list(database_, query, *after, call.principal, call.deadline);
+  auto rows = co_await store::list(database_, query, call.principal, call.deadline);
   co_return json::page_of(std::move(rows), query.limit,
                           [](const Run& run) { return json::PagePosition{run.created_at, run.run_id}; });
 }

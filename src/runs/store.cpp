@@ -121,10 +121,9 @@ Async<std::optional<RunDetail>> get(pg::Pool& database, Uuid id, const Principal
   co_return run;
 }
 
-Async<std::vector<Run>> list(pg::Pool& database, const RunList& query, std::optional<json::PagePosition> after,
-                             const Principal& principal, Deadline deadline) {
+Async<std::vector<Run>> list(pg::Pool& database, const RunList& query, const Principal& principal, Deadline deadline) {
   auto params = pg::Params::of(principal.team_id, principal.agent_id, query.agent_id, query.status, query.from,
-                               query.to, after, query.limit + 1);
+                               query.to, query.cursor, query.limit + 1);
   const auto rows = co_await database.execute(list_query, std::move(params), deadline);
   std::vector<Run> out(static_cast<std::size_t>(rows.size()));
   for (int i = 0; i < rows.size(); ++i) read(rows[i], out[static_cast<std::size_t>(i)]);

@@ -24,8 +24,7 @@ Async<std::optional<Run>> lock(pg::Transaction& transaction, Uuid id, const Prin
 Async<Run> end(pg::Transaction& transaction, Uuid id, const RunEnd& request);
 
 Async<std::optional<RunDetail>> get(pg::Pool& database, Uuid id, const Principal& principal, Deadline deadline);
-Async<std::vector<Run>> list(pg::Pool& database, const RunList& query, std::optional<json::PagePosition> after,
-                             const Principal& principal, Deadline deadline);
+Async<std::vector<Run>> list(pg::Pool& database, const RunList& query, const Principal& principal, Deadline deadline);
 
 // Runs that have not ended, of the hundred agents with the most.
 Async<std::vector<std::pair<Uuid, std::int64_t>>> active_by_agent(pg::Pool& database, Deadline deadline);

@@ -23,9 +23,7 @@ Async<Result<Team>> Teams::get(const Call& call, Uuid id) {
 }
 
 Async<Result<json::Page<Team>>> Teams::list(const Call& call, TeamList query) {
-  const auto after = json::page_after(query.cursor);
-  if (!after) co_return std::unexpected(after.error());
-  auto rows = co_await store::list(database_, call.principal.team_id, *after, query.limit + 1, call.deadline);
+  auto rows = co_await store::list(database_, call.principal.team_id, query.cursor, query.limit + 1, call.deadline);
   co_return json::page_of(std::move(rows), query.limit,
                           [](const Team& team) { return json::PagePosition{team.created_at, team.id}; });
 }

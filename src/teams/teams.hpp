@@ -43,7 +43,7 @@ struct TeamCreate {
 
 struct TeamList {
   std::int64_t limit = 50;
-  std::optional<std::string> cursor;
+  std::optional<json::PagePosition> cursor;
 
   static constexpr auto fields() {
     return json::fields(json::field("limit", &TeamList::limit, "Items per page.", json::page_limit_rules),
