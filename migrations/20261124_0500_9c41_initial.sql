@@ -146,6 +146,8 @@ BEGIN
 END $$;
 CREATE TRIGGER llm_pricing_immutable BEFORE UPDATE OR DELETE ON llm_pricing
   FOR EACH ROW EXECUTE FUNCTION llm_pricing_refuse_change();
+CREATE TRIGGER llm_pricing_kept BEFORE TRUNCATE ON llm_pricing
+  FOR EACH STATEMENT EXECUTE FUNCTION llm_pricing_refuse_change();
 
 -- Time series are keyed by (bucket, run, id). `bucket` is a function of the id alone, the UTC day inside a version-7 id and
 -- 1970-01-01 for every other, so that a repeat always meets its first copy although partitioned tables can only be unique together

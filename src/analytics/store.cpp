@@ -16,9 +16,11 @@ constexpr pg::Query costs_query{
     "CASE WHEN $5 THEN provider END AS provider, CASE WHEN $6 THEN environment END AS environment, count(*) AS calls, "
     "count(*) FILTER (WHERE cost_nano_usd IS NULL) AS unpriced_calls, count(*) FILTER (WHERE status = 'error') AS "
     "errors, "
-    "sum(input_tokens)::bigint AS input_tokens, sum(output_tokens)::bigint AS output_tokens, "
-    "sum(cache_read_tokens)::bigint AS cache_read_tokens, sum(cache_write_tokens)::bigint AS cache_write_tokens, "
-    "coalesce(sum(cost_nano_usd), 0)::bigint AS cost "
+    "least(sum(input_tokens), 9223372036854775807)::bigint AS input_tokens, least(sum(output_tokens), "
+    "9223372036854775807)::bigint AS output_tokens, "
+    "least(sum(cache_read_tokens), 9223372036854775807)::bigint AS cache_read_tokens, least(sum(cache_write_tokens), "
+    "9223372036854775807)::bigint AS cache_write_tokens, "
+    "least(coalesce(sum(cost_nano_usd), 0), 9223372036854775807)::bigint AS cost "
     "FROM llm_calls WHERE ($7::timestamptz IS NULL OR \"timestamp\" >= $7) AND ($8::timestamptz IS NULL OR "
     "\"timestamp\" < $8) "
     "AND ($9::uuid IS NULL OR team_id = $9) AND ($10::uuid IS NULL OR agent_id = $10) AND ($11::uuid IS NULL OR "
@@ -34,13 +36,15 @@ constexpr pg::Query coverage_totals_query{
     "analytics_coverage_totals",
     "SELECT count(*), count(*) FILTER (WHERE price_status = 'priced'), coalesce(sum(input_tokens + output_tokens), "
     "0)::bigint, "
-    "coalesce(sum(input_tokens + output_tokens) FILTER (WHERE price_status = 'priced'), 0)::bigint FROM llm_calls "
+    "least(coalesce(sum(input_tokens + output_tokens) FILTER (WHERE price_status = 'priced'), 0), "
+    "9223372036854775807)::bigint FROM llm_calls "
     "WHERE ($1::timestamptz IS NULL OR \"timestamp\" >= $1) AND ($2::timestamptz IS NULL OR \"timestamp\" < $2) "
     "AND ($3::uuid IS NULL OR team_id = $3) AND ($4::uuid IS NULL OR agent_id = $4)"};
 
 constexpr pg::Query coverage_rows_query{
     "analytics_coverage_rows",
-    "SELECT price_status, provider, model, count(*), sum(input_tokens + output_tokens)::bigint FROM llm_calls "
+    "SELECT price_status, provider, model, count(*), least(sum(input_tokens + output_tokens), "
+    "9223372036854775807)::bigint FROM llm_calls "
     "WHERE price_status <> 'priced' AND ($1::timestamptz IS NULL OR \"timestamp\" >= $1) "
     "AND ($2::timestamptz IS NULL OR \"timestamp\" < $2) AND ($3::uuid IS NULL OR team_id = $3) "
     "AND ($4::uuid IS NULL OR agent_id = $4) GROUP BY 1, 2, 3 ORDER BY 4 DESC, 3, 2, 1 LIMIT 100"};

@@ -25,12 +25,8 @@ using IdentityTask = std::function<Async<int>(identity::Identity&, const Call&)>
 int with_identity(const std::string& data, const IdentityTask& task) {
   const auto variables = tool_variables(data);
   if (!variables) return explain(variables.error());
-  const auto settings = load_settings(*variables);
+  const auto settings = load_settings(*variables, MasterKey::required);
   if (!settings) return explain(settings.error());
-  if (settings->master_key.empty()) {
-    return explain(
-        {Code::unprocessable, "COGNIVE_MASTER_KEY: is required; it must be the one that the server has", {}});
-  }
   return with_database(*settings, timeout, [&](pg::Pool& database, const Call& call) -> Async<int> {
     identity::Identity identity(database, identity::SecretHasher(settings->master_key));
     co_return co_await task(identity, call);

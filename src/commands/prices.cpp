@@ -1,6 +1,7 @@
 // `cognive prices`: the price catalogue.
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 
@@ -27,9 +28,11 @@ void print(const prices::ImportReport& report, bool as_json) {
     std::printf("%s\n", json::encode(report).c_str());
     return;
   }
-  std::printf("%s models of %s providers: %s new, %s with changed rules, %s no longer in the data set and kept\n",
-              grouped(report.models).c_str(), grouped(report.providers).c_str(), grouped(report.models_added).c_str(),
-              grouped(report.models_changed).c_str(), grouped(report.models_kept).c_str());
+  std::printf(
+      "%s models of %s providers: %s new, %s changed, %s no longer in the data set and kept; %s providers changed\n",
+      grouped(report.models).c_str(), grouped(report.providers).c_str(), grouped(report.models_added).c_str(),
+      grouped(report.models_changed).c_str(), grouped(report.models_kept).c_str(),
+      grouped(report.providers_changed).c_str());
   std::printf("%s price versions added\n", grouped(report.versions_added).c_str());
   for (const auto& reason : report.refused) std::printf("refused: %s\n", reason.c_str());
 }
@@ -38,7 +41,8 @@ int import(const Flags& flags) {
   std::string text(resource("data/prices.json"));
   if (!flags.file.empty()) {
     std::ifstream in(flags.file);
-    if (!in) return explain({Code::not_found, "cannot read " + flags.file, {}});
+    if (!in || !std::filesystem::is_regular_file(flags.file))
+      return explain({Code::not_found, "cannot read " + flags.file, {}});
     std::stringstream content;
     content << in.rdbuf();
     text = content.str();

@@ -27,18 +27,12 @@ int serve(const Flags& flags) {
   StopSignals signals;
   const auto variables = process_variables();
   if (!variables) return explain(variables.error());
-  auto settings = load_settings(*variables);
+  auto settings = load_settings(*variables, flags.print_settings ? MasterKey::optional : MasterKey::required);
   if (!settings) return explain(settings.error());
   if (flags.port >= 0) settings->http_port = flags.port;
   if (flags.print_settings) {
     print_settings(*settings);
     return 0;
-  }
-  if (settings->master_key.empty()) {
-    return explain(
-        {Code::unprocessable,
-         "COGNIVE_MASTER_KEY: is required, it keys the hashes of API keys; make one with: openssl rand -hex 32",
-         {}});
   }
   Level level = Level::info;
   parse_level(settings->log_level, level);

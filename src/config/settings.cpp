@@ -143,7 +143,7 @@ void load_database(const Variables& variables, Settings& out, Faults& faults) {
   }
 }
 
-void load_master_key(const Variables& variables, Settings& out, Faults& faults) {
+void load_master_key(const Variables& variables, MasterKey need, Settings& out, Faults& faults) {
   constexpr std::size_t length_min = 32;
   std::string_view source = "COGNIVE_MASTER_KEY";
   if (const auto key = set_value(variables, source)) {
@@ -156,6 +156,9 @@ void load_master_key(const Variables& variables, Settings& out, Faults& faults) 
     if (!in) return faults.add(source, "cannot be read: " + *file);
     out.master_key = trim(content.str());
   } else {
+    if (need == MasterKey::required) {
+      faults.add(source, "is required, it keys the hashes of API keys; make one with: openssl rand -hex 32");
+    }
     return;
   }
   if (out.master_key.size() < length_min) {
@@ -165,7 +168,7 @@ void load_master_key(const Variables& variables, Settings& out, Faults& faults) 
 
 }  // namespace
 
-Result<Settings> load_settings(const Variables& variables) {
+Result<Settings> load_settings(const Variables& variables, MasterKey master_key) {
   Settings out;
   Faults faults;
   for (const auto& setting : text_settings) {
@@ -199,7 +202,7 @@ Result<Settings> load_settings(const Variables& variables) {
     faults.add("LOG_LEVEL", "must be debug, info, warning or error");
   }
   load_database(variables, out, faults);
-  load_master_key(variables, out, faults);
+  load_master_key(variables, master_key, out, faults);
   if (!faults.text().empty()) return fail(Code::unprocessable, faults.text());
   return out;
 }

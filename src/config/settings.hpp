@@ -50,7 +50,8 @@ using Variables = std::function<std::optional<std::string>(std::string_view name
 
 // Reads every variable. Variables that are set but empty count as unset. The error's detail has one line per fault,
 // each naming its variable.
-Result<Settings> load_settings(const Variables& variables);
+enum class MasterKey { optional, required };
+Result<Settings> load_settings(const Variables& variables, MasterKey master_key = MasterKey::optional);
 
 // The process environment over the file `.env` of the working directory (or the file named by COGNIVE_ENV_FILE).
 Result<Variables> process_variables();

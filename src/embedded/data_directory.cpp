@@ -69,6 +69,9 @@ Result<DataDirectory> DataDirectory::open(const fs::path& path, const Identity& 
   // weakly_canonical keeps a trailing slash of what does not exist.
   DataDirectory directory(root.has_filename() ? root : root.parent_path(), database_user);
 
+  if (const auto part = existing_part(directory.root_); !fs::is_directory(part, error)) {
+    return fail(Code::conflict, part.native() + " is not a directory: choose another with --data.");
+  }
   if (database_user.uid != ::geteuid()) {
     const auto closed = first_closed_directory(existing_part(directory.root_), database_user);
     if (!closed) return fail(closed.error());

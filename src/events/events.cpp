@@ -204,10 +204,10 @@ void add_batch_schemas(json::Components& components) {
   for (const auto& [type, text] : enum_names(EventType{})) {
     constexpr std::array<std::string_view, 3> names{LlmCall::schema_name, ToolInvocation::schema_name,
                                                     Step::schema_name};
-    kinds +=
-        fmt::format(R"({}{{"allOf":[{{"$ref":"#/components/schemas/{}"}},{{"properties":{{"type":{{"const":"{}"}}}},)"
-                    R"("required":["type","run_id"]}}]}})",
-                    kinds.empty() ? "" : ",", names[static_cast<std::size_t>(type)], text);
+    kinds += fmt::format(
+        R"({}{{"allOf":[{{"$ref":"#/components/schemas/{}"}},{{"properties":{{"type":{{"const":"{}"}},"run_id":{{}}}},)"
+        R"("required":["type","run_id"]}}]}})",
+        kinds.empty() ? "" : ",", names[static_cast<std::size_t>(type)], text);
   }
   components.schemas["Event"] = R"({"oneOf":[)" + kinds + "]}";
   components.schemas["BatchAnswer"] =

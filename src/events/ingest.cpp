@@ -28,6 +28,8 @@ struct Item {
   const Event* event = nullptr;
   const Principal* principal = nullptr;
   Fate* fate = nullptr;
+  std::size_t arrival = 0;       // position among the items of its commit: the first of two contents under one id wins
+  std::int64_t stored_hash = 0;  // of the content that is stored under its key, once that is known
   store::Row row;
 
   [[nodiscard]] store::Key key() const { return {event->run_id, event->base().id}; }
@@ -40,6 +42,15 @@ void reject(Item& item, Code code, std::string pointer, std::string message) {
 void conflict(Item& item) {
   reject(item, Code::conflict, "/id",
          "conflict: there is an event with this id in the run already, with other content.");
+}
+
+// An event whose key is taken: the same content is a repeat.
+void settle_known(Item& item, std::int64_t stored_hash) {
+  if (item.event->content_hash == stored_hash) {
+    *item.fate = {.kind = Fate::Kind::duplicate};
+  } else {
+    conflict(item);
+  }
 }
 
 bool visible(const Principal& principal, const Uuid& team_id, const Uuid& agent_id) {
@@ -165,11 +176,14 @@ struct Ingest::State : std::enable_shared_from_this<State> {
         std::vector<Item> items;
         for (const auto& submission : batch) {
           for (std::size_t i = 0; i < submission->events.size(); ++i) {
-            items.push_back({&submission->events[i], &submission->principal, &submission->fates[i], {}});
+            items.push_back({.event = &submission->events[i],
+                             .principal = &submission->principal,
+                             .fate = &submission->fates[i],
+                             .arrival = items.size()});
           }
         }
         // One order for all writers: no two of them can wait for each other.
-        std::ranges::sort(items, {}, &Item::key);
+        std::ranges::sort(items, {}, [](const Item& item) { return std::pair(item.key(), item.arrival); });
         co_await state->commit(items);
       } catch (const std::exception& error) {
         failure = std::current_exception();
@@ -237,14 +251,7 @@ struct Ingest::State : std::enable_shared_from_this<State> {
     }
     co_await transaction.commit();
 
-    for (const auto& [item, first] : repeats) {
-      if (item->event->content_hash != first->event->content_hash) {
-        conflict(*item);
-      } else {
-        *item->fate = *first->fate;
-        if (item->fate->kind == Fate::Kind::accepted) item->fate->kind = Fate::Kind::duplicate;
-      }
-    }
+    for (const auto& [item, first] : repeats) settle_known(*item, first->stored_hash);
     std::size_t stored = 0;
     for (const auto& group : by_type) {
       for (const auto* item : group) {
@@ -324,7 +331,10 @@ struct Ingest::State : std::enable_shared_from_this<State> {
 
   Async<> insert(pg::Transaction& transaction, EventType type, const std::vector<Item*>& items) {
     std::vector<const store::Row*> rows;
-    for (const auto* item : items) rows.push_back(&item->row);
+    for (auto* item : items) {
+      rows.push_back(&item->row);
+      item->stored_hash = item->event->content_hash;
+    }
     const auto inserted = co_await store::insert(transaction, type, rows);
     if (inserted.size() == items.size()) co_return;
     std::vector<const store::Row*> known;
@@ -335,11 +345,9 @@ struct Ingest::State : std::enable_shared_from_this<State> {
     for (auto* item : items) {
       if (inserted.contains(item->key())) continue;
       const auto hash = hashes.find(item->key());
-      if (hash != hashes.end() && hash->second == item->event->content_hash) {
-        item->fate->kind = Fate::Kind::duplicate;
-      } else {
-        conflict(*item);
-      }
+      if (hash == hashes.end()) throw Unavailable("an event appeared and vanished");
+      item->stored_hash = hash->second;
+      settle_known(*item, hash->second);
     }
   }
 };

@@ -107,6 +107,25 @@ Response Router::no_route(const Request& request) const {
   return response;
 }
 
+namespace {
+
+// At most one line a second and thread: while a dependency is away every request fails alike.
+void log_unavailable(std::string_view operation, std::string_view request_id, std::string_view reason) {
+  thread_local std::chrono::steady_clock::time_point quiet_until;
+  thread_local std::int64_t not_logged = 0;
+  const auto now = std::chrono::steady_clock::now();
+  if (now < quiet_until) {
+    ++not_logged;
+    return;
+  }
+  quiet_until = now + std::chrono::seconds{1};
+  log(Level::warning, "request not answered: dependency away",
+      {{"request_id", request_id}, {"operation", operation}, {"reason", reason}, {"more_before", not_logged}});
+  not_logged = 0;
+}
+
+}  // namespace
+
 Async<Response> Router::dispatch(Request& request) const {
   const std::string_view method = request.method == "HEAD" ? std::string_view("GET") : std::string_view(request.method);
   const auto place = std::ranges::find_if(routes_, [&](const auto& route) {
@@ -120,8 +139,7 @@ Async<Response> Router::dispatch(Request& request) const {
   try {
     response = co_await guarded(gate_, found->operation, found->handler, request);
   } catch (const Unavailable& error) {
-    log(Level::warning, "request not answered: dependency away",
-        {{"request_id", request.id}, {"operation", found->operation.id}, {"reason", error.what()}});
+    log_unavailable(found->operation.id, request.id, error.what());
     response =
         problem({Code::unavailable,
                  "A dependency is away; whether the request took effect is not known. Repeat it with the same ids.",

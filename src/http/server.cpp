@@ -79,8 +79,12 @@ std::string response_head(const Response& response, const Exchange& exchange) {
   return head;
 }
 
+bool is_visible(char c) {
+  return c > ' ' && c < 127;
+}
+
 bool valid_request_id(std::string_view id) {
-  return !id.empty() && id.size() <= 128 && std::ranges::all_of(id, [](char c) { return c > ' ' && c < 127; });
+  return !id.empty() && id.size() <= 128 && std::ranges::all_of(id, is_visible);
 }
 
 std::string request_id(const Parser::value_type& message) {
@@ -92,7 +96,8 @@ std::string request_id(const Parser::value_type& message) {
 Exchange exchange_of(const Parser::value_type& message) {
   return {.id = request_id(message),
           .instance = instance_of({message.target().data(), message.target().size()}),
-          .keep_alive = message.keep_alive(),
+          // Who sends bytes that no target may hold may mean something else by what follows, too.
+          .keep_alive = message.keep_alive() && std::ranges::all_of(message.target(), is_visible),
           .http_1_0 = message.version() == 10,
           .head = message.method() == bhttp::verb::head};
 }

@@ -36,28 +36,27 @@ Result<void> read_target(std::string_view target, Request& out) {
   const auto origin = origin_form(target);
   const auto parsed = boost::urls::parse_origin_form({origin.data(), origin.size()});
   if (!parsed) return fail(Code::malformed, "The request target is not a path with an optional query.");
-  bool utf8 = true;
-  const auto decoded = [&](boost::urls::decode_view part) {
-    std::string text(part.begin(), part.end());
-    utf8 = utf8 && json::valid_utf8(text);
-    return text;
-  };
   std::string_view path(parsed->encoded_path().data(), parsed->encoded_path().size());
   path.remove_prefix(1);
   for (;;) {
     const auto end = path.find('/');
     const auto segment = path.substr(0, end);
-    out.segments.push_back(decoded(boost::urls::decode_view({segment.data(), segment.size()})));
+    const boost::urls::decode_view view({segment.data(), segment.size()});
+    std::string decoded(view.begin(), view.end());
+    // Bytes that are no text name nothing here; as they were sent they can be shown.
+    out.segments.push_back(json::valid_utf8(decoded) ? std::move(decoded) : std::string(segment));
     if (end == std::string_view::npos) break;
     path.remove_prefix(end + 1);
   }
   for (const auto parameter : parsed->params()) {
     std::string name(parameter.key.data(), parameter.key.size());
     std::string value(parameter.value.data(), parameter.value.size());
-    utf8 = utf8 && json::valid_utf8(name) && json::valid_utf8(value);
+    if (name.empty() && value.empty()) continue;  // `?` and `&&` say nothing
+    if (!json::valid_utf8(name) || !json::valid_utf8(value)) {
+      return fail(Code::malformed, "The query is not UTF-8.");
+    }
     out.query.emplace_back(std::move(name), std::move(value));
   }
-  if (!utf8) return fail(Code::malformed, "The request target is not UTF-8.");
   return {};
 }
 

@@ -14,7 +14,7 @@ constexpr Query commit_query{"commit", "COMMIT"};
 constexpr Query rollback_query{"rollback", "ROLLBACK"};
 
 constexpr std::chrono::milliseconds backoff_first{50};
-constexpr std::chrono::milliseconds backoff_max{2'000};
+constexpr std::chrono::milliseconds backoff_max{1'000};
 constexpr std::chrono::milliseconds rollback_deadline{2'000};
 
 }  // namespace
@@ -43,21 +43,26 @@ struct Pool::State : std::enable_shared_from_this<State> {
 
   // After a failure nobody knocks again before `retry_at`; until then callers get its reason at once.
   std::chrono::steady_clock::time_point retry_at;
+  std::chrono::steady_clock::time_point last_success;
   std::chrono::milliseconds backoff{0};
   std::string last_failure;
 
   Async<std::unique_ptr<Connection>> open(Deadline deadline) {
-    if (std::chrono::steady_clock::now() < retry_at) throw Unavailable(last_failure);
+    const auto begun = std::chrono::steady_clock::now();
+    if (begun < retry_at) throw Unavailable(last_failure);
     try {
       auto connection = co_await Connection::open(executor, options.url, deadline);
       auto setup = fmt::format("SET statement_timeout = {}; SET timezone = 'UTC'; SET application_name = 'cognive'",
                                options.statement_timeout.count());
       co_await connection->run_script(std::move(setup), deadline);
       backoff = std::chrono::milliseconds{0};
+      last_success = retry_at = std::chrono::steady_clock::now();
       co_return connection;
     } catch (const boost::system::system_error&) {
       throw;  // the task is being stopped, which says nothing about the server
     } catch (const std::exception& error) {
+      // A failure that began before somebody else's success is old news.
+      if (begun < last_success) throw Unavailable(error.what());
       thread_local std::minstd_rand random{std::random_device{}()};
       backoff = std::clamp(backoff * 2, backoff_first, backoff_max);
       // Full jitter: nodes that lost the same server do not come back in step.

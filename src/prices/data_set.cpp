@@ -1,5 +1,7 @@
 #include "prices/data_set.hpp"
 
+#include <set>
+
 namespace cognive::prices {
 namespace {
 
@@ -89,6 +91,10 @@ DataSet::ProviderRow read_provider(json::Cursor& in) {
 
 Result<DataSet> read_data_set(std::string text) {
   DataSet out;
+  // PostgreSQL has no text with U+0000, and no name or rule needs one.
+  if (text.find("\\u0000") != std::string::npos) {
+    return fail(Code::malformed, "This is not a price catalogue: it contains the character U+0000.");
+  }
   auto walked = json::walk(text, [&](json::Cursor& root) {
     root.each_field([&](std::string_view key, json::Cursor& value) {
       if (key == "source") {
@@ -112,7 +118,10 @@ Result<DataSet> read_data_set(std::string text) {
 
 Catalogue catalogue_of(const DataSet& data_set) {
   std::vector<Provider> providers;
+  std::set<std::string> provider_ids;
   for (const auto& row : data_set.providers) {
+    if (!provider_ids.insert(row.id).second) throw json::Malformed("the provider " + row.id + " appears twice");
+    std::set<std::string> model_ids;
     Provider provider{.id = row.id,
                       .provider_match = {},
                       .model_match = {},
@@ -121,6 +130,9 @@ Catalogue catalogue_of(const DataSet& data_set) {
     if (row.provider_match) provider.provider_match = matcher_of(*row.provider_match);
     if (row.model_match) provider.model_match = matcher_of(*row.model_match);
     for (const auto& model_row : row.models) {
+      if (!model_ids.insert(model_row.id).second) {
+        throw json::Malformed("the model " + row.id + "/" + model_row.id + " appears twice");
+      }
       Model model{.provider = row.id, .id = model_row.id, .match = matcher_of(model_row.match), .versions = {}};
       std::int64_t number = 0;
       for (auto& dated : timeline(model_row.prices)) {

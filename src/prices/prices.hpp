@@ -21,15 +21,17 @@ namespace cognive::prices {
 // What an import did.
 struct ImportReport {
   std::int64_t providers = 0;
+  std::int64_t providers_changed = 0;
   std::int64_t models = 0;  // in the data set
   std::int64_t models_added = 0;
-  std::int64_t models_changed = 0;  // matching rules or names
+  std::int64_t models_changed = 0;  // rules, names, context window
   std::int64_t models_kept = 0;     // in the database, but no longer in the data set
   std::int64_t versions_added = 0;
   std::vector<std::string> refused;  // one sentence each
 
   static constexpr auto fields() {
     return json::fields(json::field("providers", &ImportReport::providers, ""),
+                        json::field("providers_changed", &ImportReport::providers_changed, ""),
                         json::field("models", &ImportReport::models, ""),
                         json::field("models_added", &ImportReport::models_added, ""),
                         json::field("models_changed", &ImportReport::models_changed, ""),

@@ -4,18 +4,6 @@
 #include "prices/store.hpp"
 
 namespace cognive::prices {
-namespace {
-
-// Both sides compact: jsonb writes spaces of its own. A rule's objects have one member each, so nothing else can
-// differ.
-bool same_rule(std::string stored, const std::string& wanted) {
-  json::Writer compact;
-  const auto walked = json::walk(stored, [&](json::Cursor& in) { in.copy_to(compact); });
-  return walked && compact.text() == wanted;
-}
-
-}  // namespace
-
 Async<ImportReport> Prices::import(const Call& call, DataSet data) {
   ImportReport report;
   report.providers = static_cast<std::int64_t>(data.providers.size());
@@ -38,7 +26,6 @@ Async<ImportReport> Prices::import(const Call& call, DataSet data) {
         ++report.models_added;
       } else {
         ++seen;
-        if (!same_rule(found->second->match, model.match) || found->second->name != model.name) ++report.models_changed;
       }
       std::int64_t number = 0;
       for (const auto& version : existing) number = std::max(number, version.version);
@@ -52,9 +39,11 @@ Async<ImportReport> Prices::import(const Call& call, DataSet data) {
   report.models_kept = static_cast<std::int64_t>(held.models.size() - seen);
   report.versions_added = static_cast<std::int64_t>(versions.size());
 
-  if (report.models_added + report.models_changed + report.versions_added > 0) {
-    co_await store::put_providers(transaction, data);
-    co_await store::put_models(transaction, data);
+  const auto providers = co_await store::put_providers(transaction, data);
+  const auto models = co_await store::put_models(transaction, data);
+  report.providers_changed = providers.changed;
+  report.models_changed = models.changed;
+  if (providers.written + models.written + report.versions_added > 0) {
     co_await store::insert_versions(transaction, versions, data);
     co_await store::insert_import(transaction, data, report);
     audit::Entry entry{.action = "prices_import",

@@ -12,8 +12,8 @@ constexpr pg::Query providers_query{
     "catalogue_providers",
     "SELECT id, provider_match, model_match, fallback_providers FROM llm_providers ORDER BY position, id"};
 
-constexpr pg::Query models_query{
-    "catalogue_models", "SELECT provider_id, id, match, name FROM llm_models ORDER BY provider_id, position, id"};
+constexpr pg::Query models_query{"catalogue_models",
+                                 "SELECT provider_id, id, match FROM llm_models ORDER BY provider_id, position, id"};
 
 constexpr pg::Query versions_query{
     "catalogue_versions",
@@ -23,22 +23,37 @@ constexpr pg::Query versions_query{
 // SHARE ROW EXCLUSIVE conflicts with itself and with writers, not with readers.
 constexpr pg::Query lock_query{"catalogue_lock", "LOCK TABLE llm_catalogue_imports IN SHARE ROW EXCLUSIVE MODE"};
 
+// Every part of such a statement sees the rows as they were before it.
 constexpr pg::Query put_providers_query{
     "catalogue_put_providers",
-    "INSERT INTO llm_providers (position, id, name, provider_match, model_match, fallback_providers) "
-    "SELECT position, id, name, provider_match, model_match, string_to_array(fallbacks, ',') "
+    "WITH wanted AS (SELECT position, id, name, provider_match, model_match, string_to_array(fallbacks, ',') AS "
+    "fallbacks "
     "FROM unnest($1::int[], $2::text[], $3::text[], $4::jsonb[], $5::jsonb[], $6::text[]) "
-    "AS row (position, id, name, provider_match, model_match, fallbacks) "
-    "ON CONFLICT (id) DO UPDATE SET position = excluded.position, name = excluded.name, "
+    "AS row (position, id, name, provider_match, model_match, fallbacks)), "
+    "written AS (INSERT INTO llm_providers AS p (position, id, name, provider_match, model_match, fallback_providers) "
+    "SELECT * FROM wanted ON CONFLICT (id) DO UPDATE SET position = excluded.position, name = excluded.name, "
     "provider_match = excluded.provider_match, model_match = excluded.model_match, "
-    "fallback_providers = excluded.fallback_providers"};
+    "fallback_providers = excluded.fallback_providers "
+    "WHERE (p.position, p.name, p.provider_match, p.model_match, p.fallback_providers) IS DISTINCT FROM "
+    "(excluded.position, excluded.name, excluded.provider_match, excluded.model_match, excluded.fallback_providers) "
+    "RETURNING 1) "
+    "SELECT (SELECT count(*) FROM written), (SELECT count(*) FROM wanted w JOIN llm_providers p ON p.id = w.id "
+    "WHERE (p.name, p.provider_match, p.model_match, p.fallback_providers) IS DISTINCT FROM "
+    "(w.name, w.provider_match, w.model_match, w.fallbacks))"};
 
 constexpr pg::Query put_models_query{
     "catalogue_put_models",
-    "INSERT INTO llm_models (position, provider_id, id, name, match, context_window, deprecated) "
-    "SELECT * FROM unnest($1::int[], $2::text[], $3::text[], $4::text[], $5::jsonb[], $6::bigint[], $7::boolean[]) "
-    "ON CONFLICT (provider_id, id) DO UPDATE SET position = excluded.position, name = excluded.name, "
-    "match = excluded.match, context_window = excluded.context_window, deprecated = excluded.deprecated"};
+    "WITH wanted AS (SELECT * FROM unnest($1::int[], $2::text[], $3::text[], $4::text[], $5::jsonb[], $6::bigint[], "
+    "$7::boolean[]) AS row (position, provider_id, id, name, match, context_window, deprecated)), "
+    "written AS (INSERT INTO llm_models AS m (position, provider_id, id, name, match, context_window, deprecated) "
+    "SELECT * FROM wanted ON CONFLICT (provider_id, id) DO UPDATE SET position = excluded.position, name = "
+    "excluded.name, "
+    "match = excluded.match, context_window = excluded.context_window, deprecated = excluded.deprecated "
+    "WHERE (m.position, m.name, m.match, m.context_window, m.deprecated) IS DISTINCT FROM "
+    "(excluded.position, excluded.name, excluded.match, excluded.context_window, excluded.deprecated) RETURNING 1) "
+    "SELECT (SELECT count(*) FROM written), (SELECT count(*) FROM wanted w JOIN llm_models m "
+    "ON m.provider_id = w.provider_id AND m.id = w.id WHERE (m.name, m.match, m.context_window, m.deprecated) "
+    "IS DISTINCT FROM (w.name, w.match, w.context_window, w.deprecated))"};
 
 constexpr pg::Query insert_versions_query{
     "catalogue_insert_versions",
@@ -103,8 +118,7 @@ Async<Catalogue> load(pg::Pool& database, Deadline deadline) {
   for (int i = 0; i < model_rows.size(); ++i) {
     Model model;
     std::optional<json::Object> match;
-    std::optional<std::string> name;
-    model_rows[i].read(model.provider, model.id, match, name);
+    model_rows[i].read(model.provider, model.id, match);
     model.match = matcher_of(match);
     model.versions = std::move(versions[{model.provider, model.id}]);
     models[model.provider].push_back(std::move(model));
@@ -130,14 +144,15 @@ Async<Held> lock(pg::Transaction& transaction) {
   Held held;
   for (int i = 0; i < rows.size(); ++i) {
     Held::ModelRow model;
-    rows[i].read(model.provider, model.id, model.match, model.name);
+    json::Object match;
+    rows[i].read(model.provider, model.id, match);
     model.versions = std::move(versions[{model.provider, model.id}]);
     held.models.push_back(std::move(model));
   }
   co_return held;
 }
 
-Async<> put_providers(pg::Transaction& transaction, const DataSet& data) {
+Async<Put> put_providers(pg::Transaction& transaction, const DataSet& data) {
   pg::ArrayBuilder position(Type::int4);
   pg::ArrayBuilder id(Type::text);
   pg::ArrayBuilder name(Type::text);
@@ -156,10 +171,13 @@ Async<> put_providers(pg::Transaction& transaction, const DataSet& data) {
   pg::Params params;
   for (auto* array : {&position, &id, &name, &provider_match, &model_match, &fallbacks})
     std::move(*array).move_into(params);
-  co_await transaction.execute(put_providers_query, std::move(params));
+  const auto rows = co_await transaction.execute(put_providers_query, std::move(params));
+  Put put;
+  rows[0].read(put.written, put.changed);
+  co_return put;
 }
 
-Async<> put_models(pg::Transaction& transaction, const DataSet& data) {
+Async<Put> put_models(pg::Transaction& transaction, const DataSet& data) {
   pg::ArrayBuilder position(Type::int4);
   pg::ArrayBuilder provider_id(Type::text);
   pg::ArrayBuilder id(Type::text);
@@ -183,7 +201,10 @@ Async<> put_models(pg::Transaction& transaction, const DataSet& data) {
   for (auto* array : {&position, &provider_id, &id, &name, &match, &context_window, &deprecated}) {
     std::move(*array).move_into(params);
   }
-  co_await transaction.execute(put_models_query, std::move(params));
+  const auto rows = co_await transaction.execute(put_models_query, std::move(params));
+  Put put;
+  rows[0].read(put.written, put.changed);
+  co_return put;
 }
 
 Async<> insert_versions(pg::Transaction& transaction, const std::vector<NewVersion>& versions, const DataSet& data) {

@@ -16,8 +16,6 @@ struct Held {
   struct ModelRow {
     std::string provider;
     std::string id;
-    std::string match;
-    std::optional<std::string> name;
     std::vector<PriceVersion> versions;
   };
   std::vector<ModelRow> models;
@@ -32,8 +30,13 @@ struct NewVersion {
   RateCard card;
 };
 
-Async<> put_providers(pg::Transaction& transaction, const DataSet& data);
-Async<> put_models(pg::Transaction& transaction, const DataSet& data);
+// What writing the rows of a data set did.
+struct Put {
+  std::int64_t written = 0;  // new, different, or at another position
+  std::int64_t changed = 0;  // existed, and are different apart from their position
+};
+Async<Put> put_providers(pg::Transaction& transaction, const DataSet& data);
+Async<Put> put_models(pg::Transaction& transaction, const DataSet& data);
 Async<> insert_versions(pg::Transaction& transaction, const std::vector<NewVersion>& versions, const DataSet& data);
 Async<> insert_import(pg::Transaction& transaction, const DataSet& data, const ImportReport& report);
 

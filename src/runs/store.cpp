@@ -43,8 +43,10 @@ constexpr pg::Query totals_query{
     "run_totals",
     "SELECT (SELECT count(*) FROM execution_steps WHERE run_id = $1), (SELECT count(*) FROM tool_invocations WHERE "
     "run_id = $1), "
-    "count(*), count(*) FILTER (WHERE cost_nano_usd IS NULL), coalesce(sum(input_tokens), 0)::bigint, "
-    "coalesce(sum(output_tokens), 0)::bigint, coalesce(sum(cost_nano_usd), 0)::bigint FROM llm_calls WHERE run_id = "
+    "count(*), count(*) FILTER (WHERE cost_nano_usd IS NULL), least(coalesce(sum(input_tokens), 0), "
+    "9223372036854775807)::bigint, "
+    "least(coalesce(sum(output_tokens), 0), 9223372036854775807)::bigint, least(coalesce(sum(cost_nano_usd), 0), "
+    "9223372036854775807)::bigint FROM llm_calls WHERE run_id = "
     "$1"};
 
 constexpr pg::Query list_query{

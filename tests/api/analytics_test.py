@@ -264,4 +264,6 @@ def test_no_sum_of_calls_that_the_door_admits_answers_500(fresh):
                ("/api/v1/analytics/costs", "/api/v1/analytics/costs?group_by=model", "/api/v1/analytics/coverage", f"/api/v1/runs/{run_id}")}
     assert answers == dict.fromkeys(answers, 200)
     items, total = rows_of(costs(api, group_by="model"))
-    assert total["cost"] == accepted * 10**17 == sum(row["cost"] for row in items)
+    assert accepted == 100
+    # Sums end at the largest amount that 64 bits of nano-dollars hold, 9.2 billion dollars, instead of failing.
+    assert total["cost"] == 2**63 - 1 == items[0]["cost"]
