@@ -143,6 +143,7 @@ struct Ingest::State : std::enable_shared_from_this<State> {
   Signal arrived;
   Signal emptied;
   TaskGroup tasks;
+  LogThrottle throttle;
   Gauge queued_bytes;
   Counter commits;
   Counter rows_stored;
@@ -187,7 +188,10 @@ struct Ingest::State : std::enable_shared_from_this<State> {
         co_await state->commit(items);
       } catch (const std::exception& error) {
         failure = std::current_exception();
-        log(Level::warning, "group commit failed", {{"reason", error.what()}, {"requests", batch.size()}});
+        if (const auto held_back = state->throttle.pass()) {
+          log(Level::warning, "group commit failed",
+              {{"reason", error.what()}, {"requests", batch.size()}, {"more_before", *held_back}});
+        }
       }
       for (const auto& submission : batch) {
         submission->failure = failure;

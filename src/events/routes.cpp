@@ -119,7 +119,7 @@ Async<http::Response> post_one(Ingest& ingest, EventType type, std::string_view 
                                const http::Request& request) {
   const auto id_text = http::path_parameters(path_template, request).front().second;
   const auto run_id = Uuid::parse(id_text);
-  auto body = http::json_body(request, false);
+  auto body = http::json_body(request);
   if (!body) co_return http::problem(body.error(), request);
   auto event = decode_event(std::move(*body), type, run_id.value_or(Uuid{}), Timestamp::now());
   if (!run_id) {

@@ -101,7 +101,7 @@ void write_operation(json::Writer& out, const Operation& operation, const Router
     out.key("requestBody");
     out.begin_object();
     out.key("required");
-    out.boolean(description.body_required);
+    out.boolean(true);
     write_content(out, description.body_types, description.body);
     out.end_object();
   }

@@ -109,19 +109,13 @@ Response Router::no_route(const Request& request) const {
 
 namespace {
 
-// At most one line a second and thread: while a dependency is away every request fails alike.
+// While a dependency is away every request fails alike.
 void log_unavailable(std::string_view operation, std::string_view request_id, std::string_view reason) {
-  thread_local std::chrono::steady_clock::time_point quiet_until;
-  thread_local std::int64_t not_logged = 0;
-  const auto now = std::chrono::steady_clock::now();
-  if (now < quiet_until) {
-    ++not_logged;
-    return;
-  }
-  quiet_until = now + std::chrono::seconds{1};
+  thread_local LogThrottle throttle;
+  const auto held_back = throttle.pass();
+  if (!held_back) return;
   log(Level::warning, "request not answered: dependency away",
-      {{"request_id", request_id}, {"operation", operation}, {"reason", reason}, {"more_before", not_logged}});
-  not_logged = 0;
+      {{"request_id", request_id}, {"operation", operation}, {"reason", reason}, {"more_before", *held_back}});
 }
 
 }  // namespace
@@ -197,16 +191,13 @@ std::string media_type(const Request& request) {
   return lower(trim(header.substr(0, header.find(';'))));
 }
 
-Result<std::string> json_body(const Request& request, bool may_be_empty) {
+Result<std::string> json_body(const Request& request) {
   const auto type = media_type(request);
   if (!type.empty() && type != "application/json" && !type.ends_with("+json")) {
     return fail(Code::unsupported_media,
                 "The body must have Content-Type application/json, not " + shortened(type, 64) + ".");
   }
-  if (request.body.empty()) {
-    if (may_be_empty) return std::string("{}");
-    return fail(Code::malformed, "The body is empty; a JSON object is expected.");
-  }
+  if (request.body.empty()) return fail(Code::malformed, "The body is empty; a JSON object is expected.");
   return request.body;
 }
 

@@ -74,9 +74,8 @@ Error with_body_faults(Error parameters, Error body);
 // The media type of the body: lower case, without parameters; empty when the request does not say.
 std::string media_type(const Request& request);
 
-// The body of a request that says that it is JSON, or says nothing; otherwise the error for the caller. An empty body
-// is an error, or an empty object when it `may_be_empty`.
-Result<std::string> json_body(const Request& request, bool may_be_empty);
+// The body of a request that says that it is JSON, or says nothing; otherwise the error for the caller.
+Result<std::string> json_body(const Request& request);
 
 class Router {
  public:
@@ -86,7 +85,6 @@ class Router {
   struct Description {
     std::vector<std::string> parameters;  // OpenAPI parameter objects
     std::string body;                     // schema, empty: no body
-    bool body_required = true;
     std::vector<std::string> body_types = {"application/json"};
     std::string answer;  // schema, empty: no body
     std::string answer_type = "application/json";
@@ -184,19 +182,8 @@ Result<P> read_parameters(const PathParameters& path, const Request& request) {
 }
 
 template <typename B>
-constexpr bool all_optional() {
-  return std::apply(
-      [](const auto&... field) {
-        return ((json::detail::is_optional<std::remove_cvref_t<decltype(std::declval<B>().*(field.member))>> ||
-                 field.rules.optional) &&
-                ...);
-      },
-      B::fields());
-}
-
-template <typename B>
 Result<B> read_body(const Request& request) {
-  auto text = json_body(request, all_optional<B>());
+  auto text = json_body(request);
   if (!text) return std::unexpected(std::move(text.error()));
   return json::decode<B>(std::move(*text));
 }
@@ -278,7 +265,6 @@ void Router::add(Operation operation, Handler handler) {
     json::Writer schema;
     json::schema_object<typename Types::Body>(schema, {}, components_);
     description.body = std::move(schema).text();
-    description.body_required = !detail::all_optional<typename Types::Body>();
   }
   json::Writer schema;
   components_.answers = true;

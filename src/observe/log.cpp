@@ -73,6 +73,16 @@ void log(Level level, std::string_view message, std::initializer_list<LogField> 
   logger->log(spdlog::level::info, line.text());
 }
 
+std::optional<std::int64_t> LogThrottle::pass() {
+  const auto now = std::chrono::steady_clock::now();
+  if (now < quiet_until_) {
+    ++held_back_;
+    return std::nullopt;
+  }
+  quiet_until_ = now + std::chrono::seconds{1};
+  return std::exchange(held_back_, 0);
+}
+
 bool parse_level(std::string_view text, Level& out) {
   for (std::size_t i = 0; i < level_names.size(); ++i) {
     if (level_names[i] == text) {

@@ -3,8 +3,10 @@
 //   log(Level::warning, "replica ejected", {{"host", host}, {"lag_ms", lag}});
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <initializer_list>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -32,6 +34,17 @@ void log_to_stderr(Level lowest);
 void log_to_file(const std::string& path, Level lowest);
 
 void log(Level level, std::string_view message, std::initializer_list<LogField> fields = {});
+
+// Keeps one cause from filling the log: passes at most once a second. One thread.
+class LogThrottle {
+ public:
+  // How many were held back since the last one that passed; nothing when this one is held back, too.
+  std::optional<std::int64_t> pass();
+
+ private:
+  std::chrono::steady_clock::time_point quiet_until_;
+  std::int64_t held_back_ = 0;
+};
 
 // Lower-case names, as in LOG_LEVEL. False when there is no such level.
 bool parse_level(std::string_view text, Level& out);

@@ -1,5 +1,6 @@
 #include "pg/connection.hpp"
 
+#include <fcntl.h>
 #include <libpq-fe.h>
 
 #include <boost/asio.hpp>
@@ -63,11 +64,7 @@ struct Connection::State : std::enable_shared_from_this<State> {
   State(Executor connection_executor, PGconn* connection)
       : executor(std::move(connection_executor)), connection(connection), descriptor(executor) {}
 
-  ~State() {
-    // Before PQfinish: a closed descriptor number may be reused by another connection at once.
-    if (descriptor.is_open()) descriptor.release();
-    PQfinish(connection);
-  }
+  ~State() { PQfinish(connection); }
 
   Executor executor;
   PGconn* connection;
@@ -78,9 +75,14 @@ struct Connection::State : std::enable_shared_from_this<State> {
   bool reading = false;
   bool writing = false;
 
+  // Asio watches a duplicate: libpq closes its own descriptor whenever it notices that the server has gone, the number
+  // is reused by the next connection, and giving up the registration would then take away that connection's.
   void attach() {
-    if (descriptor.is_open()) descriptor.release();
-    descriptor.assign(PQsocket(connection));
+    boost::system::error_code ignored;
+    if (descriptor.is_open()) descriptor.close(ignored);
+    const int duplicate = fcntl(PQsocket(connection), F_DUPFD_CLOEXEC, 0);
+    if (duplicate < 0) throw Unavailable("no descriptor left for a database connection");
+    descriptor.assign(duplicate);
   }
 
   void fail_all(const std::string& reason) {
@@ -216,7 +218,6 @@ Async<std::unique_ptr<Connection>> Connection::open(Executor executor, std::stri
     state->attach();
     const auto direction = polling == PGRES_POLLING_READING ? Descriptor::wait_read : Descriptor::wait_write;
     co_await wait_ready(state->descriptor, direction, deadline, "connecting to PostgreSQL");
-    state->descriptor.release();
     polling = PQconnectPoll(raw);
     if (polling == PGRES_POLLING_FAILED) throw Unavailable(first_line(PQerrorMessage(raw)));
   }

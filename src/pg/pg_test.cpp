@@ -147,6 +147,35 @@ TEST(Pool, a_connection_that_the_server_ends_is_replaced) {
   });
 }
 
+// The numbers of closed descriptors are reused at once; a connection that is lost must not take the next one's events
+// with it.
+TEST(Pool, connections_that_take_the_place_of_lost_ones_hear_their_answers) {
+  with_pool(
+      [](Pool& pool, Executor executor) -> Async<> {
+        auto killer = co_await Connection::open(executor, server().cluster->superuser_url(), soon());
+        for (int round = 0; round < 20; ++round) {
+          const auto pid = (co_await pool.execute(backend, {}, soon()))[0].at<std::int32_t>(0);
+          auto transaction = co_await pool.begin(soon());
+          const auto other = (co_await transaction.execute(backend, {}))[0].at<std::int32_t>(0);
+          co_await transaction.commit();
+          co_await killer->execute(terminate, Params::of(pid), soon());
+          co_await killer->execute(terminate, Params::of(other), soon());
+          co_await is_unavailable(pool.execute(one, {}, Deadline::in(milliseconds{2'000})));
+          // Whatever was noticed late by now, the next calls must be answered long before their deadline.
+          for (int i = 0; i < 3; ++i) {
+            try {
+              auto next = co_await pool.begin(Deadline::in(milliseconds{5'000}));
+              co_await next.execute(one, {});
+              co_await next.commit();
+            } catch (const Unavailable& error) {
+              EXPECT_STRNE(error.what(), "the database did not answer in time");
+            }
+          }
+        }
+      },
+      1, 2);
+}
+
 TEST(Pool, a_statement_past_its_deadline_is_unavailable_and_the_pool_goes_on) {
   with_pool([](Pool& pool, Executor) -> Async<> {
     EXPECT_TRUE(co_await is_unavailable(pool.execute(sleep_query, Params::of(30.0), Deadline::in(milliseconds{50}))));
