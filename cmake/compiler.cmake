@@ -1,10 +1,9 @@
 # Compiler, language level, warnings and sanitizers, for our own targets only.
 
-if(NOT ((CMAKE_CXX_COMPILER_ID STREQUAL "Clang" AND CMAKE_CXX_COMPILER_VERSION VERSION_GREATER_EQUAL 17)
-        OR (CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_GREATER_EQUAL 14)))
+if(NOT (CMAKE_CXX_COMPILER_ID STREQUAL "Clang" AND CMAKE_CXX_COMPILER_VERSION VERSION_GREATER_EQUAL 17))
   message(FATAL_ERROR
-    "Cognive needs clang 17 or g++ 14 (found ${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION}): "
-    "older compilers miscompile coroutines. Use a preset: cmake --preset dev")
+    "Cognive is built with clang 17 or newer (found ${CMAKE_CXX_COMPILER_ID} ${CMAKE_CXX_COMPILER_VERSION}): g++ 12 and 13 "
+    "miscompile coroutines, and the precompiled headers need clang's flags. Use a preset: cmake --preset dev")
 endif()
 
 set(CMAKE_CXX_STANDARD 23)
@@ -13,7 +12,6 @@ set(CMAKE_CXX_EXTENSIONS OFF)
 
 find_program(CCACHE_PROGRAM ccache)
 if(CCACHE_PROGRAM)
-  set(CMAKE_CXX_COMPILER_LAUNCHER ${CCACHE_PROGRAM})
   # ccache must be told that a precompiled header is covered by its own contents and that times do not matter.
   set(CMAKE_CXX_COMPILER_LAUNCHER ${CMAKE_COMMAND} -E env
       CCACHE_SLOPPINESS=pch_defines,time_macros,include_file_mtime,include_file_ctime ${CCACHE_PROGRAM})

@@ -99,8 +99,9 @@ CREATE TABLE llm_catalogue_imports (
   models_added bigint NOT NULL,
   versions_added bigint NOT NULL,
   refused bigint NOT NULL,
-  imported_at timestamptz NOT NULL DEFAULT now()
+  imported_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+-- clock_timestamp, not now: imports wait for each other after their transactions have begun, and the last one must be the newest.
 COMMENT ON TABLE llm_catalogue_imports IS 'Every import that changed something; its newest row tells other nodes to read the catalogue again';
 
 CREATE TABLE llm_providers (

@@ -30,7 +30,12 @@ int main(int argc, char** argv) {
     commands::add_openapi(app, chosen);
     commands::add_healthcheck(app, chosen);
   }
-  CLI11_PARSE(app, argc, argv);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    constexpr int wrong_usage = 2;
+    return app.exit(error) == 0 ? 0 : wrong_usage;  // 0: --help and --version
+  }
   try {
     return chosen();
   } catch (const Unavailable& error) {

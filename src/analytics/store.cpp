@@ -76,7 +76,7 @@ Async<std::vector<CostRow>> costs(pg::Pool& database, const CostQuery& query, co
                                grouped(Dimension::model), grouped(Dimension::provider), grouped(Dimension::environment),
                                query.from, query.to, principal.team_id, principal.agent_id, query.agent_id, query.team,
                                query.model, query.provider, query.environment, rows_max + 1);
-  const auto rows = co_await database.execute(costs_query, std::move(params), deadline);
+  const auto rows = co_await database.execute_apart(costs_query, std::move(params), deadline);
   std::vector<CostRow> out(static_cast<std::size_t>(rows.size()));
   for (int i = 0; i < rows.size(); ++i) {
     auto& row = out[static_cast<std::size_t>(i)];
@@ -90,10 +90,10 @@ Async<std::vector<CostRow>> costs(pg::Pool& database, const CostQuery& query, co
 Async<CoverageAnswer> coverage(pg::Pool& database, const CoverageQuery& query, const Principal& principal,
                                Deadline deadline) {
   auto params = pg::Params::of(query.from, query.to, principal.team_id, principal.agent_id);
-  const auto totals = co_await database.execute(coverage_totals_query, params, deadline);
+  const auto totals = co_await database.execute_apart(coverage_totals_query, params, deadline);
   CoverageAnswer out;
   totals[0].read(out.calls, out.priced_calls, out.tokens, out.priced_tokens);
-  const auto rows = co_await database.execute(coverage_rows_query, std::move(params), deadline);
+  const auto rows = co_await database.execute_apart(coverage_rows_query, std::move(params), deadline);
   for (int i = 0; i < rows.size(); ++i) {
     auto& row = out.unpriced.emplace_back();
     rows[i].read(row.price_status, row.provider, row.model, row.calls, row.tokens);
@@ -109,7 +109,7 @@ Async<std::vector<RunRow>> runs(pg::Pool& database, const RunQuery& query, const
   auto params =
       pg::Params::of(grouped(RunDimension::team), grouped(RunDimension::agent), grouped(RunDimension::environment),
                      query.from, query.to, principal.team_id, principal.agent_id, query.agent_id, rows_max + 1);
-  const auto rows = co_await database.execute(runs_query, std::move(params), deadline);
+  const auto rows = co_await database.execute_apart(runs_query, std::move(params), deadline);
   std::vector<RunRow> out(static_cast<std::size_t>(rows.size()));
   for (int i = 0; i < rows.size(); ++i) {
     auto& row = out[static_cast<std::size_t>(i)];

@@ -83,6 +83,7 @@ struct Flags : ApiFlags {
 int costs(const Flags& flags) {
   auto options = api_options(flags);
   if (!options) return explain(options.error());
+  options->deadline = std::chrono::seconds{3};  // somebody is looking
   client::ApiClient api(std::move(*options));
   const auto text = flags.json ? api.get(costs_path) : costs_table(api);
   if (!text) return explain(text.error());

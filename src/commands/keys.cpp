@@ -72,6 +72,7 @@ void add_keys(CLI::App& root, Action& chosen) {
   const auto flags = std::make_shared<Flags>();
   keys->add_option("--data", flags->data, "Data directory of a `cognive up` on this machine");
   keys->require_subcommand(1);
+  keys->fallthrough();  // --data may stand behind the verb, too
   auto* create_command = keys->add_subcommand("create", "Create a key and print it, once");
   create_command->add_option("--name", flags->name, "What it is for")->required();
   create_command->add_option("--team", flags->team, "The team that it belongs to; organisation-wide when absent");

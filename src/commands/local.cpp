@@ -30,6 +30,10 @@ std::optional<std::string> read_file(const std::filesystem::path& path) {
 
 std::filesystem::path default_data_directory() {
   if (const auto named = environment("COGNIVE_DATA")) return *named;
+  return usual_data_directory();
+}
+
+std::filesystem::path usual_data_directory() {
   if (geteuid() == 0) return "/var/lib/cognive";
   if (const auto data = environment("XDG_DATA_HOME")) return std::filesystem::path(*data) / "cognive";
   if (const auto home = environment("HOME")) return std::filesystem::path(*home) / ".local/share/cognive";
@@ -44,10 +48,14 @@ Result<Variables> tool_variables(const std::string& data) {
   if (!content) return process;
   auto file = parse_env_file(*content, *process);
   if (!file) return std::unexpected(file.error());
-  return [process = *process, values = std::move(*file)](std::string_view name) -> std::optional<std::string> {
-    if (auto value = process(name)) return value;
+  // A directory that was named wins over the environment; the default one only fills its gaps.
+  return [process = *process, values = std::move(*file),
+          named = !data.empty()](std::string_view name) -> std::optional<std::string> {
     const auto found = values.find(std::string(name));
-    return found == values.end() ? std::nullopt : std::optional<std::string>(found->second);
+    const auto stored = found == values.end() ? std::nullopt : std::optional<std::string>(found->second);
+    if (named && stored) return stored;
+    if (auto value = process(name)) return value;
+    return stored;
   };
 }
 
@@ -104,7 +112,12 @@ int with_database(const Settings& settings, std::chrono::milliseconds timeout, c
     status = co_await task(database, call);
     co_await database.close();
   };
-  run_to_end(body());
+  try {
+    run_to_end(body());
+  } catch (const pg::SqlError& error) {
+    if (error.state() != pg::sqlstate::undefined_table) throw;
+    return explain({Code::conflict, "the database has no tables yet: run `cognive migrate upgrade head` first", {}});
+  }
   return status;
 }
 

@@ -17,9 +17,12 @@ namespace cognive::commands {
 // Where `cognive up` keeps its data when nobody says otherwise: COGNIVE_DATA, else /var/lib/cognive for root, else
 // $XDG_DATA_HOME/cognive or ~/.local/share/cognive.
 std::filesystem::path default_data_directory();
+// The same without COGNIVE_DATA.
+std::filesystem::path usual_data_directory();
 
-// The environment and `.env`, and below both what `cognive up` wrote to DIR/env, so that tools find a running
-// installation by themselves. `data` is what --data said; empty: the default directory.
+// The environment and `.env`, and what `cognive up` wrote to DIR/env, so that tools find a running installation by
+// themselves. `data` is what --data said: that directory wins over the environment. Empty: the default directory, which
+// only fills gaps.
 Result<Variables> tool_variables(const std::string& data);
 
 // The API of a running installation: flags first, then the variables, then DIR/api-key.

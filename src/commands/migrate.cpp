@@ -36,12 +36,16 @@ int with_migrator(const MigratorTask& task) {
 }
 
 int upgrade(const std::string& target) {
-  return with_migrator([target](schema::Migrator& migrator) {
-    return migrator.upgrade(target, [](const schema::Revision& revision) {
+  int applied = 0;
+  const int status = with_migrator([&](schema::Migrator& migrator) {
+    return migrator.upgrade(target, [&applied](const schema::Revision& revision) {
+      ++applied;
       std::printf("upgrade %s -> %s: %s\n", revision.down.value_or("base").c_str(), revision.id.c_str(),
                   revision.message.c_str());
     });
   });
+  if (status == 0 && applied == 0) std::fputs("nothing to upgrade: the database is there already\n", stderr);
+  return status;
 }
 
 int downgrade(const std::string& target) {
@@ -80,8 +84,8 @@ int history() {
 void add_migrate_verbs(CLI::App& parent, Action& chosen) {
   const auto target = std::make_shared<std::string>();
   auto* up = parent.add_subcommand("upgrade", "Apply revisions: head, +N or a revision's id");
-  up->add_option("target", *target, "head, +N or a revision's id")->required();
-  up->callback([target, &chosen] { chosen = [target] { return upgrade(*target); }; });
+  up->add_option("target", *target, "head (when absent), +N or a revision's id");
+  up->callback([target, &chosen] { chosen = [target] { return upgrade(target->empty() ? "head" : *target); }; });
   auto* down = parent.add_subcommand("downgrade", "Take revisions back: -N, base or a revision's id");
   // `-1` is a target here, not an option.
   down->add_option("target", *target, "-N, base or a revision's id");

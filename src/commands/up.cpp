@@ -131,7 +131,7 @@ std::string public_url(const Settings& settings, std::uint16_t port) {
   return fmt::format("http://{}:{}", every_address ? "127.0.0.1" : settings.http_host, port);
 }
 
-void print_ready(const Secrets& secrets, const std::string& url, const std::filesystem::path& directory) {
+void print_secrets(const Secrets& secrets, const std::filesystem::path& directory) {
   if (!secrets.admin_password.empty()) {
     std::printf("Made for this installation, shown once:\n  admin    %s  password %s\n",
                 std::string(admin_email).c_str(), secrets.admin_password.c_str());
@@ -139,10 +139,14 @@ void print_ready(const Secrets& secrets, const std::string& url, const std::file
   if (!secrets.api_key.empty()) {
     std::printf("  API key  %s  (also in %s)\n\n", secrets.api_key.c_str(), (directory / "api-key").c_str());
   }
+  std::fflush(stdout);
+}
+
+void print_ready(const std::string& url, const std::filesystem::path& directory, bool keeps_serving) {
   std::printf("Cognive is ready at %s\n", url.c_str());
   std::printf("  documentation  %s/docs\n", url.c_str());
   std::printf("  this shell     . %s\n", (directory / "env").c_str());
-  std::printf("  stop           Ctrl-C\n");
+  if (keeps_serving) std::printf("  stop           Ctrl-C\n");
   std::fflush(stdout);
 }
 
@@ -239,6 +243,7 @@ int up(const Flags& flags) {
   settings->database_url = cluster->socket_url();
   const auto secrets = set_up(*settings, *directory);
   if (!secrets) return explain(secrets.error());
+  print_secrets(*secrets, directory->root());  // at once: they are stored, and shown never again
   const auto stored_key = directory->read_private("api-key");
   if (!stored_key) return explain(stored_key.error());
   const std::string key(trim(stored_key->value_or("")));
@@ -248,7 +253,7 @@ int up(const Flags& flags) {
   if (!port) return explain(port.error());
   const auto url = public_url(*settings, *port);
   if (const auto written = write_environment(*directory, *cluster, url, key); !written) return explain(written.error());
-  print_ready(*secrets, url, directory->root());
+  print_ready(url, directory->root(), !flags.once);
 
   int status = 0;
   if (flags.demo) {
@@ -269,7 +274,7 @@ void add_up(CLI::App& root, Action& chosen) {
       "API key (shown once), and the API. Ctrl-C stops all of it; the data stays.");
   const auto flags = std::make_shared<Flags>();
   command->add_option("--data", flags->data,
-                      "Where to keep everything; COGNIVE_DATA, else " + default_data_directory().string());
+                      "Where to keep everything; COGNIVE_DATA, else " + usual_data_directory().string());
   command->add_option("--port", flags->port, "Port of the API; HTTP_PORT, else 8000; 0 picks a free one")
       ->check(CLI::Range(0, 65535));
   command->add_flag("--demo", flags->demo, "Import the shipped trace of real LLM traffic and show what it cost");

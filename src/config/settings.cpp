@@ -146,6 +146,10 @@ void load_database(const Variables& variables, Settings& out, Faults& faults) {
 void load_master_key(const Variables& variables, MasterKey need, Settings& out, Faults& faults) {
   constexpr std::size_t length_min = 32;
   std::string_view source = "COGNIVE_MASTER_KEY";
+  if (set_value(variables, source) && set_value(variables, "COGNIVE_MASTER_KEY_FILE")) {
+    return faults.add(source,
+                      "is set, and so is COGNIVE_MASTER_KEY_FILE; keep the one that the API keys were made with");
+  }
   if (const auto key = set_value(variables, source)) {
     out.master_key = trim(*key);
   } else if (const auto file = set_value(variables, "COGNIVE_MASTER_KEY_FILE")) {

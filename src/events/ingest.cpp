@@ -204,15 +204,19 @@ struct Ingest::State : std::enable_shared_from_this<State> {
   // Stores the items in one transaction. When PostgreSQL refuses a value that we let through, the halves are tried
   // apart, until the one bad event stands alone and is rejected.
   Async<> commit(std::span<Item> items) {
-    std::exception_ptr refused;
-    std::string reason;
+    bool refused = false;
     try {
       co_await commit_together(items);
     } catch (const pg::SqlError& error) {
-      refused = std::current_exception();
-      reason = error.what();
-      log(Level::warning, "the database refused events",
-          {{"state", error.state()}, {"reason", reason}, {"events", items.size()}});
+      // Classes 22 and 23 are about values. Anything else (a missing table, a missing right) is the database's fault,
+      // not an event's: its sender must repeat it, not drop it.
+      const bool about_values = error.state().starts_with("22") || error.state().starts_with("23");
+      if (!about_values) throw Unavailable(error.what());
+      if (throttle.pass()) {
+        log(Level::warning, "the database refused a value",
+            {{"state", error.state()}, {"constraint", error.constraint()}, {"reason", error.what()}});
+      }
+      refused = true;
     }
     if (!refused) co_return;
     if (items.size() == 1) {

@@ -60,7 +60,7 @@ Async<Readiness> Health::readiness() {
   const auto [database_fault, redis_fault, storage_fault, rabbitmq_fault] =
       co_await (std::move(database) && std::move(redis) && std::move(storage) && std::move(rabbitmq));
   Readiness out;
-  const std::pair<std::string_view, const std::string&> faults[] = {
+  const std::pair<std::string_view, std::string> faults[] = {
       {"database", requires_dependency(settings_.readiness_requires, "database") ? database_fault : std::string()},
       {"redis", redis_fault},
       {"storage", storage_fault},

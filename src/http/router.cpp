@@ -85,6 +85,15 @@ Response Router::failure(const Route& route, const Request& request, std::string
 
 // Nothing at this path, or nothing for this method: then Allow says what there is (RFC 9110, section 15.5.6).
 Response Router::no_route(const Request& request) const {
+  auto response = explain_no_route(request);
+  metrics_
+      .counter("http_requests_total", "Requests answered",
+               {{"method", "any"}, {"path", "unmatched"}, {"status", std::to_string(response.status)}})
+      .add();
+  return response;
+}
+
+Response Router::explain_no_route(const Request& request) const {
   std::set<std::string_view> allowed;
   for (const auto& route : routes_) {
     if (matches(route->segments, request.segments)) allowed.insert(route->operation.method);

@@ -124,6 +124,7 @@ class Router {
   struct Route;
 
   [[nodiscard]] Response no_route(const Request& request) const;
+  [[nodiscard]] Response explain_no_route(const Request& request) const;
   static Response failure(const Route& route, const Request& request, std::string_view reason);
 
   Gate* gate_;

@@ -160,12 +160,13 @@ void Cursor::skip() {
 namespace {
 
 constexpr std::string_view has_nul = "It must not contain the character U+0000.";
-constexpr std::string_view has_huge_number = "It must not contain numbers beyond 1e308 or below 1e-308.";
+constexpr std::string_view has_huge_number = "It must not contain numbers with more than 1000 digits, or beyond 1e308.";
 
-// jsonb holds numbers as `numeric`, whose exponents end long before JSON's; the range of doubles is what everybody
-// reads.
-bool exponent_fits(std::string_view number) {
+// jsonb holds numbers as `numeric`, which ends long before what JSON can write: 16383 digits after the point.
+bool number_fits(std::string_view number) {
+  constexpr std::size_t digits_max = 1000;
   constexpr int exponent_max = 308;
+  if (number.size() > digits_max) return false;
   const auto at = number.find_first_of("eE");
   if (at == std::string_view::npos) return true;
   auto digits = number.substr(at + 1);
@@ -192,7 +193,7 @@ std::string_view Cursor::copy_to(Writer& out) {
       break;
     case Kind::number: {
       const auto text = number();
-      if (!exponent_fits(text)) note(has_huge_number);
+      if (!number_fits(text)) note(has_huge_number);
       out.raw(text);
       break;
     }

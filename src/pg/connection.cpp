@@ -28,9 +28,8 @@ SqlError sql_error(const PGresult* result) {
     const char* value = PQresultErrorField(result, code);
     return std::string(value == nullptr ? "" : value);
   };
-  std::string message = field(PG_DIAG_MESSAGE_PRIMARY);
-  if (const auto detail = field(PG_DIAG_MESSAGE_DETAIL); !detail.empty()) message += " (" + detail + ")";
-  return {field(PG_DIAG_SQLSTATE), field(PG_DIAG_CONSTRAINT_NAME), message};
+  // Not the detail: it quotes whole rows, and rows hold what callers sent.
+  return {field(PG_DIAG_SQLSTATE), field(PG_DIAG_CONSTRAINT_NAME), field(PG_DIAG_MESSAGE_PRIMARY)};
 }
 
 // Errors that end the session rather than the statement: shutdown (57P01…57P03), connection exceptions (08…), too many
@@ -40,11 +39,13 @@ bool ends_session(std::string_view state) {
          state == sqlstate::read_only_transaction;
 }
 
-// Errors after which the same statement may well succeed: timeouts, deadlocks, serialization failures, no resources
+// Errors after which the same statement may well succeed: timeouts, deadlocks, serialization failures, a statement
+// that another caller's request was to prepare and could not, no resources
 // (53…).
 bool worth_repeating(std::string_view state) {
   return state == sqlstate::query_canceled || state == sqlstate::serialization_failure ||
-         state == sqlstate::deadlock_detected || state == sqlstate::lock_not_available || state.starts_with("53");
+         state == sqlstate::deadlock_detected || state == sqlstate::lock_not_available ||
+         state == sqlstate::unknown_statement || state.starts_with("53");
 }
 
 // One caller's statements between two Syncs.

@@ -35,6 +35,7 @@ struct Pool::State : std::enable_shared_from_this<State> {
   std::vector<std::unique_ptr<Connection>> idle;  // exclusive ones that are free
   std::size_t exclusive_open = 0;                 // free, used and being opened
   std::size_t waiters = 0;
+  std::size_t apart = 0;  // statements on connections of their own, running or about to
   bool opening_shared = false;
   Signal changed;  // a connection was opened, freed or lost
   TaskGroup background;
@@ -46,6 +47,15 @@ struct Pool::State : std::enable_shared_from_this<State> {
   std::chrono::steady_clock::time_point last_success;
   std::chrono::milliseconds backoff{0};
   std::string last_failure;
+
+  // One more for the time of a scope.
+  struct Counted {
+    explicit Counted(std::size_t& counter) : count(counter) { ++count; }
+    Counted(const Counted&) = delete;
+    Counted& operator=(const Counted&) = delete;
+    ~Counted() { --count; }
+    std::size_t& count;
+  };
 
   Async<std::unique_ptr<Connection>> open(Deadline deadline) {
     const auto begun = std::chrono::steady_clock::now();
@@ -108,15 +118,8 @@ struct Pool::State : std::enable_shared_from_this<State> {
   }
 
   Async<std::unique_ptr<Connection>> take_exclusive(Deadline deadline) {
-    struct Waiting {
-      std::size_t& count;
-      explicit Waiting(std::size_t& waiting) : count(waiting) { ++count; }
-      Waiting(const Waiting&) = delete;
-      Waiting& operator=(const Waiting&) = delete;
-      ~Waiting() { --count; }
-    };
     if (waiters >= options.waiters_max) throw Unavailable("too many requests wait for a database connection");
-    const Waiting waiting(waiters);
+    const Counted waiting(waiters);
     for (;;) {
       while (!idle.empty()) {
         auto connection = std::move(idle.back());
@@ -176,6 +179,27 @@ Async<Rows> Pool::execute(const Query& query, Params params, Deadline deadline) 
   const auto state = state_;
   const auto connection = co_await state->shared_connection(deadline);
   co_return co_await connection->execute(query, std::move(params), deadline);
+}
+
+Async<Rows> Pool::execute_apart(const Query& query, Params params, Deadline deadline) {
+  const auto state = state_;
+  const auto apart_max = std::max<std::size_t>(1, state->options.exclusive_connections_max / 2);
+  while (state->apart >= apart_max) {
+    if (deadline.passed()) throw Unavailable("no database connection became free in time");
+    co_await state->changed.wait(deadline);
+  }
+  const State::Counted counted(state->apart);
+  auto connection = co_await state->take_exclusive(deadline);
+  Rows rows;
+  std::exception_ptr failure;
+  try {
+    rows = co_await connection->execute(query, std::move(params), deadline);
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  state->give_back(std::move(connection));
+  if (failure) std::rethrow_exception(failure);
+  co_return rows;
 }
 
 Async<Transaction> Pool::begin(Deadline deadline) {

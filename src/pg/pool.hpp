@@ -31,6 +31,10 @@ class Pool {
   // One statement, committed by itself. Throws SqlError or Unavailable.
   Async<Rows> execute(const Query& query, Params params, Deadline deadline);
 
+  // The same for a statement that may take long (an aggregation, a list): on a connection of its own, so that nobody's
+  // point read waits behind it. At most half of the exclusive connections serve such statements at a time.
+  Async<Rows> execute_apart(const Query& query, Params params, Deadline deadline);
+
   // Waits for an exclusive connection and begins a transaction (READ COMMITTED). Throws Unavailable when none is free
   // in time.
   Async<Transaction> begin(Deadline deadline);

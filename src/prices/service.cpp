@@ -61,7 +61,9 @@ Async<ImportReport> Prices::import(const Call& call, DataSet data) {
 Async<> Prices::refresh(Deadline deadline) {
   const auto newest = co_await store::last_import(database_, deadline);
   if (newest == loaded_) co_return;
-  auto catalogue = co_await store::load(database_, deadline);
+  auto transaction = co_await database_.begin(deadline);
+  auto catalogue = co_await store::load(transaction);
+  co_await transaction.commit();
   current_.set(std::make_shared<const Catalogue>(std::move(catalogue)));
   loaded_ = newest;
 }

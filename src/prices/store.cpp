@@ -8,6 +8,9 @@ using Type = pg::ArrayBuilder::Type;
 constexpr pg::Query last_import_query{
     "catalogue_last_import", "SELECT id FROM llm_catalogue_imports ORDER BY imported_at DESC, id DESC LIMIT 1"};
 
+// Three reads of one moment.
+constexpr pg::Query snapshot_query{"catalogue_snapshot", "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"};
+
 constexpr pg::Query providers_query{
     "catalogue_providers",
     "SELECT id, provider_match, model_match, fallback_providers FROM llm_providers ORDER BY position, id"};
@@ -109,10 +112,11 @@ Async<std::optional<Uuid>> last_import(pg::Pool& database, Deadline deadline) {
   co_return rows[0].at<Uuid>(0);
 }
 
-Async<Catalogue> load(pg::Pool& database, Deadline deadline) {
-  const auto provider_rows = co_await database.execute(providers_query, {}, deadline);
-  const auto model_rows = co_await database.execute(models_query, {}, deadline);
-  auto versions = read_versions(co_await database.execute(versions_query, {}, deadline));
+Async<Catalogue> load(pg::Transaction& transaction) {
+  co_await transaction.execute(snapshot_query, {});
+  const auto provider_rows = co_await transaction.execute(providers_query, {});
+  const auto model_rows = co_await transaction.execute(models_query, {});
+  auto versions = read_versions(co_await transaction.execute(versions_query, {}));
 
   std::map<std::string, std::vector<Model>> models;
   for (int i = 0; i < model_rows.size(); ++i) {

@@ -8,8 +8,8 @@ namespace cognive::prices::store {
 // The newest import; nothing before the first.
 Async<std::optional<Uuid>> last_import(pg::Pool& database, Deadline deadline);
 
-// Everything, in the order of matching.
-Async<Catalogue> load(pg::Pool& database, Deadline deadline);
+// Everything, in the order of matching, as of one moment. The transaction must be fresh.
+Async<Catalogue> load(pg::Transaction& transaction);
 
 // Makes imports wait for each other, and reads what the catalogue tables hold.
 struct Held {

@@ -34,10 +34,9 @@ constexpr pg::Query lock_query{"run_lock",
                                " FROM agent_runs WHERE bucket = $1 AND id = $2 AND ($3::uuid IS NULL OR team_id = $3) "
                                "AND ($4::uuid IS NULL OR agent_id = $4) FOR UPDATE"};
 
-constexpr pg::Query end_query{
-    "run_end",
-    "UPDATE agent_runs SET status = $3, error = $4, ended_at = coalesce($5, now()), placeholder = false "
-    "WHERE bucket = $1 AND id = $2 RETURNING " COGNIVE_RUN_COLUMNS};
+constexpr pg::Query end_query{"run_end",
+                              "UPDATE agent_runs SET status = $3, error = $4, ended_at = coalesce($5, now()) "
+                              "WHERE bucket = $1 AND id = $2 RETURNING " COGNIVE_RUN_COLUMNS};
 
 constexpr pg::Query totals_query{
     "run_totals",
@@ -117,7 +116,7 @@ Async<std::optional<RunDetail>> get(pg::Pool& database, Uuid id, const Principal
   if (rows.empty()) co_return std::nullopt;
   RunDetail run;
   read(rows[0], run);
-  const auto totals = co_await database.execute(totals_query, pg::Params::of(id), deadline);
+  const auto totals = co_await database.execute_apart(totals_query, pg::Params::of(id), deadline);
   totals[0].read(run.totals.steps, run.totals.tool_invocations, run.totals.llm_calls, run.totals.unpriced_calls,
                  run.totals.input_tokens, run.totals.output_tokens, run.totals.cost_usd);
   co_return run;
@@ -126,14 +125,14 @@ Async<std::optional<RunDetail>> get(pg::Pool& database, Uuid id, const Principal
 Async<std::vector<Run>> list(pg::Pool& database, const RunList& query, const Principal& principal, Deadline deadline) {
   auto params = pg::Params::of(principal.team_id, principal.agent_id, query.agent_id, query.status, query.from,
                                query.to, query.cursor, query.limit + 1);
-  const auto rows = co_await database.execute(list_query, std::move(params), deadline);
+  const auto rows = co_await database.execute_apart(list_query, std::move(params), deadline);
   std::vector<Run> out(static_cast<std::size_t>(rows.size()));
   for (int i = 0; i < rows.size(); ++i) read(rows[i], out[static_cast<std::size_t>(i)]);
   co_return out;
 }
 
 Async<std::vector<std::pair<Uuid, std::int64_t>>> active_by_agent(pg::Pool& database, Deadline deadline) {
-  const auto rows = co_await database.execute(active_query, {}, deadline);
+  const auto rows = co_await database.execute_apart(active_query, {}, deadline);
   std::vector<std::pair<Uuid, std::int64_t>> out(static_cast<std::size_t>(rows.size()));
   for (int i = 0; i < rows.size(); ++i)
     rows[i].read(out[static_cast<std::size_t>(i)].first, out[static_cast<std::size_t>(i)].second);

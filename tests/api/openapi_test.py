@@ -10,7 +10,7 @@ from decimal import Decimal
 import pytest
 import requests
 
-from installation import clean_environment, llm_call, run_cognive, uuid7
+from installation import ROOT, clean_environment, llm_call, run_cognive, uuid7
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -137,6 +137,15 @@ def test_the_server_and_the_command_tell_the_same(installation):
     answer = requests.get(installation.url + "/openapi.json", timeout=10)
     assert answer.status_code == 200 and answer.headers["Content-Type"] == "application/json"
     assert answer.json() == DOCUMENT
+
+
+def test_the_committed_file_is_what_the_command_tells():
+    made = run_cognive("openapi", env=clean_environment())
+    committed = json.loads((ROOT / "openapi.json").read_text())
+    assert made.returncode == 0, made.stderr
+    # A comparison outside of assert: the difference of two documents of this size would bury the advice.
+    same = committed == json.loads(made.stdout)
+    assert same, "openapi.json is out of date; run: cognive openapi | python3 -m json.tool > openapi.json"
 
 
 def test_the_command_needs_no_configuration():

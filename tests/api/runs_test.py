@@ -71,3 +71,13 @@ def test_another_teams_run_does_not_exist(installation, api):
     assert ours.post(f"/api/v1/runs/{theirs['run_id']}/end", json={"status": "failed"}).status_code == 404
     assert ours.get("/api/v1/runs").json()["items"] == []
     assert ours.post("/api/v1/runs/start", json={"agent_id": theirs["agent_id"]}).status_code == 404
+
+
+def test_a_start_that_comes_after_its_run_has_ended_keeps_its_labels(api):
+    agent = api.agent()
+    run_id = uuid7()
+    assert api.post("/api/v1/events", json=[llm_call(run_id, agent_id=agent["id"])]).json()["accepted"] == 1
+    assert api.post(f"/api/v1/runs/{run_id}/end", json={"status": "succeeded"}).status_code == 200
+    started = api.post("/api/v1/runs/start", json={"agent_id": agent["id"], "run_id": run_id, "session_id": "s", "labels": {"a": "b"}})
+    assert started.json()["labels"] == {"a": "b"} and started.json()["session_id"] == "s"
+    assert started.json()["status"] == "succeeded"

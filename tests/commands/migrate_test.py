@@ -187,7 +187,7 @@ def test_without_a_database_url_or_a_server_it_says_so_in_one_line(tmp_path):
     assert done.returncode == 1 and re.fullmatch(r"cognive: [^\n]+\n", done.stderr) and "s3cret" not in done.stderr
 
 
-@pytest.mark.parametrize("verb", [(), ("sideways",), ("upgrade",), ("downgrade",)])
+@pytest.mark.parametrize("verb", [(), ("sideways",), ("downgrade",)])
 def test_wrong_usage_is_explained(verb):
     done = run_cognive("migrate", *verb)
     assert done.returncode != 0 and "--help" in done.stderr + done.stdout

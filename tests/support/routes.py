@@ -1,0 +1,72 @@
+"""The operations of the OpenAPI document as routes to send bodies to, with a valid sample body of each that takes an object.
+
+What each field takes comes from the document, so that a new route is covered as soon as it has a sample body here.
+"""
+
+import json
+
+from installation import run_cognive, uuid7
+
+DOCUMENT = json.loads(run_cognive("openapi").stdout)
+TIME = "2026-11-23T06:02:00.123456Z"
+
+# A valid body per operation; `agent` and `run` stand for the ids of existing ones, `new` for a fresh id.
+SAMPLES = {
+    "team_create": {"name": "new"},
+    "agent_create": {"name": "new", "team": "default", "description": "d", "framework": "custom", "environment": "production",
+                     "version": "1", "status": "active", "allowed_providers": ["openai"], "allowed_models": ["gpt-*"],
+                     "allowed_tools": [], "allowed_data_sources": [], "labels": {"a": "b"}, "metadata": {"a": 1}},
+    "agent_put": {"name": "new", "labels": {"a": "b"}},
+    "agent_update": {"version": "2"},
+    "run_start": {"agent_id": "agent", "run_id": "new", "session_id": "s", "labels": {"a": "b"}, "metadata": {"a": [1]},
+                  "started_at": TIME},
+    "run_end": {"status": "succeeded", "error": "none", "ended_at": "2026-11-23T07:00:00Z"},
+    "step_create": {"id": "new", "timestamp": TIME, "index": 3, "kind": "llm", "name": "plan", "metadata": {"a": 1}},
+    "llm_call_create": {"id": "new", "timestamp": TIME, "provider": "openai", "model": "gpt-4o", "usage": {"input_tokens": 10},
+                        "status": "ok", "duration_ms": 12, "metadata": {"a": 1}},
+    "tool_invocation_create": {"id": "new", "timestamp": TIME, "tool": "search", "status": "error", "error": "timeout"},
+}
+
+
+class Route:
+    """An operation that takes a body."""
+
+    def __init__(self, method, path, operation):
+        self.method, self.path, self.operation = method.upper(), path, operation
+        self.id = operation["operationId"]
+        schema = operation["requestBody"]["content"]["application/json"]["schema"]
+        self.schema = resolve(schema)
+
+    def send(self, api, things, data, **kwargs):
+        """Send a body, given as bytes, to the route."""
+        path = self.path.replace("{id}", things["run" if "/runs/" in self.path else "agent"])
+        return api.request(self.method, path, data=data, **kwargs)
+
+    def sample(self, things):
+        """A valid body."""
+        words = things | {"new": uuid7()}
+        return {name: words.get(value, value) if isinstance(value, str) else value for name, value in SAMPLES[self.id].items()}
+
+    def with_field(self, things, name, token):
+        """A valid body in which one field has the value of a JSON text, as bytes."""
+        return json.dumps(self.sample(things) | {name: "@@@"}).replace('"@@@"', token).encode("utf-8", "surrogatepass")
+
+
+def resolve(schema):
+    """A schema, or what it refers to."""
+    return DOCUMENT["components"]["schemas"][schema["$ref"].split("/")[-1]] if "$ref" in schema else schema
+
+
+def operations():
+    """Every operation: method, path, operation."""
+    return [(method, path, operation) for path, item in DOCUMENT["paths"].items() for method, operation in item.items()]
+
+
+ROUTES = [Route(*each) for each in operations() if "requestBody" in each[2]]
+OBJECTS = [route for route in ROUTES if route.schema.get("type") == "object"]
+BATCH = next(route for route in ROUTES if route.id == "event_batch")
+
+
+def named(operation):
+    """The route of an operation that takes an object."""
+    return next(route for route in OBJECTS if route.id == operation)
