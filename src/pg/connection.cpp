@@ -184,17 +184,28 @@ struct Connection::State : std::enable_shared_from_this<State> {
 namespace {
 
 Async<> wait_ready(Descriptor& descriptor, Descriptor::wait_type direction, Deadline deadline, const char* what) {
+  // Shared with the timer's handler, which may already be on its way when the wait ends: then it must touch nothing.
+  struct Race {
+    bool over = false;
+    bool expired = false;
+  };
+  const auto race = std::make_shared<Race>();
   asio::steady_timer timer(descriptor.get_executor(), deadline.at);
-  bool expired = false;
-  timer.async_wait([&descriptor, &expired](boost::system::error_code error) {
-    if (error) return;
-    expired = true;
+  timer.async_wait([&descriptor, race](boost::system::error_code error) {
+    if (error || race->over) return;
+    race->expired = true;
     descriptor.cancel();
   });
   boost::system::error_code error;
-  co_await descriptor.async_wait(direction, asio::redirect_error(asio::use_awaitable, error));
+  try {
+    co_await descriptor.async_wait(direction, asio::redirect_error(asio::use_awaitable, error));
+  } catch (...) {
+    race->over = true;
+    throw;
+  }
+  race->over = true;
   timer.cancel();
-  if (expired) throw Unavailable(std::string(what) + " took too long");
+  if (race->expired) throw Unavailable(std::string(what) + " took too long");
   if (error == asio::error::operation_aborted) throw boost::system::system_error(error);  // the task is being stopped
   if (error) throw Unavailable(error.message());
 }

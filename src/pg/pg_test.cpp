@@ -178,7 +178,16 @@ TEST(Pool, connections_that_take_the_place_of_lost_ones_hear_their_answers) {
 
 TEST(Pool, a_statement_past_its_deadline_is_unavailable_and_the_pool_goes_on) {
   with_pool([](Pool& pool, Executor) -> Async<> {
+    co_await pool.execute(one, {}, soon());  // connected: the deadline below is the statement's alone
     EXPECT_TRUE(co_await is_unavailable(pool.execute(sleep_query, Params::of(30.0), Deadline::in(milliseconds{50}))));
+    const auto rows = co_await pool.execute(one, {}, soon());
+    EXPECT_EQ(rows[0].at<std::int64_t>(0), 1);
+  });
+}
+
+TEST(Pool, a_caller_without_time_to_connect_keeps_nobody_else_from_it) {
+  with_pool([](Pool& pool, Executor) -> Async<> {
+    EXPECT_TRUE(co_await is_unavailable(pool.execute(one, {}, Deadline::in(milliseconds{0}))));
     const auto rows = co_await pool.execute(one, {}, soon());
     EXPECT_EQ(rows[0].at<std::int64_t>(0), 1);
   });

@@ -71,8 +71,9 @@ struct Pool::State : std::enable_shared_from_this<State> {
     } catch (const boost::system::system_error&) {
       throw;  // the task is being stopped, which says nothing about the server
     } catch (const std::exception& error) {
-      // A failure that began before somebody else's success is old news.
-      if (begun < last_success) throw Unavailable(error.what());
+      // A failure that began before somebody else's success is old news, and a caller who had no time left says nothing
+      // about the server: neither keeps others from trying.
+      if (begun < last_success || deadline.passed()) throw Unavailable(error.what());
       thread_local std::minstd_rand random{std::random_device{}()};
       backoff = std::clamp(backoff * 2, backoff_first, backoff_max);
       // Full jitter: nodes that lost the same server do not come back in step.
