@@ -36,6 +36,25 @@ TEST(Event, the_type_may_stand_anywhere) {
   EXPECT_EQ(std::get<Step>(step.event->body).name, "plan");
 }
 
+TEST(Event, an_empty_object_is_one_bad_event_and_nothing_else) {
+  std::string batch = R"([{},{"type":"step"},{}])";
+  std::vector<std::size_t> counts;
+  const auto walked = json::walk(batch, [&](json::Cursor& root) {
+    root.each_item([&](std::size_t, json::Cursor& item) {
+      json::Faults faults;
+      EXPECT_FALSE(read_event(item, faults, now));
+      counts.push_back(faults.count());
+    });
+  });
+  EXPECT_TRUE(walked);
+  EXPECT_EQ(counts, (std::vector<std::size_t>{1, 5, 1}));
+}
+
+TEST(Event, broken_json_is_refused_where_the_type_is_looked_for) {
+  EXPECT_NE(parse(R"({,typ:"s_"eim)").faults.find("not valid JSON"), std::string::npos);
+  EXPECT_NE(parse(R"({"id":1,"type":"step\x"})").faults.find("not valid JSON"), std::string::npos);
+}
+
 TEST(Event, every_fault_is_reported) {
   EXPECT_EQ(parse(R"({"type":"call"})").faults, "/type It must be one of: llm_call, tool_invocation, step.|");
   EXPECT_EQ(parse(R"([1])").faults, " It must be an object.|");

@@ -116,6 +116,7 @@ bool Cursor::boolean() {
 }
 
 void Cursor::each_field(FunctionRef<void(std::string_view, Cursor&)> visit) {
+  if (empty_) return;
   consumed_ = true;
   check_depth(depth_ + 1);
   ondemand::object object = taken(as_value(value_).get_object());
@@ -145,9 +146,24 @@ void Cursor::each_item(FunctionRef<void(std::size_t, Cursor&)> visit) {
 
 std::optional<std::string> Cursor::peek_string(std::string_view name) {
   ondemand::object object = taken(as_value(value_).get_object());
+  if (taken(object.is_empty())) {
+    // simdjson has left an empty object once it knows that it is one, and cannot enter it again.
+    empty_ = consumed_ = true;
+    return std::nullopt;
+  }
   std::optional<std::string> out;
-  std::string_view text;
-  if (object.find_field_unordered(name).get_string().get(text) == simdjson::SUCCESS) out.emplace(text);
+  auto found = object.find_field_unordered(name);
+  if (found.error() == simdjson::SUCCESS) {
+    std::string_view text;
+    const auto error = found.get_string().get(text);
+    if (error == simdjson::SUCCESS) {
+      out.emplace(text);
+    } else if (error != simdjson::INCORRECT_TYPE) {
+      malformed(error);
+    }
+  } else if (found.error() != simdjson::NO_SUCH_FIELD) {
+    malformed(found.error());  // the object cannot be read again after that
+  }
   object.reset();
   return out;
 }

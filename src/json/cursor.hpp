@@ -62,6 +62,7 @@ class Cursor {
   void* value_;  // simdjson::ondemand::value*
   int depth_;
   bool consumed_ = false;
+  bool empty_ = false;  // an object that was found to have no members
 };
 
 bool valid_utf8(std::string_view text);
