@@ -23,6 +23,7 @@ int main(int argc, char** argv) {
     commands::add_up(app, chosen);
     commands::add_serve(app, chosen);
     commands::add_migrate(app, chosen);
+    commands::add_replication(app, chosen);
     commands::add_keys(app, chosen);
     commands::add_prices(app, chosen);
     commands::add_import(app, chosen);

@@ -8,7 +8,7 @@
 
 #include "base/error.hpp"
 #include "json/bind.hpp"
-#include "pg/pool.hpp"
+#include "pg/cluster.hpp"
 #include "runtime/call.hpp"
 
 namespace cognive::http {
@@ -145,7 +145,7 @@ struct PutAnswer {
 
 class Agents {
  public:
-  explicit Agents(pg::Pool& database) : database_(database) {}
+  explicit Agents(pg::Cluster& database) : database_(database) {}
 
   // Code::conflict when the team has an agent of this name.
   Async<Result<Agent>> create(const Call& call, AgentPut request);
@@ -159,8 +159,10 @@ class Agents {
 
  private:
   Async<Result<PutAnswer>> write(const Call& call, AgentPut request, bool may_exist);
+  static Async<Result<PutAnswer>> write_in(pg::Transaction& transaction, const Call& call, const AgentPut& request,
+                                           bool may_exist);
 
-  pg::Pool& database_;
+  pg::Cluster& database_;
 };
 
 void add_routes(http::Router& router, Agents& agents);

@@ -2,6 +2,7 @@
 #include "agents/store.hpp"
 #include "audit/audit.hpp"
 #include "json/bind.hpp"
+#include "pg/transact.hpp"
 #include "teams/teams.hpp"
 
 namespace cognive::agents {
@@ -62,8 +63,8 @@ audit::Entry entry(std::string_view action, const Agent& agent, const std::vecto
 
 }  // namespace
 
-Async<Result<PutAnswer>> Agents::write(const Call& call, AgentPut request, bool may_exist) {
-  auto transaction = co_await database_.begin(call.deadline);
+Async<Result<PutAnswer>> Agents::write_in(pg::Transaction& transaction, const Call& call, const AgentPut& request,
+                                          bool may_exist) {
   std::optional<Uuid> team_id = call.principal.team_id;
   if (request.team || !team_id) {
     const auto name = request.team.value_or(std::string(teams::default_team));
@@ -84,7 +85,6 @@ Async<Result<PutAnswer>> Agents::write(const Call& call, AgentPut request, bool 
     if (inserted) {
       auto created = entry("agent_create", agent, {});
       co_await audit::record(transaction, call, std::move(created));
-      co_await transaction.commit();
       co_return PutAnswer{std::move(agent), true};
     }
     // Somebody else has just created it.
@@ -102,8 +102,12 @@ Async<Result<PutAnswer>> Agents::write(const Call& call, AgentPut request, bool 
     auto updated = entry("agent_update", agent, changed);
     co_await audit::record(transaction, call, std::move(updated));
   }
-  co_await transaction.commit();
   co_return PutAnswer{std::move(agent), false};
+}
+
+Async<Result<PutAnswer>> Agents::write(const Call& call, AgentPut request, bool may_exist) {
+  const auto body = [&](pg::Transaction& transaction) { return write_in(transaction, call, request, may_exist); };
+  co_return co_await pg::transact(database_, "agent_write", call, body);
 }
 
 Async<Result<Agent>> Agents::create(const Call& call, AgentPut request) {
@@ -117,43 +121,45 @@ Async<Result<PutAnswer>> Agents::put(const Call& call, AgentPut request) {
 }
 
 Async<Result<Agent>> Agents::update(const Call& call, Uuid id, AgentChange change) {
-  auto transaction = co_await database_.begin(call.deadline);
-  auto agent = co_await store::lock(transaction, id, call.principal);
-  if (!agent) co_return fail(not_found());
-  if (agent->status == AgentStatus::archived) co_return fail(archived());
-  const auto changed = apply(*agent, change);
-  if (!changed.empty()) {
-    agent->updated_at = co_await store::update(transaction, *agent);
-    auto updated = entry("agent_update", *agent, changed);
-    co_await audit::record(transaction, call, std::move(updated));
-  }
-  co_await transaction.commit();
-  co_return std::move(*agent);
+  const auto body = [&](pg::Transaction& transaction) -> Async<Result<Agent>> {
+    auto agent = co_await store::lock(transaction, id, call.principal);
+    if (!agent) co_return fail(not_found());
+    if (agent->status == AgentStatus::archived) co_return fail(archived());
+    const auto changed = apply(*agent, change);
+    if (!changed.empty()) {
+      agent->updated_at = co_await store::update(transaction, *agent);
+      auto updated = entry("agent_update", *agent, changed);
+      co_await audit::record(transaction, call, std::move(updated));
+    }
+    co_return std::move(*agent);
+  };
+  co_return co_await pg::transact(database_, "agent_update", call, body);
 }
 
 Async<Result<Agent>> Agents::archive(const Call& call, Uuid id) {
-  auto transaction = co_await database_.begin(call.deadline);
-  auto agent = co_await store::lock(transaction, id, call.principal);
-  if (!agent) co_return fail(not_found());
-  if (agent->status != AgentStatus::archived) {
-    agent->status = AgentStatus::archived;
-    agent->updated_at = co_await store::update(transaction, *agent);
-    agent->archived_at = agent->updated_at;
-    auto archived_entry = entry("agent_archive", *agent, {});
-    co_await audit::record(transaction, call, std::move(archived_entry));
-  }
-  co_await transaction.commit();
-  co_return std::move(*agent);
+  const auto body = [&](pg::Transaction& transaction) -> Async<Result<Agent>> {
+    auto agent = co_await store::lock(transaction, id, call.principal);
+    if (!agent) co_return fail(not_found());
+    if (agent->status != AgentStatus::archived) {
+      agent->status = AgentStatus::archived;
+      agent->updated_at = co_await store::update(transaction, *agent);
+      agent->archived_at = agent->updated_at;
+      auto archived_entry = entry("agent_archive", *agent, {});
+      co_await audit::record(transaction, call, std::move(archived_entry));
+    }
+    co_return std::move(*agent);
+  };
+  co_return co_await pg::transact(database_, "agent_archive", call, body);
 }
 
 Async<Result<Agent>> Agents::get(const Call& call, Uuid id) {
-  auto agent = co_await store::get(database_, id, call.principal, call.deadline);
+  auto agent = co_await store::get(database_.read_preferred(call), id, call.principal, call.deadline);
   if (!agent) co_return fail(not_found());
   co_return std::move(*agent);
 }
 
 Async<Result<json::Page<Agent>>> Agents::list(const Call& call, AgentList query) {
-  auto rows = co_await store::list(database_, query, call.principal, call.deadline);
+  auto rows = co_await store::list(database_.read_preferred(call), query, call.principal, call.deadline);
   co_return json::page_of(std::move(rows), query.limit,
                           [](const Agent& agent) { return json::PagePosition{agent.created_at, agent.id}; });
 }

@@ -102,12 +102,12 @@ Async<Timestamp> update(pg::Transaction& transaction, const Agent& agent) {
   co_return rows[0].at<Timestamp>(0);
 }
 
-Async<std::optional<Agent>> get(pg::Pool& database, Uuid id, const Principal& principal, Deadline deadline) {
+Async<std::optional<Agent>> get(pg::Reader database, Uuid id, const Principal& principal, Deadline deadline) {
   auto params = pg::Params::of(id, principal.team_id, principal.agent_id);
-  co_return first(read(co_await database.execute(get_query, std::move(params), deadline)));
+  co_return first(read(co_await database.find(get_query, std::move(params), deadline)));
 }
 
-Async<std::vector<Agent>> list(pg::Pool& database, const AgentList& query, const Principal& principal,
+Async<std::vector<Agent>> list(pg::Reader database, const AgentList& query, const Principal& principal,
                                Deadline deadline) {
   auto params = pg::Params::of(principal.team_id, principal.agent_id, query.team, query.status, query.name,
                                query.cursor, query.limit + 1);

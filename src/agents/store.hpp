@@ -16,8 +16,8 @@ Async<std::optional<Agent>> lock(pg::Transaction& transaction, Uuid id, const Pr
 // Writes every attribute and sets updated_at; returns it.
 Async<Timestamp> update(pg::Transaction& transaction, const Agent& agent);
 
-Async<std::optional<Agent>> get(pg::Pool& database, Uuid id, const Principal& principal, Deadline deadline);
-Async<std::vector<Agent>> list(pg::Pool& database, const AgentList& query, const Principal& principal,
+Async<std::optional<Agent>> get(pg::Reader database, Uuid id, const Principal& principal, Deadline deadline);
+Async<std::vector<Agent>> list(pg::Reader database, const AgentList& query, const Principal& principal,
                                Deadline deadline);
 
 }  // namespace cognive::agents::store

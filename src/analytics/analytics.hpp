@@ -7,7 +7,7 @@
 
 #include "base/error.hpp"
 #include "json/bind.hpp"
-#include "pg/pool.hpp"
+#include "pg/cluster.hpp"
 #include "runtime/call.hpp"
 
 namespace cognive::http {
@@ -205,7 +205,7 @@ struct RunAnswer {
 
 class Analytics {
  public:
-  explicit Analytics(pg::Pool& database) : database_(database) {}
+  explicit Analytics(pg::Cluster& database) : database_(database) {}
 
   // Code::unprocessable when the answer would have more than ten thousand rows.
   Async<Result<CostAnswer>> costs(const Call& call, CostQuery query);
@@ -213,7 +213,7 @@ class Analytics {
   Async<Result<RunAnswer>> runs(const Call& call, RunQuery query);
 
  private:
-  pg::Pool& database_;
+  pg::Cluster& database_;
 };
 
 void add_routes(http::Router& router, Analytics& analytics);

@@ -26,7 +26,7 @@ Error too_many_rows() {
 Async<Result<CostAnswer>> Analytics::costs(const Call& call, CostQuery query) {
   if (const auto valid = check_range(query); !valid) co_return std::unexpected(valid.error());
   CostAnswer answer;
-  answer.items = co_await store::costs(database_, query, call.principal, call.deadline);
+  answer.items = co_await store::costs(database_.read_preferred(call), query, call.principal, call.deadline);
   if (answer.items.size() > static_cast<std::size_t>(store::rows_max)) {
     co_return fail(too_many_rows());
   }
@@ -45,13 +45,13 @@ Async<Result<CostAnswer>> Analytics::costs(const Call& call, CostQuery query) {
 
 Async<Result<CoverageAnswer>> Analytics::coverage(const Call& call, CoverageQuery query) {
   if (const auto valid = check_range(query); !valid) co_return std::unexpected(valid.error());
-  co_return co_await store::coverage(database_, query, call.principal, call.deadline);
+  co_return co_await store::coverage(database_.read_preferred(call), query, call.principal, call.deadline);
 }
 
 Async<Result<RunAnswer>> Analytics::runs(const Call& call, RunQuery query) {
   if (const auto valid = check_range(query); !valid) co_return std::unexpected(valid.error());
   RunAnswer answer;
-  answer.items = co_await store::runs(database_, query, call.principal, call.deadline);
+  answer.items = co_await store::runs(database_.read_preferred(call), query, call.principal, call.deadline);
   if (answer.items.size() > static_cast<std::size_t>(store::rows_max)) co_return fail(too_many_rows());
   co_return answer;
 }

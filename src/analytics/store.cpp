@@ -67,7 +67,7 @@ constexpr pg::Query runs_query{
 
 }  // namespace
 
-Async<std::vector<CostRow>> costs(pg::Pool& database, const CostQuery& query, const Principal& principal,
+Async<std::vector<CostRow>> costs(pg::Reader database, const CostQuery& query, const Principal& principal,
                                   Deadline deadline) {
   const auto grouped = [&](Dimension dimension) {
     return std::ranges::find(query.group_by, dimension) != query.group_by.end();
@@ -87,7 +87,7 @@ Async<std::vector<CostRow>> costs(pg::Pool& database, const CostQuery& query, co
   co_return out;
 }
 
-Async<CoverageAnswer> coverage(pg::Pool& database, const CoverageQuery& query, const Principal& principal,
+Async<CoverageAnswer> coverage(pg::Reader database, const CoverageQuery& query, const Principal& principal,
                                Deadline deadline) {
   auto params = pg::Params::of(query.from, query.to, principal.team_id, principal.agent_id);
   const auto totals = co_await database.execute_apart(coverage_totals_query, params, deadline);
@@ -101,7 +101,7 @@ Async<CoverageAnswer> coverage(pg::Pool& database, const CoverageQuery& query, c
   co_return out;
 }
 
-Async<std::vector<RunRow>> runs(pg::Pool& database, const RunQuery& query, const Principal& principal,
+Async<std::vector<RunRow>> runs(pg::Reader database, const RunQuery& query, const Principal& principal,
                                 Deadline deadline) {
   const auto grouped = [&](RunDimension dimension) {
     return std::ranges::find(query.group_by, dimension) != query.group_by.end();

@@ -8,11 +8,11 @@ namespace cognive::analytics::store {
 inline constexpr std::int64_t rows_max = 10'000;
 
 // At most rows_max + 1 rows.
-Async<std::vector<CostRow>> costs(pg::Pool& database, const CostQuery& query, const Principal& principal,
+Async<std::vector<CostRow>> costs(pg::Reader database, const CostQuery& query, const Principal& principal,
                                   Deadline deadline);
-Async<CoverageAnswer> coverage(pg::Pool& database, const CoverageQuery& query, const Principal& principal,
+Async<CoverageAnswer> coverage(pg::Reader database, const CoverageQuery& query, const Principal& principal,
                                Deadline deadline);
-Async<std::vector<RunRow>> runs(pg::Pool& database, const RunQuery& query, const Principal& principal,
+Async<std::vector<RunRow>> runs(pg::Reader database, const RunQuery& query, const Principal& principal,
                                 Deadline deadline);
 
 }  // namespace cognive::analytics::store

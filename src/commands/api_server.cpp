@@ -2,10 +2,12 @@
 
 #include <boost/asio/error.hpp>
 #include <boost/system/system_error.hpp>
+#include <thread>
 #include <vector>
 
 #include "agents/agents.hpp"
 #include "analytics/analytics.hpp"
+#include "commands/local.hpp"
 #include "events/routes.hpp"
 #include "health/health.hpp"
 #include "http/server.hpp"
@@ -22,6 +24,8 @@ namespace {
 constexpr std::chrono::milliseconds catalogue_interval{1'000};
 constexpr std::chrono::milliseconds gauges_interval{15'000};
 constexpr std::chrono::milliseconds background_timeout{10'000};
+constexpr std::chrono::milliseconds first_look_timeout{3'000};
+constexpr std::int64_t recent_writes_margin_ms = 5'000;
 
 http::ServerOptions server_options(const Settings& settings, std::uint16_t port) {
   return {.host = settings.http_host,
@@ -36,27 +40,38 @@ http::ServerOptions server_options(const Settings& settings, std::uint16_t port)
 
 pg::PoolOptions pool_options(const Settings& settings) {
   pg::PoolOptions options;
-  options.url = settings.database_url;
   options.exclusive_connections_max = static_cast<std::size_t>(settings.database_connections);
   options.statement_timeout = std::chrono::milliseconds{settings.database_timeout_ms};
   return options;
 }
 
+// What all I/O threads share; each part is safe on every thread.
+struct Shared {
+  explicit Shared(const Settings& settings)
+      : recent_writes(std::chrono::milliseconds{settings.database_replica_lag_max_ms +
+                                                settings.database_probe_interval_ms + recent_writes_margin_ms}) {}
+
+  Metrics metrics;
+  prices::CurrentCatalogue catalogue;
+  http::RecentWrites recent_writes;
+  std::unique_ptr<pg::Monitor> monitor;
+};
+
 // Everything that one I/O thread owns, in the order in which it is built.
 struct Worker {
-  Worker(Executor executor, const Settings& settings, Metrics& metrics, prices::CurrentCatalogue& catalogue,
-         std::uint16_t port)
-      : database(executor, pool_options(settings), metrics),
+  Worker(Executor executor, const Settings& settings, Shared& shared, std::uint16_t port)
+      : metrics(shared.metrics),
+        database(executor, pool_options(settings), *shared.monitor, metrics),
         identity(database, identity::SecretHasher(settings.master_key)),
         gate(identity),
         teams(database),
         agents(database),
-        prices(database, catalogue),
+        prices(database, shared.catalogue),
         runs(database, metrics),
-        ingest(executor, database, catalogue, metrics, {}),
+        ingest(executor, database, shared.catalogue, metrics, {}),
         analytics(database),
-        health(database, settings, metrics),
-        router(&gate, metrics),
+        health(database, *shared.monitor, settings, metrics),
+        router(&gate, shared.recent_writes, metrics),
         background(executor, [](const std::exception_ptr&) {}),
         server(executor, server_options(settings, port), router, metrics) {
     teams::add_routes(router, teams);
@@ -68,7 +83,8 @@ struct Worker {
     health::add_routes(router, health);
   }
 
-  pg::Pool database;
+  Metrics& metrics;
+  pg::Cluster database;
   identity::Identity identity;
   identity::KeyGate gate;
   teams::Teams teams;
@@ -117,8 +133,7 @@ struct ApiServer::State {
   explicit State(Settings given) : settings(std::move(given)) {}
 
   Settings settings;
-  Metrics metrics;
-  prices::CurrentCatalogue catalogue;
+  Shared shared{settings};
   std::unique_ptr<IoThreads> threads;  // outlives the workers, whose sockets and timers belong to its contexts
   std::vector<std::unique_ptr<Worker>> workers;
 };
@@ -160,9 +175,14 @@ Result<std::uint16_t> ApiServer::start() {
   }
   const auto count = static_cast<std::size_t>(state.settings.http_threads);
   state.threads = std::make_unique<IoThreads>(count);
+  state.shared.monitor =
+      std::make_unique<pg::Monitor>(state.threads->executor(0), monitor_options(state.settings), state.shared.metrics);
+  // A database that is away is no reason not to start: readiness tells of it.
+  state.threads->run_on(0,
+                        [&monitor = *state.shared.monitor] { return monitor.start(Deadline::in(first_look_timeout)); });
   for (std::size_t i = 0; i < count; ++i) {
     auto& worker = *state.workers.emplace_back(
-        std::make_unique<Worker>(state.threads->executor(i), state.settings, state.metrics, state.catalogue, port));
+        std::make_unique<Worker>(state.threads->executor(i), state.settings, state.shared, port));
     Result<std::uint16_t> listening = fail(Code::internal, "not started");
     state.threads->run_on(i, [&worker, &listening, i] { return start_worker(worker, listening, i == 0); });
     if (!listening) return listening;
@@ -176,12 +196,20 @@ void ApiServer::stop() {
   auto& state = *state_;
   if (!state.threads) return;
   const auto deadline = Deadline::in(std::chrono::milliseconds{state.settings.shutdown_timeout_ms});
+  // All at once: they share one patience.
+  std::vector<std::jthread> stopping;
   for (std::size_t i = 0; i < state.workers.size(); ++i) {
-    auto& worker = *state.workers[i];
-    state.threads->run_on(i, [&worker, deadline] { return stop_worker(worker, deadline); });
+    stopping.emplace_back([&state, i, deadline] {
+      state.threads->run_on(i, [&worker = *state.workers[i], deadline] { return stop_worker(worker, deadline); });
+    });
+  }
+  stopping.clear();
+  if (state.shared.monitor) {
+    state.threads->run_on(0, [&monitor = *state.shared.monitor, deadline] { return monitor.stop(deadline); });
   }
   state.threads->stop();
   state.workers.clear();
+  state.shared.monitor.reset();
   state.threads.reset();
   log(Level::info, "stopped");
 }
@@ -190,9 +218,9 @@ std::string openapi_document(const Settings& settings) {
   IoThreads threads(1);
   Settings own = settings;
   if (own.master_key.empty()) own.master_key = "only the routes are of interest";
-  Metrics metrics;
-  prices::CurrentCatalogue catalogue;
-  const Worker worker(threads.executor(0), own, metrics, catalogue, 0);
+  Shared shared(own);
+  shared.monitor = std::make_unique<pg::Monitor>(threads.executor(0), monitor_options(own), shared.metrics);
+  const Worker worker(threads.executor(0), own, shared, 0);
   return worker.router.openapi(own.app_name, COGNIVE_VERSION);
 }
 

@@ -18,6 +18,7 @@ void add_serve(CLI::App& root, Action& chosen);
 void add_migrate(CLI::App& root, Action& chosen);
 // The same verbs without `migrate` before them: for the name `alembic`.
 void add_migrate_verbs(CLI::App& parent, Action& chosen);
+void add_replication(CLI::App& root, Action& chosen);
 void add_keys(CLI::App& root, Action& chosen);
 void add_prices(CLI::App& root, Action& chosen);
 void add_import(CLI::App& root, Action& chosen);

@@ -27,7 +27,7 @@ int with_identity(const std::string& data, const IdentityTask& task) {
   if (!variables) return explain(variables.error());
   const auto settings = load_settings(*variables, MasterKey::required);
   if (!settings) return explain(settings.error());
-  return with_database(*settings, timeout, [&](pg::Pool& database, const Call& call) -> Async<int> {
+  return with_database(*settings, timeout, [&](pg::Cluster& database, const Call& call) -> Async<int> {
     identity::Identity identity(database, identity::SecretHasher(settings->master_key));
     co_return co_await task(identity, call);
   });

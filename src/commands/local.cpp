@@ -18,6 +18,8 @@ std::optional<std::string> environment(const char* name) {
   return value;
 }
 
+constexpr std::chrono::milliseconds first_look_timeout{3'000};
+
 std::optional<std::string> read_file(const std::filesystem::path& path) {
   std::ifstream in(path);
   if (!in) return std::nullopt;
@@ -85,6 +87,25 @@ Result<client::ApiOptions> api_options(const ApiFlags& flags) {
   return out;
 }
 
+pg::MonitorOptions monitor_options(const Settings& settings) {
+  return {.primary_url = settings.database_url,
+          .read_urls = settings.database_read_urls,
+          .interval = std::chrono::milliseconds{settings.database_probe_interval_ms},
+          .lag_max = std::chrono::milliseconds{settings.database_replica_lag_max_ms}};
+}
+
+Async<std::string> primary_url(Settings settings) {
+  // Alone it has nobody to be compared with, and connecting says best what is wrong with it.
+  if (settings.database_read_urls.empty()) co_return settings.database_url;
+  Metrics metrics;
+  pg::Monitor monitor(co_await boost::asio::this_coro::executor, monitor_options(settings), metrics);
+  co_await monitor.start(Deadline::in(first_look_timeout));
+  const auto topology = monitor.topology();
+  co_await monitor.stop(Deadline::in(first_look_timeout));
+  if (!topology->primary) throw Unavailable("no primary database: " + topology->no_primary);
+  co_return monitor.options().urls()[*topology->primary];
+}
+
 int explain(const Error& error) {
   std::fprintf(stderr, "cognive: %s\n", error.detail.c_str());
   for (const auto& field : error.fields) {
@@ -100,10 +121,11 @@ int with_database(const Settings& settings, std::chrono::milliseconds timeout, c
   Metrics metrics;
   const auto body = [&]() -> Async<> {
     const auto executor = co_await boost::asio::this_coro::executor;
+    pg::Monitor monitor(executor, monitor_options(settings), metrics);
+    co_await monitor.start(Deadline::in(std::min(timeout, first_look_timeout)));
     pg::PoolOptions options;
-    options.url = settings.database_url;
     options.statement_timeout = timeout;
-    pg::Pool database(executor, std::move(options), metrics);
+    pg::Cluster database(executor, std::move(options), monitor, metrics);
     Call call;
     call.principal.kind = Principal::Kind::operator_;
     call.principal.permissions = {"*"};
@@ -111,6 +133,7 @@ int with_database(const Settings& settings, std::chrono::milliseconds timeout, c
     call.deadline = Deadline::in(timeout);
     status = co_await task(database, call);
     co_await database.close();
+    co_await monitor.stop(Deadline::in(first_look_timeout));
   };
   try {
     run_to_end(body());

@@ -9,7 +9,7 @@
 
 #include "client/api.hpp"
 #include "config/settings.hpp"
-#include "pg/pool.hpp"
+#include "pg/cluster.hpp"
 #include "runtime/call.hpp"
 
 namespace cognive::commands {
@@ -33,11 +33,19 @@ struct ApiFlags {
 };
 Result<client::ApiOptions> api_options(const ApiFlags& flags);
 
+// How the hosts of DATABASE_URL and DATABASE_READ_URLS are watched.
+pg::MonitorOptions monitor_options(const Settings& settings);
+
+// The URL of the host that takes the writes: DATABASE_URL, unless another one has been promoted since. Throws
+// Unavailable when there is no primary.
+Async<std::string> primary_url(Settings settings);
+
 // Prints the error, all of its field errors included, to standard error; returns the exit status.
 int explain(const Error& error);
 
 // Runs `task` with a pool of connections to the database, as the operator at the command line.
-using DatabaseTask = std::function<Async<int>(pg::Pool& database, const Call& call)>;
+using DatabaseTask = std::function<Async<int>(pg::Cluster& database, const Call& call)>;
+// Follows the primary as the API does: after a failover that is another host than DATABASE_URL names.
 int with_database(const Settings& settings, std::chrono::milliseconds deadline, const DatabaseTask& task);
 
 }  // namespace cognive::commands

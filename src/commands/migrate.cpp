@@ -12,23 +12,22 @@ namespace {
 
 constexpr std::chrono::seconds lock_timeout{60};
 
-Result<std::string> database_url() {
+Result<Settings> settings_in_force() {
   const auto variables = tool_variables("");
   if (!variables) return std::unexpected(variables.error());
-  const auto settings = load_settings(*variables);
-  if (!settings) return std::unexpected(settings.error());
-  return settings->database_url;
+  return load_settings(*variables);
 }
 
 using MigratorTask = std::function<Async<Result<void>>(schema::Migrator&)>;
 
 int with_migrator(const MigratorTask& task) {
-  const auto url = database_url();
-  if (!url) return explain(url.error());
+  const auto settings = settings_in_force();
+  if (!settings) return explain(settings.error());
   Result<void> done;
   const auto body = [&]() -> Async<> {
     const auto executor = co_await boost::asio::this_coro::executor;
-    auto migrator = co_await schema::Migrator::open(executor, *url, Deadline::in(lock_timeout));
+    auto url = co_await primary_url(*settings);
+    auto migrator = co_await schema::Migrator::open(executor, std::move(url), Deadline::in(lock_timeout));
     done = co_await task(*migrator);
   };
   run_to_end(body());
@@ -57,15 +56,23 @@ int downgrade(const std::string& target) {
   });
 }
 
-Async<Result<void>> print_current(schema::Migrator& migrator) {
-  const auto current = co_await migrator.current();
-  if (!current) co_return std::unexpected(current.error());
+int print_current() {
+  const auto settings = settings_in_force();
+  if (!settings) return explain(settings.error());
+  Result<std::optional<std::string>> current;
+  const auto body = [&]() -> Async<> {
+    const auto executor = co_await boost::asio::this_coro::executor;
+    auto url = co_await primary_url(*settings);
+    current = co_await schema::current_revision(executor, std::move(url), Deadline::in(lock_timeout));
+  };
+  run_to_end(body());
+  if (!current) return explain(current.error());
   if (*current) {
     std::printf("%s%s\n", (*current)->c_str(), **current == schema::revisions().back().id ? " (head)" : "");
   } else {
     std::printf("base (the database is empty)\n");
   }
-  co_return Result<void>{};
+  return 0;
 }
 
 int history() {
@@ -96,7 +103,7 @@ void add_migrate_verbs(CLI::App& parent, Action& chosen) {
     chosen = [target] { return downgrade(*target); };
   });
   auto* current = parent.add_subcommand("current", "Show the revision of the database");
-  current->callback([&chosen] { chosen = [] { return with_migrator(print_current); }; });
+  current->callback([&chosen] { chosen = print_current; });
   auto* list = parent.add_subcommand("history", "List the revisions of this binary");
   list->callback([&chosen] { chosen = history; });
   parent.require_subcommand(1);

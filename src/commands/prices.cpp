@@ -53,7 +53,7 @@ int import(const Flags& flags) {
   if (!variables) return explain(variables.error());
   const auto settings = load_settings(*variables);
   if (!settings) return explain(settings.error());
-  return with_database(*settings, timeout, [&](pg::Pool& database, const Call& call) -> Async<int> {
+  return with_database(*settings, timeout, [&](pg::Cluster& database, const Call& call) -> Async<int> {
     prices::CurrentCatalogue catalogue;
     prices::Prices prices(database, catalogue);
     const auto report = co_await prices.import(call, std::move(*data));

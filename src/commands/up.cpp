@@ -79,7 +79,7 @@ Async<Result<void>> migrate(std::string url) {
 }
 
 // Prices, admin, key: whatever is missing, in an order that a crash in between repairs on the next start.
-Async<Result<Secrets>> prepare(pg::Pool& database, const Call& call, const Settings& settings, bool has_api_key) {
+Async<Result<Secrets>> prepare(pg::Cluster& database, const Call& call, const Settings& settings, bool has_api_key) {
   auto data = prices::read_data_set(std::string(resource("data/prices.json")));
   if (!data) co_return std::unexpected(data.error());
   prices::CurrentCatalogue catalogue;
@@ -206,7 +206,7 @@ Result<Secrets> set_up(const Settings& settings, const embedded::DataDirectory& 
   const auto api_key = directory.read_private("api-key");
   if (!api_key) return std::unexpected(api_key.error());
   Result<Secrets> secrets;
-  with_database(settings, setup_timeout, [&](pg::Pool& database, const Call& call) -> Async<int> {
+  with_database(settings, setup_timeout, [&](pg::Cluster& database, const Call& call) -> Async<int> {
     secrets = co_await prepare(database, call, settings, api_key->has_value());
     co_return 0;
   });

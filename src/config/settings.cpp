@@ -46,6 +46,10 @@ constexpr TextSetting url_settings[] = {
 constexpr NumberSetting number_settings[] = {
     {"DATABASE_CONNECTIONS", &Settings::database_connections, 8, 1, 256,
      "connections for transactions, per I/O thread"},
+    {"DATABASE_MAX_REPLICA_LAG_MS", &Settings::database_replica_lag_max_ms, 5'000, 0, 3'600'000,
+     "replicas further behind are not read, milliseconds"},
+    {"DATABASE_PROBE_INTERVAL_MS", &Settings::database_probe_interval_ms, 1'000, 100, 60'000,
+     "between two looks at every database host, milliseconds"},
     {"DATABASE_TIMEOUT_MS", &Settings::database_timeout_ms, 10'000, 100, 600'000, "longest statement, milliseconds"},
     {"HTTP_PORT", &Settings::http_port, 8000, 0, 65535, "port to listen on; 0 picks a free one"},
     {"HTTP_THREADS", &Settings::http_threads, 0, 0, 256, "I/O threads; 0 means half of the processors"},

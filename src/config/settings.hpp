@@ -19,10 +19,12 @@ struct Settings {
   std::string app_environment;
   std::string log_level;
 
-  std::string database_url;                     // libpq form, postgresql://…
-  std::vector<std::string> database_read_urls;  // the same; empty: reads go to the primary
-  std::int64_t database_connections = 0;        // per I/O thread and host, for transactions
-  std::int64_t database_timeout_ms = 0;         // longest statement and longest wait for one
+  std::string database_url;                      // libpq form, postgresql://…
+  std::vector<std::string> database_read_urls;   // the same; empty: reads go to the primary
+  std::int64_t database_replica_lag_max_ms = 0;  // a replica further behind is not read
+  std::int64_t database_probe_interval_ms = 0;   // between two looks at each database host
+  std::int64_t database_connections = 0;         // per I/O thread and host, for transactions
+  std::int64_t database_timeout_ms = 0;          // longest statement and longest wait for one
 
   std::string redis_url;
   std::string rabbitmq_url;

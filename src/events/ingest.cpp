@@ -4,6 +4,7 @@
 
 #include "events/store.hpp"
 #include "observe/log.hpp"
+#include "pg/transact.hpp"
 
 namespace cognive::events {
 namespace {
@@ -20,6 +21,7 @@ struct Submission {
   Signal settled;
   bool done = false;
   bool abandoned = false;  // nobody waits any more
+  Position position;       // of the commit that settled it
   std::exception_ptr failure;
 };
 
@@ -115,10 +117,10 @@ struct Meters {
 }  // namespace
 
 struct Ingest::State : std::enable_shared_from_this<State> {
-  State(Executor ingest_executor, pg::Pool& pool, const prices::CurrentCatalogue& current, Metrics& metrics,
+  State(Executor ingest_executor, pg::Cluster& cluster, const prices::CurrentCatalogue& current, Metrics& metrics,
         IngestOptions limits)
       : executor(ingest_executor),
-        database(pool),
+        database(cluster),
         catalogue(current),
         options(limits),
         pricer(current.get()),
@@ -131,7 +133,7 @@ struct Ingest::State : std::enable_shared_from_this<State> {
         rows_stored(metrics.counter("ingest_events_total", "Events stored")) {}
 
   Executor executor;
-  pg::Pool& database;
+  pg::Cluster& database;
   const prices::CurrentCatalogue& catalogue;
   IngestOptions options;
   prices::Pricer pricer;
@@ -173,6 +175,7 @@ struct Ingest::State : std::enable_shared_from_this<State> {
         co_return;
       }
       std::exception_ptr failure;
+      Position position;
       try {
         std::vector<Item> items;
         for (const auto& submission : batch) {
@@ -185,7 +188,7 @@ struct Ingest::State : std::enable_shared_from_this<State> {
         }
         // One order for all writers: no two of them can wait for each other.
         std::ranges::sort(items, {}, [](const Item& item) { return std::pair(item.key(), item.arrival); });
-        co_await state->commit(items);
+        position = co_await state->commit(items);
       } catch (const std::exception& error) {
         failure = std::current_exception();
         if (const auto held_back = state->throttle.pass()) {
@@ -195,6 +198,7 @@ struct Ingest::State : std::enable_shared_from_this<State> {
       }
       for (const auto& submission : batch) {
         submission->failure = failure;
+        submission->position = position;
         submission->done = true;
         submission->settled.notify_all();
       }
@@ -202,11 +206,10 @@ struct Ingest::State : std::enable_shared_from_this<State> {
   }
 
   // Stores the items in one transaction. When PostgreSQL refuses a value that we let through, the halves are tried
-  // apart, until the one bad event stands alone and is rejected.
-  Async<> commit(std::span<Item> items) {
-    bool refused = false;
+  // apart, until the one bad event stands alone and is rejected. Where the last commit stands.
+  Async<Position> commit(std::span<Item> items) {
     try {
-      co_await commit_together(items);
+      co_return co_await commit_with_retry(items);
     } catch (const pg::SqlError& error) {
       // Classes 22 and 23 are about values. Anything else (a missing table, a missing right) is the database's fault,
       // not an event's: its sender must repeat it, not drop it.
@@ -216,25 +219,37 @@ struct Ingest::State : std::enable_shared_from_this<State> {
         log(Level::warning, "the database refused a value",
             {{"state", error.state()}, {"constraint", error.constraint()}, {"reason", error.what()}});
       }
-      refused = true;
     }
-    if (!refused) co_return;
     if (items.size() == 1) {
       reject(items.front(), Code::unprocessable, "", "The database refuses this event.");
-      co_return;
+      co_return Position{};
     }
-    co_await commit(items.first(items.size() / 2));
-    co_await commit(items.subspan(items.size() / 2));
+    const auto first = co_await commit(items.first(items.size() / 2));
+    const auto second = co_await commit(items.subspan(items.size() / 2));
+    co_return std::max(first, second);
   }
 
-  Async<> commit_together(std::span<Item> items) {
-    auto transaction = co_await database.begin(Deadline::in(options.commit_timeout));
+  Async<Position> commit_with_retry(std::span<Item> items) {
+    Written written;
+    Call call;
+    call.deadline = Deadline::in(options.commit_timeout);
+    call.written = &written;
+    const auto body = [&](pg::Transaction& transaction) { return store_together(transaction, items); };
+    auto settled = co_await pg::transact(database, "ingest", call, body);
+    settle(items, *settled);
+    co_return written.position;
+  }
+
+  // Repeats within a batch: the item, and the first one under its key.
+  using Repeats = std::vector<std::pair<Item*, Item*>>;
+
+  Async<Result<Repeats>> store_together(pg::Transaction& transaction, std::span<Item> items) {
     co_await resolve_runs(transaction, items);
 
     // Repeats within the batch are settled here; the table sees each key once.
     std::array<std::vector<Item*>, 3> by_type;
     std::array<std::map<store::Key, Item*>, 3> firsts;
-    std::vector<std::pair<Item*, Item*>> repeats;
+    Repeats repeats;
     for (auto& item : items) {
       if (item.fate->kind == Fate::Kind::rejected) continue;
       const auto type = static_cast<std::size_t>(item.event->type());
@@ -257,16 +272,17 @@ struct Ingest::State : std::enable_shared_from_this<State> {
       auto& fresh = by_type[static_cast<std::size_t>(type)];
       if (!fresh.empty()) co_await insert(transaction, type, fresh);
     }
-    co_await transaction.commit();
+    co_return repeats;
+  }
 
+  // After the commit: what became of repeats, and the metrics.
+  void settle(std::span<Item> items, const Repeats& repeats) {
     for (const auto& [item, first] : repeats) settle_known(*item, first->stored_hash);
     std::size_t stored = 0;
-    for (const auto& group : by_type) {
-      for (const auto* item : group) {
-        if (item->fate->kind != Fate::Kind::accepted) continue;
-        meters.count(*item);
-        ++stored;
-      }
+    for (const auto& item : items) {
+      if (item.fate->kind != Fate::Kind::accepted) continue;
+      meters.count(item);
+      ++stored;
     }
     commits.add();
     rows_stored.add(static_cast<double>(stored));
@@ -360,7 +376,7 @@ struct Ingest::State : std::enable_shared_from_this<State> {
   }
 };
 
-Ingest::Ingest(Executor executor, pg::Pool& database, const prices::CurrentCatalogue& catalogue, Metrics& metrics,
+Ingest::Ingest(Executor executor, pg::Cluster& database, const prices::CurrentCatalogue& catalogue, Metrics& metrics,
                IngestOptions options)
     : state_(std::make_shared<State>(std::move(executor), database, catalogue, metrics, options)) {}
 
@@ -390,6 +406,7 @@ Async<Result<std::vector<Fate>>> Ingest::submit(const Call& call, std::vector<Ev
     }
   }
   if (submission->failure) std::rethrow_exception(submission->failure);
+  call.note(submission->position);
   co_return std::move(submission->fates);
 }
 

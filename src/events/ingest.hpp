@@ -7,7 +7,7 @@
 
 #include "events/events.hpp"
 #include "observe/metrics.hpp"
-#include "pg/pool.hpp"
+#include "pg/cluster.hpp"
 #include "prices/catalogue.hpp"
 #include "runtime/call.hpp"
 
@@ -30,7 +30,7 @@ struct IngestOptions {
 // Lives on one I/O thread.
 class Ingest {
  public:
-  Ingest(Executor executor, pg::Pool& database, const prices::CurrentCatalogue& catalogue, Metrics& metrics,
+  Ingest(Executor executor, pg::Cluster& database, const prices::CurrentCatalogue& catalogue, Metrics& metrics,
          IngestOptions options);
   Ingest(const Ingest&) = delete;
   Ingest& operator=(const Ingest&) = delete;

@@ -6,7 +6,7 @@
 
 #include "config/settings.hpp"
 #include "observe/metrics.hpp"
-#include "pg/pool.hpp"
+#include "pg/cluster.hpp"
 #include "runtime/call.hpp"
 
 namespace cognive::http {
@@ -22,18 +22,24 @@ struct Readiness {
 
 class Health {
  public:
-  // `settings` and `metrics` must outlive it.
-  Health(pg::Pool& database, const Settings& settings, Metrics& metrics)
-      : database_(database), settings_(settings), metrics_(metrics) {}
+  // Everything must outlive it.
+  Health(pg::Cluster& database, const pg::Monitor& monitor, const Settings& settings, Metrics& metrics)
+      : database_(database), monitor_(monitor), settings_(settings), metrics_(metrics) {}
 
   // Asks every required dependency, together, each with a short deadline.
   Async<Readiness> readiness();
+
+  // As it was when the hosts were last asked, about a second ago at most.
+  [[nodiscard]] std::shared_ptr<const pg::Topology> topology() const { return monitor_.topology(); }
+  // Of the hosts of the topology, in their order.
+  [[nodiscard]] std::vector<std::string> database_urls() const { return monitor_.options().urls(); }
 
   [[nodiscard]] const Settings& settings() const { return settings_; }
   [[nodiscard]] Metrics& metrics() { return metrics_; }
 
  private:
-  pg::Pool& database_;
+  pg::Cluster& database_;
+  const pg::Monitor& monitor_;
   const Settings& settings_;
   Metrics& metrics_;
 };

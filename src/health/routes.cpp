@@ -1,5 +1,6 @@
 #include "base/crypto.hpp"
 #include "health/health.hpp"
+#include "health/replication.hpp"
 #include "http/problem.hpp"
 #include "http/router.hpp"
 #include "json/bind.hpp"
@@ -91,6 +92,17 @@ Async<Result<Ready>> readiness(Health& health) {
   ready.dependencies = {masked_url(settings.database_url), masked_or_embedded(settings.redis_url),
                         masked_or_embedded(settings.rabbitmq_url), masked_or_embedded(settings.storage_endpoint)};
   co_return ready;
+}
+
+// 503 when the primary cannot be asked, with what is known of the others.
+Async<http::Response> replication(Health& health, const http::Request& request) {
+  const auto topology = health.topology();
+  auto state = describe(*topology, health.database_urls());
+  if (primary_can_be_asked(*topology)) co_return http::Response{.status = 200, .body = json::encode(state)};
+  std::string detail = "The primary database does not answer.";
+  if (!state.problems.empty()) detail = state.problems.front();
+  const ReplicationLoss loss{std::move(state.primary), std::move(state.replicas), std::move(state.problems)};
+  co_return http::problem({Code::unavailable, std::move(detail), {}}, request, json::encode(loss));
 }
 
 Async<http::Response> text(std::string body, std::string type) {
@@ -198,6 +210,24 @@ void add_routes(http::Router& router, Health& health) {
               .permission = http::open_to_all,
               .also = {503}},
              [&health](const Call&, http::NoInput, http::NoInput) { return readiness(health); });
+
+  http::Router::Description replication_answer;
+  json::Writer schema;
+  router.components().answers = true;
+  json::schema_object<ReplicationHealth>(schema, {}, router.components());
+  router.components().answers = false;
+  replication_answer.answer = std::move(schema).text();
+  router.add_raw({.method = "GET",
+                  .path = "/api/v1/health/replication",
+                  .id = "health_replication",
+                  .tag = tag,
+                  .summary = "Primary and replicas: roles, lag, and where reads go",
+                  .description = "503 when the primary cannot be asked; the problem document then has the members "
+                                 "`primary`, `replicas` and `problems` too.",
+                  .permission = http::open_to_all,
+                  .also = {503}},
+                 std::move(replication_answer),
+                 [&health](const Call&, const http::Request& request) { return replication(health, request); });
 
   http::Router::Description exposition;
   exposition.answer = R"({"type":"string"})";

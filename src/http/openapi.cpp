@@ -56,7 +56,7 @@ void write_security(json::Writer& out, std::string_view permission) {
 std::set<int> statuses(const Operation& operation, const Router::Description& description) {
   std::set<int> out(operation.also.begin(), operation.also.end());
   out.insert(operation.status);
-  if (operation.permission != open_to_all) out.insert({401, 403, 503});
+  if (operation.permission != open_to_all) out.insert({400, 401, 403, 503});
   if (operation.path.find('{') != std::string_view::npos) out.insert(404);
   if (!description.parameters.empty()) out.insert(422);
   if (!description.body.empty()) out.insert({400, 413, 415, 422});
@@ -71,6 +71,10 @@ void write_responses(json::Writer& out, const Operation& operation, const Router
     out.begin_object();
     if (status < 300) {
       out.field("description", status == 201 ? "Created" : "Success");
+      if (operation.permission != open_to_all && operation.method != "GET") {
+        out.key("headers");
+        out.raw(R"({"X-Consistency-Token":{"$ref":"#/components/headers/ConsistencyToken"}})");
+      }
       if (!description.answer.empty()) write_content(out, std::array{description.answer_type}, description.answer);
     } else {
       out.field("$ref", "#/components/responses/Problem");
@@ -91,10 +95,12 @@ void write_operation(json::Writer& out, const Operation& operation, const Router
   out.string(operation.tag);
   out.end_array();
   write_security(out, operation.permission);
-  if (!description.parameters.empty()) {
+  const bool takes_token = operation.permission != open_to_all && operation.method == "GET";
+  if (!description.parameters.empty() || takes_token) {
     out.key("parameters");
     out.begin_array();
     for (const auto& parameter : description.parameters) out.raw(parameter);
+    if (takes_token) out.raw(R"({"$ref":"#/components/parameters/ConsistencyToken"})");
     out.end_array();
   }
   if (!description.body.empty()) {
@@ -114,6 +120,13 @@ void write_components(json::Writer& out, const json::Components& components) {
   out.key("securitySchemes");
   out.raw(R"({"ApiKeyAuth":{"type":"apiKey","in":"header","name":"X-API-Key","description":"For agents and SDKs"},)"
           R"("BearerAuth":{"type":"http","scheme":"bearer","bearerFormat":"JWT","description":"For people"}})");
+  out.key("parameters");
+  out.raw(
+      R"({"ConsistencyToken":{"name":"X-Consistency-Token","in":"header","required":false,"schema":{"type":"string"},)"
+      R"("description":"From an earlier answer: what is read is at least as new as what that request wrote"}})");
+  out.key("headers");
+  out.raw(R"({"ConsistencyToken":{"schema":{"type":"string"},"description":"Opaque; sent with a later read, that read )"
+          R"(is at least as new as this write. Absent when nothing was written"}})");
   out.key("responses");
   out.raw(R"({"Problem":{"description":"A problem document that says what was wrong","content":)"
           R"({"application/problem+json":{"schema":{"$ref":"#/components/schemas/Problem"}}}}})");

@@ -82,6 +82,13 @@ Response problem(const Error& error, const Request& request) {
   return problem(error, request.instance, request.id);
 }
 
+Response problem(const Error& error, const Request& request, std::string_view extension) {
+  auto response = problem(error, request);
+  response.body.back() = ',';
+  response.body += extension.substr(1);
+  return response;
+}
+
 std::string_view problem_schema() {
   return R"({"type":"object","description":"RFC 9457 problem document","properties":{)"
          R"("type":{"type":"string","format":"uri"},"title":{"type":"string"},"status":{"type":"integer"},)"

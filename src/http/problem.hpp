@@ -11,6 +11,8 @@ int status_of(Code code);
 // `instance` is the path of the request as a URI reference.
 Response problem(const Error& error, std::string_view instance, std::string_view request_id);
 Response problem(const Error& error, const Request& request);
+// With the members of a JSON object of the caller's added to the document (RFC 9457, section 3.2).
+Response problem(const Error& error, const Request& request, std::string_view extension);
 
 // The JSON Schema of a problem document, for the API description.
 std::string_view problem_schema();

@@ -37,7 +37,8 @@ bool matches(const std::vector<std::string>& pattern, const std::vector<std::str
 
 }  // namespace
 
-Router::Router(Gate* gate, Metrics& metrics) : gate_(gate), metrics_(metrics) {}
+Router::Router(Gate* gate, RecentWrites& recent_writes, Metrics& metrics)
+    : gate_(gate), recent_writes_(recent_writes), metrics_(metrics) {}
 
 Router::~Router() = default;
 
@@ -59,22 +60,46 @@ void Router::add_raw(Operation operation, Description description, RawHandler ha
 
 namespace {
 
-Async<Response> guarded(Gate* gate, const Operation& operation, const Router::RawHandler& handler,
-                        const Request& request) {
-  Call call{.principal = {}, .request_id = request.id, .deadline = request.deadline};
+constexpr const char* token_header = "X-Consistency-Token";
+
+// The later of what the request asks for and what its caller has just written here.
+Result<std::optional<Position>> not_before(const Request& request, const RecentWrites& recent, const Uuid& caller) {
+  auto out = recent.find(caller);
+  const auto text = request.header("x-consistency-token");
+  if (text.empty()) return out;
+  const auto token = Position::parse_token(text);
+  if (!token) {
+    return fail(Code::malformed,
+                "X-Consistency-Token is not one that this service gave out; send the header's value "
+                "from an earlier answer as it was.");
+  }
+  return std::max(out, std::optional(*token));
+}
+
+}  // namespace
+
+Async<Response> Router::guarded(const Operation& operation, const RawHandler& handler, const Request& request) const {
+  Written written;
+  Call call{.principal = {}, .request_id = request.id, .deadline = request.deadline, .written = &written};
   if (operation.permission != open_to_all) {
-    auto principal = co_await gate->admit(request);
+    auto principal = co_await gate_->admit(request);
     if (!principal) co_return problem(principal.error(), request);
     if (!principal->may(operation.permission)) {
       const Error error{Code::forbidden, fmt::format("This needs the permission {}.", operation.permission), {}};
       co_return problem(error, request);
     }
     call.principal = std::move(*principal);
+    const auto position = not_before(request, recent_writes_, call.principal.id);
+    if (!position) co_return problem(position.error(), request);
+    call.not_before = *position;
   }
-  co_return co_await handler(call, request);
+  auto response = co_await handler(call, request);
+  if (written.position != Position{}) {
+    recent_writes_.note(call.principal.id, written.position);
+    response.headers.emplace_back(token_header, written.position.token());
+  }
+  co_return response;
 }
-
-}  // namespace
 
 Response Router::failure(const Route& route, const Request& request, std::string_view reason) {
   log(Level::error, "request failed",
@@ -140,7 +165,7 @@ Async<Response> Router::dispatch(Request& request) const {
   const auto begin = std::chrono::steady_clock::now();
   Response response;
   try {
-    response = co_await guarded(gate_, found->operation, found->handler, request);
+    response = co_await guarded(found->operation, found->handler, request);
   } catch (const Unavailable& error) {
     log_unavailable(found->operation.id, request.id, error.what());
     response =

@@ -18,6 +18,7 @@
 #include "base/error.hpp"
 #include "http/message.hpp"
 #include "http/problem.hpp"
+#include "http/recent_writes.hpp"
 #include "json/bind.hpp"
 #include "json/schema.hpp"
 #include "observe/metrics.hpp"
@@ -90,8 +91,8 @@ class Router {
     std::string answer_type = "application/json";
   };
 
-  // `gate` may be null when every route is open. Both must outlive the router.
-  Router(Gate* gate, Metrics& metrics);
+  // `gate` may be null when every route is open. All three must outlive the router.
+  Router(Gate* gate, RecentWrites& recent_writes, Metrics& metrics);
   Router(const Router&) = delete;
   Router& operator=(const Router&) = delete;
   ~Router();
@@ -127,7 +128,11 @@ class Router {
   [[nodiscard]] Response explain_no_route(const Request& request) const;
   static Response failure(const Route& route, const Request& request, std::string_view reason);
 
+  [[nodiscard]] Async<Response> guarded(const Operation& operation, const RawHandler& handler,
+                                        const Request& request) const;
+
   Gate* gate_;
+  RecentWrites& recent_writes_;
   Metrics& metrics_;
   std::vector<std::unique_ptr<Route>> routes_;
   json::Components components_;

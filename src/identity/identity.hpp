@@ -10,7 +10,7 @@
 
 #include "base/crypto.hpp"
 #include "base/error.hpp"
-#include "pg/pool.hpp"
+#include "pg/cluster.hpp"
 #include "runtime/call.hpp"
 
 namespace cognive::identity {
@@ -60,7 +60,7 @@ struct CreatedKey {
 
 class Identity {
  public:
-  Identity(pg::Pool& database, SecretHasher hasher) : database_(database), hasher_(hasher) {}
+  Identity(pg::Cluster& database, SecretHasher hasher) : database_(database), hasher_(hasher) {}
 
   // Who holds this key. Code::unauthenticated for everything but a valid one. A verdict is reused for at most one
   // second, so that a revocation is in force within that time; the primary is asked, never a replica.
@@ -81,7 +81,7 @@ class Identity {
     std::chrono::steady_clock::time_point until;
   };
 
-  pg::Pool& database_;
+  pg::Cluster& database_;
   SecretHasher hasher_;
   std::unordered_map<std::string, Verdict> verdicts_;  // by key text; bounded
 };

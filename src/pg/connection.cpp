@@ -7,6 +7,9 @@
 #include <deque>
 #include <set>
 
+#include "pg/cancel.hpp"
+#include "pg/conninfo.hpp"
+
 namespace cognive::pg {
 
 namespace asio = boost::asio;
@@ -14,6 +17,15 @@ namespace asio = boost::asio;
 namespace {
 
 using Descriptor = asio::posix::stream_descriptor;
+
+// Between the deadline of a statement and the end of its connection: long enough for a cancellation to arrive.
+constexpr std::chrono::milliseconds cancel_patience{2'000};
+
+constexpr Query session_query{
+    "session", "SELECT set_config('statement_timeout', $1, false), set_config('TimeZone', 'UTC', false)"};
+constexpr Query identity_query{"identity", "SELECT " COGNIVE_IDENTITY_COLUMNS};
+// Not the flushed position: with synchronous_commit off it may be before the commit.
+constexpr Query position_query{"position", "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint"};
 
 // What the caller's message says of an error of the connection itself: libpq's first line, which never holds a
 // password.
@@ -39,13 +51,26 @@ bool ends_session(std::string_view state) {
          state == sqlstate::read_only_transaction;
 }
 
-// Errors after which the same statement may well succeed: timeouts, deadlocks, serialization failures, a statement
-// that another caller's request was to prepare and could not, no resources
-// (53…).
+// Errors after which the same statement may well succeed: timeouts, no resources (53…).
 bool worth_repeating(std::string_view state) {
-  return state == sqlstate::query_canceled || state == sqlstate::serialization_failure ||
-         state == sqlstate::deadlock_detected || state == sqlstate::lock_not_available ||
-         state == sqlstate::unknown_statement || state.starts_with("53");
+  return state == sqlstate::query_canceled || state == sqlstate::lock_not_available || state.starts_with("53");
+}
+
+// The prepared statement is not, or no longer, what was prepared: the table has changed (only then does a statement
+// that has worked say "not supported"), or the request that was to prepare it failed.
+bool outdated_plan(std::string_view state) {
+  return state == sqlstate::feature_not_supported || state == sqlstate::unknown_statement;
+}
+
+bool lost_to_another(std::string_view state) {
+  return state == sqlstate::serialization_failure || state == sqlstate::deadlock_detected;
+}
+
+std::exception_ptr exception_for(SqlError error) {
+  if (lost_to_another(error.state()) || outdated_plan(error.state()))
+    return std::make_exception_ptr(Retryable(error.what()));
+  if (worth_repeating(error.state())) return std::make_exception_ptr(Unavailable(error.what()));
+  return std::make_exception_ptr(std::move(error));
 }
 
 // One caller's statements between two Syncs.
@@ -56,23 +81,30 @@ struct Request {
   std::vector<Rows> rows;
   std::exception_ptr error;
   bool done = false;
-  const char* prepares = nullptr;  // the query's name, when the request only prepares it
+  bool abandoned = false;               // nobody waits for it any more
+  std::string doubt;                    // what the server warned of: the commit may not be where it should be
+  const char* prepares = nullptr;       // the query's name, when the request only prepares it
+  std::vector<const char*> executes{};  // the names of its queries, when it runs prepared ones
 };
 
 }  // namespace
 
 struct Connection::State : std::enable_shared_from_this<State> {
   State(Executor connection_executor, PGconn* connection)
-      : executor(std::move(connection_executor)), connection(connection), descriptor(executor) {}
+      : executor(std::move(connection_executor)), connection(connection), descriptor(executor), watchdog(executor) {}
 
   ~State() { PQfinish(connection); }
 
   Executor executor;
   PGconn* connection;
   Descriptor descriptor;
+  asio::steady_timer watchdog;  // runs while an abandoned statement is given time to end
+  ServerIdentity identity;
   std::deque<std::shared_ptr<Request>> waiting;  // in the order of their Syncs
-  std::set<const char*, std::less<>> prepared;   // by address of the query's name: queries are constants
-  std::string failure;                           // not empty: broken
+  // By address of the query's name: queries are constants, so their number is bounded by the program.
+  std::set<const char*, std::less<>> prepared;
+  std::set<const char*, std::less<>> outdated;  // prepared ones that have to be prepared anew
+  std::string failure;                          // not empty: broken
   bool reading = false;
   bool writing = false;
 
@@ -94,7 +126,36 @@ struct Connection::State : std::enable_shared_from_this<State> {
       request->done = true;
       request->answered.notify_all();
     }
+    watchdog.cancel();
     if (descriptor.is_open()) descriptor.cancel();
+  }
+
+  // The caller of `request` has gone. Whoever shares the connection keeps it, if the server ends what it is doing.
+  void give_up_on(const std::shared_ptr<Request>& request) {
+    request->abandoned = true;
+    if (!failure.empty() || waiting.empty()) return;
+    const auto head = waiting.front();
+    // Behind somebody else's statement: nothing to cancel yet.
+    if (!head->abandoned && head->prepares == nullptr) return;
+    cancel_in_background(connection);
+    watchdog.expires_after(cancel_patience);
+    watchdog.async_wait([weak = weak_from_this(), head](boost::system::error_code error) {
+      const auto self = weak.lock();
+      if (error || !self || self->waiting.empty() || self->waiting.front() != head) return;
+      self->fail_all("the database did not answer in time");
+    });
+  }
+
+  // Synchronous replication: when the wait for a standby is broken off, the commit stands on this server alone, and all
+  // that tells of it is a warning (https://www.postgresql.org/docs/15/warm-standby.html#SYNCHRONOUS-REPLICATION).
+  void notice(const PGresult* result) {
+    const char* severity = PQresultErrorField(result, PG_DIAG_SEVERITY_NONLOCALIZED);
+    const char* state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    if (severity == nullptr || state == nullptr || std::string_view(severity) != "WARNING") return;
+    if (state != sqlstate::warning && state != sqlstate::admin_shutdown) return;
+    if (!waiting.empty() && waiting.front()->doubt.empty()) {
+      waiting.front()->doubt = first_line(PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY));
+    }
   }
 
   // Always listening: results as they arrive, and on an idle connection the news that the server has gone.
@@ -147,6 +208,8 @@ struct Connection::State : std::enable_shared_from_this<State> {
         // Only now is the request committed; an OK before it could still be rolled back.
         const auto finished = waiting.front();
         waiting.pop_front();
+        if (!finished->doubt.empty() && !finished->error)
+          finished->error = std::make_exception_ptr(Unavailable("a commit is in doubt: " + finished->doubt));
         finished->done = true;
         finished->answered.notify_all();
         return;
@@ -161,9 +224,8 @@ struct Connection::State : std::enable_shared_from_this<State> {
         auto error = sql_error(result);
         if (ends_session(error.state())) return fail_all(error.what());
         if (request.prepares != nullptr) prepared.erase(request.prepares);
-        if (request.error) return;
-        request.error = worth_repeating(error.state()) ? std::make_exception_ptr(Unavailable(error.what()))
-                                                       : std::make_exception_ptr(std::move(error));
+        if (outdated_plan(error.state())) outdated.insert(request.executes.begin(), request.executes.end());
+        if (!request.error) request.error = exception_for(std::move(error));
       }
     }
   }
@@ -174,10 +236,49 @@ struct Connection::State : std::enable_shared_from_this<State> {
     throw Unavailable(failure);
   }
 
+  // Ends what was sent with a Sync of its own.
   std::shared_ptr<Request> enqueue() {
+    must(PQpipelineSync(connection));
     auto request = std::make_shared<Request>(executor);
     waiting.push_back(request);
     return request;
+  }
+
+  // With a Sync of its own: were it part of a request, an error there would take the preparation with it. Null when
+  // there is nothing to prepare.
+  std::shared_ptr<Request> prepare(const Query& query, const Params& params) {
+    if (outdated.erase(query.name) > 0 && prepared.erase(query.name) > 0) {
+      const auto sql = fmt::format("DEALLOCATE \"{}\"", query.name);
+      must(PQsendQueryParams(connection, sql.c_str(), 0, nullptr, nullptr, nullptr, nullptr, 1));
+      enqueue();
+    }
+    if (prepared.contains(query.name)) return nullptr;
+    const auto& oids = params.oids();
+    must(PQsendPrepare(connection, query.name, query.sql, static_cast<int>(oids.size()), oids.data()));
+    auto request = enqueue();
+    request->prepares = query.name;
+    prepared.insert(query.name);
+    return request;
+  }
+
+  std::shared_ptr<Request> run_prepared(const std::vector<Statement>& statements) {
+    for (const auto& [query, params] : statements) {
+      const auto raw = params.raw();
+      must(PQsendQueryPrepared(connection, query->name, static_cast<int>(params.size()), raw.values.data(),
+                               raw.lengths.data(), raw.formats.data(), 1));
+    }
+    auto request = enqueue();
+    for (const auto& statement : statements) request->executes.push_back(statement.query->name);
+    return request;
+  }
+
+  Async<> wait_for(std::shared_ptr<Request> request, Deadline deadline) {
+    while (!request->done) {
+      const bool notified = co_await request->answered.wait(deadline);
+      if (notified || request->done) continue;
+      give_up_on(request);
+      throw Unavailable("the database did not answer in time");
+    }
   }
 };
 
@@ -218,9 +319,28 @@ Connection::~Connection() {
   if (state_) state_->fail_all("the connection was closed");
 }
 
-Async<std::unique_ptr<Connection>> Connection::open(Executor executor, std::string url, Deadline deadline) {
-  PGconn* raw = PQconnectStart(url.c_str());
-  if (raw == nullptr) throw std::bad_alloc();
+namespace {
+
+PGconn* start_connecting(const ConnectionParameters& parameters) {
+  std::vector<const char*> keywords;
+  std::vector<const char*> values;
+  for (const auto& [keyword, value] : parameters) {
+    keywords.push_back(keyword.c_str());
+    values.push_back(value.c_str());
+  }
+  keywords.push_back(nullptr);
+  values.push_back(nullptr);
+  PGconn* connection = PQconnectStartParams(keywords.data(), values.data(), 0);
+  if (connection == nullptr) throw std::bad_alloc();
+  return connection;
+}
+
+}  // namespace
+
+Async<std::unique_ptr<Connection>> Connection::open(Executor executor, std::string url,
+                                                    std::chrono::milliseconds statement_timeout, Deadline deadline) {
+  const auto parameters = co_await connection_parameters(executor, std::move(url), deadline);
+  PGconn* raw = start_connecting(parameters);
   auto state = std::make_shared<State>(std::move(executor), raw);
   if (PQstatus(raw) == CONNECTION_BAD) throw Unavailable(first_line(PQerrorMessage(raw)));
 
@@ -235,10 +355,18 @@ Async<std::unique_ptr<Connection>> Connection::open(Executor executor, std::stri
   }
   state->attach();
   PQsetnonblocking(raw, 1);
-  PQsetNoticeProcessor(raw, [](void*, const char*) {}, nullptr);
+  PQsetNoticeReceiver(
+      raw, [](void* self, const PGresult* result) { static_cast<State*>(self)->notice(result); }, state.get());
   if (PQenterPipelineMode(raw) != 1) throw Unavailable(first_line(PQerrorMessage(raw)));
   state->read();
-  co_return std::unique_ptr<Connection>(new Connection(std::move(state)));
+  std::unique_ptr<Connection> connection(new Connection(state));
+
+  std::vector<Statement> setup;
+  setup.push_back({&session_query, Params::of(std::to_string(statement_timeout.count()))});
+  setup.push_back({&identity_query, {}});
+  const auto answers = co_await connection->execute_together(std::move(setup), deadline);
+  state->identity = read_identity(answers.back()[0]);
+  co_return connection;
 }
 
 Async<std::vector<Rows>> Connection::execute_together(std::vector<Statement> statements, Deadline deadline) {
@@ -246,37 +374,41 @@ Async<std::vector<Rows>> Connection::execute_together(std::vector<Statement> sta
   if (!state->failure.empty()) throw Unavailable(state->failure);
   std::vector<std::shared_ptr<Request>> preparations;
   for (const auto& [query, params] : statements) {
-    if (state->prepared.contains(query->name)) continue;
-    // With a Sync of its own: were it part of the request, an error there would take the preparation with it.
-    const auto& oids = params.oids();
-    state->must(PQsendPrepare(state->connection, query->name, query->sql, static_cast<int>(oids.size()), oids.data()));
-    state->must(PQpipelineSync(state->connection));
-    preparations.push_back(state->enqueue());
-    preparations.back()->prepares = query->name;
-    state->prepared.insert(query->name);
+    if (auto preparation = state->prepare(*query, params)) preparations.push_back(std::move(preparation));
   }
-  for (const auto& [query, params] : statements) {
-    const auto raw = params.raw();
-    state->must(PQsendQueryPrepared(state->connection, query->name, static_cast<int>(params.size()), raw.values.data(),
-                                    raw.lengths.data(), raw.formats.data(), 1));
-  }
-  state->must(PQpipelineSync(state->connection));
-  const auto request = state->enqueue();
+  const auto request = state->run_prepared(statements);
   state->flush();
-
-  while (!request->done) {
-    const bool notified = co_await request->answered.wait(deadline);
-    if (!notified && !request->done) {
-      // What is still on its way cannot be told from the next answer, so the connection goes with the request.
-      state->fail_all("the database did not answer in time");
-    }
-  }
+  co_await state->wait_for(request, deadline);
   // Why it could not be prepared says more than that it was not.
   for (const auto& preparation : preparations) {
     if (preparation->error) std::rethrow_exception(preparation->error);
   }
   if (request->error) std::rethrow_exception(request->error);
   co_return std::move(request->rows);
+}
+
+Async<Committed> Connection::execute_and_locate(const Query& query, Params params, Deadline deadline) {
+  const auto state = state_;
+  if (!state->failure.empty()) throw Unavailable(state->failure);
+  std::vector<Statement> statements;
+  statements.push_back({&query, std::move(params)});
+  std::vector<Statement> location;
+  location.push_back({&position_query, {}});
+  const auto preparation = state->prepare(query, statements.front().params);
+  state->prepare(position_query, {});
+  const auto request = state->run_prepared(statements);
+  const auto located = state->run_prepared(location);
+  state->flush();
+  co_await state->wait_for(request, deadline);
+  if (preparation && preparation->error) std::rethrow_exception(preparation->error);
+  if (request->error) {
+    located->abandoned = true;
+    std::rethrow_exception(request->error);
+  }
+  co_await state->wait_for(located, deadline);
+  if (located->error) std::rethrow_exception(located->error);
+  const auto lsn = located->rows.front()[0].at<std::int64_t>(0);
+  co_return Committed{std::move(request->rows.front()), {state->identity.timeline, static_cast<std::uint64_t>(lsn)}};
 }
 
 Async<Rows> Connection::execute(const Query& query, Params params, Deadline deadline) {
@@ -286,45 +418,120 @@ Async<Rows> Connection::execute(const Query& query, Params params, Deadline dead
   co_return std::move(rows.front());
 }
 
-Async<> Connection::run_script(std::string sql, Deadline deadline) {
-  const auto state = state_;
-  if (!state->failure.empty()) throw Unavailable(state->failure);
-  if (!state->waiting.empty()) throw std::logic_error("run_script needs an idle connection");
-  auto* connection = state->connection;
-  state->must(PQexitPipelineMode(connection));
-  state->must(PQsendQuery(connection, sql.c_str()));
-  std::exception_ptr error;
-  try {
-    int pending = PQflush(connection);
-    while (pending > 0) {
-      co_await wait_ready(state->descriptor, Descriptor::wait_write, deadline, "a statement");
-      state->must(PQconsumeInput(connection));
-      pending = PQflush(connection);
-    }
+namespace {
+
+bool is_error(ExecStatusType status) {
+  return status == PGRES_FATAL_ERROR || status == PGRES_BAD_RESPONSE || status == PGRES_NONFATAL_ERROR;
+}
+
+}  // namespace
+
+// Statements outside the pipeline, on a connection that nobody else uses meanwhile.
+struct Connection::Plain {
+  std::shared_ptr<State> state;
+  Deadline deadline;
+
+  Async<> send(std::string sql) {
+    if (!state->failure.empty()) throw Unavailable(state->failure);
+    if (!state->waiting.empty()) throw std::logic_error("a statement outside the pipeline needs an idle connection");
+    state->must(PQexitPipelineMode(state->connection));
+    state->must(PQsendQuery(state->connection, sql.c_str()));
+    co_await flush();
+  }
+
+  // Input is taken too: with full buffers on both sides nobody would move otherwise.
+  Async<> flush() {
     for (;;) {
-      while (PQisBusy(connection) == 1) {
-        co_await wait_ready(state->descriptor, Descriptor::wait_read, deadline, "a statement");
-        state->must(PQconsumeInput(connection));
-      }
-      PGresult* result = PQgetResult(connection);
+      const int pending = PQflush(state->connection);
+      if (pending < 0) throw Unavailable(first_line(PQerrorMessage(state->connection)));
+      if (pending == 0) co_return;
+      co_await wait_ready(state->descriptor, Descriptor::wait_write, deadline, "a statement");
+      state->must(PQconsumeInput(state->connection));
+    }
+  }
+
+  // The next result without blocking the thread; null after the last one.
+  Async<PGresult*> next() {
+    while (PQisBusy(state->connection) == 1) {
+      co_await wait_ready(state->descriptor, Descriptor::wait_read, deadline, "a statement");
+      state->must(PQconsumeInput(state->connection));
+    }
+    co_return PQgetResult(state->connection);
+  }
+
+  // All results to the last; throws the first error. The number of rows that the last command touched.
+  Async<std::int64_t> finish() {
+    std::exception_ptr error;
+    std::int64_t affected = 0;
+    for (;;) {
+      PGresult* result = co_await next();
       if (result == nullptr) break;
       const Rows rows(result);
-      const auto status = PQresultStatus(result);
-      if (status != PGRES_COMMAND_OK && status != PGRES_TUPLES_OK && status != PGRES_EMPTY_QUERY && !error) {
-        auto failure = sql_error(result);
-        if (ends_session(failure.state()) || failure.state().empty()) {
-          state->fail_all(first_line(failure.what()));
-          throw Unavailable(state->failure);
-        }
-        error = std::make_exception_ptr(std::move(failure));
+      if (!is_error(PQresultStatus(result))) {
+        affected = rows.affected();
+        continue;
       }
+      auto failure = sql_error(result);
+      if (ends_session(failure.state()) || failure.state().empty()) throw Unavailable(first_line(failure.what()));
+      if (!error) error = std::make_exception_ptr(std::move(failure));
     }
+    state->must(PQenterPipelineMode(state->connection));
+    if (error) std::rethrow_exception(error);
+    co_return affected;
+  }
+
+  Async<> put(std::string_view data) {
+    constexpr std::size_t chunk = 64UL * 1024;
+    while (!data.empty()) {
+      const auto part = data.substr(0, chunk);
+      const int queued = PQputCopyData(state->connection, part.data(), static_cast<int>(part.size()));
+      if (queued < 0) throw Unavailable(first_line(PQerrorMessage(state->connection)));
+      // Also while the buffer has room: it would otherwise grow with all of the data.
+      co_await flush();
+      if (queued == 1) data.remove_prefix(part.size());
+    }
+    while (PQputCopyEnd(state->connection, nullptr) == 0) co_await flush();
+    co_await flush();
+  }
+};
+
+Async<> Connection::run_script(std::string sql, Deadline deadline) {
+  Plain plain{state_, deadline};
+  try {
+    co_await plain.send(std::move(sql));
+    co_await plain.finish();
   } catch (const Unavailable& lost) {
-    state->fail_all(lost.what());
+    plain.state->fail_all(lost.what());
     throw;
   }
-  state->must(PQenterPipelineMode(connection));
-  if (error) std::rethrow_exception(error);
+}
+
+Async<std::int64_t> Connection::copy_in(std::string sql, std::string_view data, Deadline deadline) {
+  Plain plain{state_, deadline};
+  try {
+    co_await plain.send(std::move(sql));
+    const Rows answer(co_await plain.next());
+    if (PQresultStatus(answer.get()) == PGRES_COPY_IN) {
+      co_await plain.put(data);
+      co_return co_await plain.finish();
+    }
+    const auto refused = is_error(PQresultStatus(answer.get()));
+    auto failure = sql_error(answer.get());
+    co_await plain.finish();
+    if (!refused) throw std::logic_error("copy_in was given a statement that is no COPY … FROM STDIN");
+    throw failure;
+  } catch (const Unavailable& lost) {
+    plain.state->fail_all(lost.what());
+    throw;
+  }
+}
+
+const ServerIdentity& Connection::identity() const {
+  return state_->identity;
+}
+
+void Connection::abandon(const std::string& reason) {
+  state_->fail_all(reason);
 }
 
 bool Connection::broken() const {

@@ -6,11 +6,15 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
+
+#include "base/position.hpp"
 
 #include "pg/error.hpp"
 #include "pg/params.hpp"
 #include "pg/rows.hpp"
+#include "pg/server_identity.hpp"
 #include "runtime/async.hpp"
 
 namespace cognive::pg {
@@ -26,26 +30,48 @@ struct Statement {
   Params params;
 };
 
+// The answer to a statement that changed something, and how far the log had come after its commit.
+struct Committed {
+  Rows rows;
+  Position position;
+};
+
 class Connection {
  public:
-  // Opens a connection. Throws Unavailable with a sentence that says what failed (never the password).
-  static Async<std::unique_ptr<Connection>> open(Executor executor, std::string url, Deadline deadline);
+  // Opens a session in UTC and finds out whom it leads to. `statement_timeout`: enforced by the server; zero is none.
+  // Throws Unavailable with a sentence that says what failed (never the password).
+  static Async<std::unique_ptr<Connection>> open(Executor executor, std::string url,
+                                                 std::chrono::milliseconds statement_timeout, Deadline deadline);
 
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
   ~Connection();
 
   // One statement, committed by itself. `query` must be a constant. Throws SqlError, or Unavailable when the connection
-  // is lost or the deadline passes; then the connection is broken, since an answer may still be on its way.
+  // is lost, the deadline passes, or the server says that a commit may not be on its standbys. A statement past its
+  // deadline is cancelled and its answer dropped; when the server does not even react to that, the connection breaks.
   Async<Rows> execute(const Query& query, Params params, Deadline deadline);
+
+  // The same, and where the log stands after the commit, in one round trip.
+  Async<Committed> execute_and_locate(const Query& query, Params params, Deadline deadline);
 
   // Several statements as one implicit transaction in one round trip: all of them take effect or none.
   Async<std::vector<Rows>> execute_together(std::vector<Statement> statements, Deadline deadline);
+
+  // `sql` is a COPY … FROM STDIN, `data` its rows in the format that it names. The connection must have nothing in
+  // flight: COPY cannot be pipelined. Returns the number of rows.
+  Async<std::int64_t> copy_in(std::string sql, std::string_view data, Deadline deadline);
 
   // SQL text of one or more statements without parameters, outside the pipeline: for migrations and transaction
   // control. The connection must have nothing in flight. The text runs in one implicit transaction unless it says
   // otherwise.
   Async<> run_script(std::string sql, Deadline deadline);
+
+  // As it was when the connection was opened.
+  [[nodiscard]] const ServerIdentity& identity() const;
+
+  // Fails everything in flight with this reason; nothing works afterwards.
+  void abandon(const std::string& reason);
 
   [[nodiscard]] bool broken() const;
   // Requests that wait for their answer.
@@ -53,6 +79,7 @@ class Connection {
 
  private:
   struct State;
+  struct Plain;
   explicit Connection(std::shared_ptr<State> state);
   std::shared_ptr<State> state_;
 };

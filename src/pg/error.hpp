@@ -26,6 +26,13 @@ class SqlError : public std::runtime_error {
   std::string constraint_;
 };
 
+// The transaction lost against a concurrent one, or its statements have to be planned anew: the whole of it may simply
+// be run again.
+class Retryable : public Unavailable {
+ public:
+  using Unavailable::Unavailable;
+};
+
 namespace sqlstate {
 inline constexpr std::string_view unique_violation = "23505";
 inline constexpr std::string_view foreign_key_violation = "23503";
@@ -37,6 +44,10 @@ inline constexpr std::string_view query_canceled = "57014";
 inline constexpr std::string_view read_only_transaction = "25006";
 inline constexpr std::string_view undefined_table = "42P01";
 inline constexpr std::string_view lock_not_available = "55P03";
+// "cached plan must not change result type": the table has changed since the statement was prepared.
+inline constexpr std::string_view feature_not_supported = "0A000";
+inline constexpr std::string_view warning = "01000";
+inline constexpr std::string_view admin_shutdown = "57P01";
 }  // namespace sqlstate
 
 }  // namespace cognive::pg

@@ -136,7 +136,7 @@ Async<bool> is_unavailable(Async<Rows> statement) {
 TEST(Pool, a_connection_that_the_server_ends_is_replaced) {
   with_pool([](Pool& pool, Executor executor) -> Async<> {
     const auto pid = (co_await pool.execute(backend, {}, soon()))[0].at<std::int32_t>(0);
-    auto killer = co_await Connection::open(executor, server().cluster->superuser_url(), soon());
+    auto killer = co_await Connection::open(executor, server().cluster->superuser_url(), milliseconds{0}, soon());
     co_await killer->execute(terminate, Params::of(pid), soon());
     // The news may still be on its way: at most one call fails, the next has a new connection.
     for (int i = 0; i < 2; ++i) {
@@ -152,7 +152,7 @@ TEST(Pool, a_connection_that_the_server_ends_is_replaced) {
 TEST(Pool, connections_that_take_the_place_of_lost_ones_hear_their_answers) {
   with_pool(
       [](Pool& pool, Executor executor) -> Async<> {
-        auto killer = co_await Connection::open(executor, server().cluster->superuser_url(), soon());
+        auto killer = co_await Connection::open(executor, server().cluster->superuser_url(), milliseconds{0}, soon());
         for (int round = 0; round < 20; ++round) {
           const auto pid = (co_await pool.execute(backend, {}, soon()))[0].at<std::int32_t>(0);
           auto transaction = co_await pool.begin(soon());
@@ -235,7 +235,7 @@ TEST(Connection, a_refused_password_is_named_without_the_password) {
     const auto executor = co_await boost::asio::this_coro::executor;
     std::string reason;
     try {
-      co_await Connection::open(executor, url, soon());
+      co_await Connection::open(executor, url, milliseconds{0}, soon());
     } catch (const Unavailable& error) {
       reason = error.what();
     }

@@ -1,9 +1,12 @@
 #include "pg/pool.hpp"
 
-#include <boost/asio.hpp>
+#include <boost/asio/error.hpp>
+#include <boost/system/system_error.hpp>
 #include <random>
+#include <unordered_set>
 
 #include "observe/log.hpp"
+#include "pg/conninfo.hpp"
 
 namespace cognive::pg {
 
@@ -16,6 +19,11 @@ constexpr Query rollback_query{"rollback", "ROLLBACK"};
 constexpr std::chrono::milliseconds backoff_first{50};
 constexpr std::chrono::milliseconds backoff_max{1'000};
 constexpr std::chrono::milliseconds rollback_deadline{2'000};
+// A single statement that loses to others more often than this has a reason that repeating does not mend.
+constexpr int statement_attempts_max = 3;
+
+constexpr Query replayed_query{"replayed",
+                               "SELECT NOT pg_is_in_recovery() OR (pg_last_wal_replay_lsn() - '0/0')::bigint >= $1"};
 
 }  // namespace
 
@@ -25,22 +33,31 @@ struct Pool::State : std::enable_shared_from_this<State> {
         options(std::move(pool_options)),
         changed(executor),
         background(executor, [](const std::exception_ptr&) {}),
-        connections_active(metrics.gauge("db_connections_active", "Connections in use", {{"pool", "primary"}})),
-        connections_idle(
-            metrics.gauge("db_connections_idle", "Open connections that nobody uses", {{"pool", "primary"}})) {}
+        label(host_label(options.url)),
+        metrics(metrics),
+        connections_active(metrics.gauge("db_connections_active", "Connections in use", {{"pool", label}})),
+        connections_idle(metrics.gauge("db_connections_idle", "Open connections that nobody uses", {{"pool", label}})) {
+  }
 
   Executor executor;
   PoolOptions options;
   std::vector<std::shared_ptr<Connection>> shared;
   std::vector<std::unique_ptr<Connection>> idle;  // exclusive ones that are free
+  std::unordered_set<Connection*> lent;           // exclusive ones in use
   std::size_t exclusive_open = 0;                 // free, used and being opened
   std::size_t waiters = 0;
   std::size_t apart = 0;  // statements on connections of their own, running or about to
   bool opening_shared = false;
   Signal changed;  // a connection was opened, freed or lost
   TaskGroup background;
+  std::string label;
+  Metrics& metrics;
   Gauge connections_active;
   Gauge connections_idle;
+  // What this pool has added to the gauges, which the pools of all threads share.
+  double shown_active = 0;
+  double shown_idle = 0;
+  std::map<const char*, Histogram, std::less<>> durations;  // by address of the query's name
 
   // After a failure nobody knocks again before `retry_at`; until then callers get its reason at once.
   std::chrono::steady_clock::time_point retry_at;
@@ -61,10 +78,8 @@ struct Pool::State : std::enable_shared_from_this<State> {
     const auto begun = std::chrono::steady_clock::now();
     if (begun < retry_at) throw Unavailable(last_failure);
     try {
-      auto connection = co_await Connection::open(executor, options.url, deadline);
-      auto setup = fmt::format("SET statement_timeout = {}; SET timezone = 'UTC'; SET application_name = 'cognive'",
-                               options.statement_timeout.count());
-      co_await connection->run_script(std::move(setup), deadline);
+      auto connection = co_await Connection::open(executor, options.url, options.statement_timeout, deadline);
+      if (options.admit) options.admit(connection->identity());
       backoff = std::chrono::milliseconds{0};
       last_success = retry_at = std::chrono::steady_clock::now();
       co_return connection;
@@ -79,7 +94,8 @@ struct Pool::State : std::enable_shared_from_this<State> {
       // Full jitter: nodes that lost the same server do not come back in step.
       std::uniform_int_distribution<std::int64_t> jitter(0, backoff.count());
       retry_at = std::chrono::steady_clock::now() + std::chrono::milliseconds{jitter(random)};
-      if (last_failure != error.what()) log(Level::warning, "database connection failed", {{"reason", error.what()}});
+      if (last_failure != error.what())
+        log(Level::warning, "database connection failed", {{"host", label}, {"reason", error.what()}});
       last_failure = error.what();
       throw Unavailable(last_failure);
     }
@@ -104,6 +120,7 @@ struct Pool::State : std::enable_shared_from_this<State> {
         changed.notify_all();
         if (failure) std::rethrow_exception(failure);
         shared.push_back(connection);
+        count();
         co_return connection;
       }
       if (deadline.passed()) throw Unavailable("connecting to the database took too long");
@@ -114,9 +131,33 @@ struct Pool::State : std::enable_shared_from_this<State> {
   }
 
   void count() {
-    connections_idle.set(static_cast<double>(idle.size()));
-    connections_active.set(static_cast<double>(exclusive_open - idle.size() + shared.size()));
+    const auto now_idle = static_cast<double>(idle.size());
+    const auto now_active = static_cast<double>(lent.size() + shared.size());
+    connections_idle.add(now_idle - std::exchange(shown_idle, now_idle));
+    connections_active.add(now_active - std::exchange(shown_active, now_active));
   }
+
+  Histogram duration_of(const Query& query) {
+    const auto known = durations.find(query.name);
+    if (known != durations.end()) return known->second;
+    return durations
+        .emplace(query.name, metrics.histogram("db_query_duration_seconds", "Time of a statement, its way included",
+                                               {{"operation", query.name}}, duration_buckets()))
+        .first->second;
+  }
+
+  // Observes, at the end of a scope, how long the statement took.
+  struct Timed {
+    explicit Timed(Histogram histogram) : duration(histogram) {}
+    Timed(const Timed&) = delete;
+    Timed& operator=(const Timed&) = delete;
+    ~Timed() {
+      const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
+      duration.observe(seconds.count());
+    }
+    Histogram duration;
+    std::chrono::steady_clock::time_point begin = std::chrono::steady_clock::now();
+  };
 
   Async<std::unique_ptr<Connection>> take_exclusive(Deadline deadline) {
     if (waiters >= options.waiters_max) throw Unavailable("too many requests wait for a database connection");
@@ -126,6 +167,7 @@ struct Pool::State : std::enable_shared_from_this<State> {
         auto connection = std::move(idle.back());
         idle.pop_back();
         if (!connection->broken()) {
+          lent.insert(connection.get());
           count();
           co_return connection;
         }
@@ -135,6 +177,7 @@ struct Pool::State : std::enable_shared_from_this<State> {
         ++exclusive_open;
         try {
           auto connection = co_await open(deadline);
+          lent.insert(connection.get());
           count();
           co_return connection;
         } catch (...) {
@@ -148,7 +191,11 @@ struct Pool::State : std::enable_shared_from_this<State> {
     }
   }
 
+  Async<std::optional<Rows>> read_apart(const Query& query, const Params& params, std::optional<Position> not_before,
+                                        Deadline deadline);
+
   void give_back(std::unique_ptr<Connection> connection) {
+    lent.erase(connection.get());
     if (connection->broken()) {
       --exclusive_open;
     } else {
@@ -162,10 +209,8 @@ struct Pool::State : std::enable_shared_from_this<State> {
     try {
       co_await connection->execute(rollback_query, Params{}, Deadline::in(rollback_deadline));
     } catch (const std::exception&) {
-      // A connection that cannot even roll back is broken; the server rolls back when it closes.
-      --state->exclusive_open;
-      state->changed.notify_all();
-      co_return;
+      // The server rolls back when the connection closes.
+      connection->abandon("it could not be rolled back");
     }
     state->give_back(std::move(connection));
   }
@@ -176,31 +221,117 @@ Pool::Pool(Executor executor, PoolOptions options, Metrics& metrics)
 
 Pool::~Pool() = default;
 
+namespace {
+
+// Repeats a statement that lost to a concurrent transaction, or whose plan was out of date.
+template <typename Attempt>
+auto attempt_statement(const Attempt& attempt, Deadline deadline) -> decltype(attempt()) {
+  for (int number = 1; number < statement_attempts_max && !deadline.passed(); ++number) {
+    try {
+      co_return co_await attempt();
+    } catch (const Retryable&) {
+      // The next attempt's answer is the answer.
+    }
+  }
+  co_return co_await attempt();
+}
+
+}  // namespace
+
 Async<Rows> Pool::execute(const Query& query, Params params, Deadline deadline) {
   const auto state = state_;
+  const State::Timed timed(state->duration_of(query));
+  const auto attempt = [&]() -> Async<Rows> {
+    const auto connection = co_await state->shared_connection(deadline);
+    co_return co_await connection->execute(query, params, deadline);
+  };
+  co_return co_await attempt_statement(attempt, deadline);
+}
+
+Async<Rows> Pool::write(const Query& query, Params params, const Call& call) {
+  const auto state = state_;
+  const State::Timed timed(state->duration_of(query));
+  const auto attempt = [&]() -> Async<Committed> {
+    const auto connection = co_await state->shared_connection(call.deadline);
+    co_return co_await connection->execute_and_locate(query, params, call.deadline);
+  };
+  auto committed = co_await attempt_statement(attempt, call.deadline);
+  call.note(committed.position);
+  co_return std::move(committed.rows);
+}
+
+namespace {
+
+// On a connection that has not replayed `not_before`: nothing.
+Async<std::optional<Rows>> read_on(Connection& connection, const Query& query, const Params& params,
+                                   std::optional<Position> not_before, Deadline deadline) {
+  if (!not_before) co_return co_await connection.execute(query, params, deadline);
+  std::vector<Statement> statements;
+  statements.push_back({&replayed_query, Params::of(static_cast<std::int64_t>(not_before->lsn))});
+  statements.push_back({&query, params});
+  auto answers = co_await connection.execute_together(std::move(statements), deadline);
+  const bool replayed = answers.front()[0].at<bool>(0);
+  if (!replayed) co_return std::nullopt;
+  co_return std::move(answers.back());
+}
+
+}  // namespace
+
+Async<std::optional<Rows>> Pool::State::read_apart(const Query& query, const Params& params,
+                                                   std::optional<Position> not_before, Deadline deadline) {
+  const auto apart_max = std::max<std::size_t>(1, options.exclusive_connections_max / 2);
+  while (apart >= apart_max) {
+    if (deadline.passed()) throw Unavailable("no database connection became free in time");
+    co_await changed.wait(deadline);
+  }
+  const Counted counted(apart);
+  auto connection = co_await take_exclusive(deadline);
+  std::optional<Rows> rows;
+  std::exception_ptr failure;
+  try {
+    rows = co_await read_on(*connection, query, params, not_before, deadline);
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  give_back(std::move(connection));
+  if (failure) std::rethrow_exception(failure);
+  co_return rows;
+}
+
+Async<std::optional<Rows>> Pool::execute_not_before(const Query& query, Params params, Lane lane, Position not_before,
+                                                    Deadline deadline) {
+  const auto state = state_;
+  const State::Timed timed(state->duration_of(query));
+  if (lane == Lane::apart) co_return co_await state->read_apart(query, params, not_before, deadline);
   const auto connection = co_await state->shared_connection(deadline);
-  co_return co_await connection->execute(query, std::move(params), deadline);
+  co_return co_await read_on(*connection, query, params, not_before, deadline);
 }
 
 Async<Rows> Pool::execute_apart(const Query& query, Params params, Deadline deadline) {
   const auto state = state_;
-  const auto apart_max = std::max<std::size_t>(1, state->options.exclusive_connections_max / 2);
-  while (state->apart >= apart_max) {
-    if (deadline.passed()) throw Unavailable("no database connection became free in time");
-    co_await state->changed.wait(deadline);
-  }
-  const State::Counted counted(state->apart);
-  auto connection = co_await state->take_exclusive(deadline);
-  Rows rows;
-  std::exception_ptr failure;
-  try {
-    rows = co_await connection->execute(query, std::move(params), deadline);
-  } catch (...) {
-    failure = std::current_exception();
-  }
-  state->give_back(std::move(connection));
-  if (failure) std::rethrow_exception(failure);
-  co_return rows;
+  const State::Timed timed(state->duration_of(query));
+  const auto attempt = [&] { return state->read_apart(query, params, std::nullopt, deadline); };
+  auto rows = co_await attempt_statement(attempt, deadline);
+  co_return std::move(*rows);
+}
+
+void Pool::drop(const std::string& reason) {
+  auto& state = *state_;
+  for (const auto& connection : state.shared) connection->abandon(reason);
+  state.shared.clear();
+  for (const auto& connection : state.idle) connection->abandon(reason);
+  state.exclusive_open -= state.idle.size();
+  state.idle.clear();
+  // Their users give them back, broken.
+  for (auto* connection : state.lent) connection->abandon(reason);
+  state.count();
+  state.changed.notify_all();
+}
+
+std::size_t Pool::load() const {
+  std::size_t out = state_->lent.size();
+  for (const auto& connection : state_->shared) out += connection->in_flight();
+  return out;
 }
 
 Async<Transaction> Pool::begin(Deadline deadline) {
@@ -215,8 +346,7 @@ Async<> Pool::close() {
   const auto state = state_;
   state->background.stop();
   co_await state->background.join(Deadline::in(rollback_deadline));
-  state->shared.clear();
-  state->idle.clear();
+  drop("the pool is being closed");
 }
 
 Transaction::Transaction(std::shared_ptr<Pool::State> pool, std::unique_ptr<Connection> connection, Deadline deadline)
@@ -234,14 +364,21 @@ Transaction::~Transaction() {
 }
 
 Async<Rows> Transaction::execute(const Query& query, Params params) {
+  const Pool::State::Timed timed(pool_->duration_of(query));
   co_return co_await connection_->execute(query, std::move(params), deadline_);
 }
 
-Async<> Transaction::commit() {
-  const auto rows = co_await connection_->execute(commit_query, Params{}, deadline_);
+Async<std::int64_t> Transaction::copy_in(std::string sql, std::string_view data) {
+  co_return co_await connection_->copy_in(std::move(sql), data, deadline_);
+}
+
+Async<Position> Transaction::commit() {
+  const Pool::State::Timed timed(pool_->duration_of(commit_query));
+  const auto committed = co_await connection_->execute_and_locate(commit_query, Params{}, deadline_);
   pool_->give_back(std::move(connection_));
   // COMMIT of a failed transaction succeeds as a ROLLBACK.
-  if (rows.command() != "COMMIT") throw std::logic_error("a failed transaction was committed");
+  if (committed.rows.command() != "COMMIT") throw std::logic_error("a failed transaction was committed");
+  co_return committed.position;
 }
 
 }  // namespace cognive::pg

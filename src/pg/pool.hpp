@@ -3,11 +3,13 @@
 // backoff and jitter.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 
 #include "observe/metrics.hpp"
 #include "pg/connection.hpp"
+#include "runtime/call.hpp"
 
 namespace cognive::pg {
 
@@ -19,6 +21,9 @@ struct PoolOptions {
   std::size_t exclusive_connections_max = 8;
   std::size_t waiters_max = 1024;                       // callers queueing for an exclusive connection
   std::chrono::milliseconds statement_timeout{10'000};  // enforced by the server
+
+  // Looks at whom a new connection leads to and throws Unavailable when it must not be used. Empty: anybody will do.
+  std::function<void(const ServerIdentity&)> admit;
 };
 
 class Pool {
@@ -28,16 +33,33 @@ class Pool {
   Pool& operator=(const Pool&) = delete;
   ~Pool();
 
-  // One statement, committed by itself. Throws SqlError or Unavailable.
+  // One statement, committed by itself. Throws SqlError or Unavailable. Run again when it lost to a concurrent
+  // transaction.
   Async<Rows> execute(const Query& query, Params params, Deadline deadline);
 
   // The same for a statement that may take long (an aggregation, a list): on a connection of its own, so that nobody's
   // point read waits behind it. At most half of the exclusive connections serve such statements at a time.
   Async<Rows> execute_apart(const Query& query, Params params, Deadline deadline);
 
+  // One statement that writes on behalf of a call, which is told where its commit stands.
+  Async<Rows> write(const Query& query, Params params, const Call& call);
+
+  // A read that returns nothing unless the server has replayed `not_before`: it is asked in the same round trip, before
+  // the statement sees its data. `apart` as in execute_apart.
+  enum class Lane { shared, apart };
+  Async<std::optional<Rows>> execute_not_before(const Query& query, Params params, Lane lane, Position not_before,
+                                                Deadline deadline);
+
   // Waits for an exclusive connection and begins a transaction (READ COMMITTED). Throws Unavailable when none is free
   // in time.
   Async<Transaction> begin(Deadline deadline);
+
+  // Gives up every connection at once, those in use too: their callers get Unavailable with this reason. The next
+  // caller opens new ones.
+  void drop(const std::string& reason);
+
+  // Statements and transactions under way.
+  [[nodiscard]] std::size_t load() const;
 
   // Ends what the pool runs in the background and closes the connections.
   Async<> close();
@@ -55,11 +77,16 @@ class Transaction {
   Transaction& operator=(Transaction&&) = delete;
   ~Transaction();
 
-  // Throws SqlError (the transaction can only be rolled back then) or Unavailable.
+  // Throws SqlError (the transaction can only be rolled back then), Retryable when all of it may be run again, or
+  // Unavailable.
   Async<Rows> execute(const Query& query, Params params);
 
-  // Returns when the commit is durable. Throws Unavailable when that is not known.
-  Async<> commit();
+  // Rows in bulk: `sql` is a COPY … FROM STDIN and `data` the rows in its format. How many they were.
+  Async<std::int64_t> copy_in(std::string sql, std::string_view data);
+
+  // Returns when the commit is durable, on the standbys too when the server is set up so: where the log stands then.
+  // Throws Unavailable when that is not known.
+  Async<Position> commit();
 
   [[nodiscard]] Deadline deadline() const { return deadline_; }
 

@@ -26,7 +26,7 @@ class Rows {
   Rows() = default;
   explicit Rows(pg_result* result);  // takes ownership
 
-  [[nodiscard]] int size() const;
+  [[nodiscard]] int size() const;  // 0 when default-made
   [[nodiscard]] bool empty() const { return size() == 0; }
   [[nodiscard]] Row operator[](int index) const;
   // How many rows an INSERT, UPDATE or DELETE touched.

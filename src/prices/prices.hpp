@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "base/error.hpp"
-#include "pg/pool.hpp"
+#include "pg/cluster.hpp"
 #include "prices/data_set.hpp"
 #include "prices/pricer.hpp"
 #include "runtime/call.hpp"
@@ -105,7 +105,7 @@ struct Quote {
 
 class Prices {
  public:
-  Prices(pg::Pool& database, CurrentCatalogue& current) : database_(database), current_(current) {}
+  Prices(pg::Cluster& database, CurrentCatalogue& current) : database_(database), current_(current) {}
 
   // Adds what is new in `data` and puts the result into force in this process; other processes follow within seconds.
   // One transaction.
@@ -118,7 +118,7 @@ class Prices {
   Async<Result<Quote>> quote(const Call& call, QuoteQuery query);
 
  private:
-  pg::Pool& database_;
+  pg::Cluster& database_;
   CurrentCatalogue& current_;
   std::optional<Uuid> loaded_;  // the import after which the catalogue was read
 };

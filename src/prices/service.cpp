@@ -1,13 +1,16 @@
 #include "audit/audit.hpp"
 #include "json/bind.hpp"
+#include "pg/transact.hpp"
 #include "prices/prices.hpp"
 #include "prices/store.hpp"
 
 namespace cognive::prices {
-Async<ImportReport> Prices::import(const Call& call, DataSet data) {
+
+namespace {
+
+Async<Result<ImportReport>> import_in(pg::Transaction& transaction, const Call& call, const DataSet& data) {
   ImportReport report;
   report.providers = static_cast<std::int64_t>(data.providers.size());
-  auto transaction = co_await database_.begin(call.deadline);
   const auto held = co_await store::lock(transaction);
   std::map<std::pair<std::string_view, std::string_view>, const store::Held::ModelRow*> known;
   for (const auto& model : held.models) known[{model.provider, model.id}] = &model;
@@ -53,13 +56,20 @@ Async<ImportReport> Prices::import(const Call& call, DataSet data) {
                        .details = json::encode(report)};
     co_await audit::record(transaction, call, std::move(entry));
   }
-  co_await transaction.commit();
-  co_await refresh(call.deadline);
   co_return report;
 }
 
+}  // namespace
+
+Async<ImportReport> Prices::import(const Call& call, DataSet data) {
+  const auto body = [&](pg::Transaction& transaction) { return import_in(transaction, call, data); };
+  auto report = co_await pg::transact(database_, "prices_import", call, body);
+  co_await refresh(call.deadline);
+  co_return std::move(*report);  // an import refuses models, never as a whole
+}
+
 Async<> Prices::refresh(Deadline deadline) {
-  const auto newest = co_await store::last_import(database_, deadline);
+  const auto newest = co_await store::last_import(database_.primary(), deadline);
   if (newest == loaded_) co_return;
   auto transaction = co_await database_.begin(deadline);
   auto catalogue = co_await store::load(transaction);

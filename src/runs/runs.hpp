@@ -10,7 +10,7 @@
 #include "base/error.hpp"
 #include "json/bind.hpp"
 #include "observe/metrics.hpp"
-#include "pg/pool.hpp"
+#include "pg/cluster.hpp"
 #include "runtime/call.hpp"
 
 namespace cognive::http {
@@ -169,7 +169,7 @@ struct StartAnswer {
 
 class Runs {
  public:
-  Runs(pg::Pool& database, Metrics& metrics);
+  Runs(pg::Cluster& database, Metrics& metrics);
 
   // A repeat with the same run and agent returns the run. Code::conflict when the run belongs to another agent,
   // Code::forbidden when the agent is suspended or archived, Code::not_found when there is no such agent.
@@ -185,7 +185,7 @@ class Runs {
  private:
   void count_ended(const Run& run);
 
-  pg::Pool& database_;
+  pg::Cluster& database_;
   Metrics& metrics_;
   std::set<std::string> counted_;  // agents whose gauge has been set and must return to zero
 };

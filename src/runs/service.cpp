@@ -1,4 +1,5 @@
 #include "json/bind.hpp"
+#include "pg/transact.hpp"
 #include "runs/runs.hpp"
 #include "runs/store.hpp"
 
@@ -33,7 +34,7 @@ BoundedLabel& agent_label() {
 
 }  // namespace
 
-Runs::Runs(pg::Pool& database, Metrics& metrics) : database_(database), metrics_(metrics) {}
+Runs::Runs(pg::Cluster& database, Metrics& metrics) : database_(database), metrics_(metrics) {}
 
 void Runs::count_ended(const Run& run) {
   const auto agent = agent_label()(run.agent_id.text());
@@ -51,7 +52,7 @@ void Runs::count_ended(const Run& run) {
 
 Async<> Runs::refresh_metrics(Deadline deadline) {
   std::map<std::string, double> active;
-  for (const auto& [agent_id, count] : co_await store::active_by_agent(database_, deadline)) {
+  for (const auto& [agent_id, count] : co_await store::active_by_agent(database_.read_preferred({}), deadline)) {
     active[agent_label()(agent_id.text())] += static_cast<double>(count);
   }
   for (const auto& label : counted_) active.try_emplace(label, 0);
@@ -62,7 +63,7 @@ Async<> Runs::refresh_metrics(Deadline deadline) {
 }
 
 Async<Result<StartAnswer>> Runs::start(const Call& call, RunStart request) {
-  const auto agent = co_await store::agent_find(database_, request.agent_id, call.principal, call.deadline);
+  const auto agent = co_await store::agent_find(database_.primary(), request.agent_id, call.principal, call.deadline);
   if (!agent) co_return fail(Code::not_found, "There is no such agent.");
   if (agent->status != "active")
     co_return fail(Code::forbidden, "The agent is " + agent->status + " and cannot start runs.");
@@ -76,7 +77,7 @@ Async<Result<StartAnswer>> Runs::start(const Call& call, RunStart request) {
   run.labels.text = json::encode(request.labels);
   run.metadata = std::move(request.metadata);
   run.started_at = request.started_at.value_or(Timestamp::now());
-  auto started = co_await store::start(database_, run, call.deadline);
+  auto started = co_await store::start(database_.primary(), run, call);
   if (started.run.agent_id != request.agent_id) {
     co_return fail(Code::conflict, "There is a run with this id already, and it belongs to another agent.");
   }
@@ -84,33 +85,36 @@ Async<Result<StartAnswer>> Runs::start(const Call& call, RunStart request) {
 }
 
 Async<Result<Run>> Runs::end(const Call& call, Uuid id, RunEnd request) {
-  auto transaction = co_await database_.begin(call.deadline);
-  auto run = co_await store::lock(transaction, id, call.principal);
-  if (!run) co_return fail(not_found());
-  const auto wanted = status_of(request.status);
-  if (is_terminal(run->status)) {
-    if (run->status == wanted) co_return std::move(*run);
-    co_return fail(Code::conflict, fmt::format("The run has ended as {} and cannot become {}.",
-                                               json::enum_text(run->status), json::enum_text(wanted)));
-  }
-  if (request.ended_at && *request.ended_at < run->started_at) {
-    co_return unprocessable("/ended_at", "It must not be before the run's start, " + run->started_at.text() + ".",
-                            json::quoted(request.ended_at->text()));
-  }
-  auto ended = co_await store::end(transaction, id, request);
-  co_await transaction.commit();
-  count_ended(ended);
-  co_return ended;
+  bool ended_now = false;
+  const auto body = [&](pg::Transaction& transaction) -> Async<Result<Run>> {
+    auto run = co_await store::lock(transaction, id, call.principal);
+    if (!run) co_return fail(not_found());
+    const auto wanted = status_of(request.status);
+    if (is_terminal(run->status)) {
+      if (run->status == wanted) co_return std::move(*run);
+      co_return fail(Code::conflict, fmt::format("The run has ended as {} and cannot become {}.",
+                                                 json::enum_text(run->status), json::enum_text(wanted)));
+    }
+    if (request.ended_at && *request.ended_at < run->started_at) {
+      co_return unprocessable("/ended_at", "It must not be before the run's start, " + run->started_at.text() + ".",
+                              json::quoted(request.ended_at->text()));
+    }
+    ended_now = true;
+    co_return co_await store::end(transaction, id, request);
+  };
+  auto run = co_await pg::transact(database_, "run_end", call, body);
+  if (run && ended_now) count_ended(*run);
+  co_return run;
 }
 
 Async<Result<RunDetail>> Runs::get(const Call& call, Uuid id) {
-  auto run = co_await store::get(database_, id, call.principal, call.deadline);
+  auto run = co_await store::get(database_.read_preferred(call), id, call.principal, call.deadline);
   if (!run) co_return fail(not_found());
   co_return std::move(*run);
 }
 
 Async<Result<json::Page<Run>>> Runs::list(const Call& call, RunList query) {
-  auto rows = co_await store::list(database_, query, call.principal, call.deadline);
+  auto rows = co_await store::list(database_.read_preferred(call), query, call.principal, call.deadline);
   co_return json::page_of(std::move(rows), query.limit,
                           [](const Run& run) { return json::PagePosition{run.created_at, run.run_id}; });
 }

@@ -85,17 +85,17 @@ Async<std::optional<AgentRow>> agent_find(pg::Pool& database, Uuid id, const Pri
   co_return agent;
 }
 
-Async<Started> start(pg::Pool& database, const Run& run, Deadline deadline) {
+Async<Started> start(pg::Pool& database, const Run& run, const Call& call) {
   auto params =
       pg::Params::of(bucket_of(run.run_id), run.run_id, run.agent_id, run.team_id, run.environment, run.parent_run_id,
                      run.session_id, pg::Json{run.labels.text}, pg::Json{run.metadata.text}, run.started_at);
-  if (auto started = first(co_await database.execute(start_query, std::move(params), deadline))) {
+  if (auto started = first(co_await database.write(start_query, std::move(params), call))) {
     co_return Started{std::move(*started), true};
   }
   // Of another team perhaps: the caller learns no more than that the id is taken.
   const std::optional<Uuid> anybody;
   auto find = pg::Params::of(bucket_of(run.run_id), run.run_id, anybody, anybody);
-  auto existing = first(co_await database.execute(find_query, std::move(find), deadline));
+  auto existing = first(co_await database.execute(find_query, std::move(find), call.deadline));
   if (!existing) throw Unavailable("a run appeared and vanished");
   co_return Started{std::move(*existing), false};
 }
@@ -110,9 +110,9 @@ Async<Run> end(pg::Transaction& transaction, Uuid id, const RunEnd& request) {
   co_return *first(co_await transaction.execute(end_query, std::move(params)));
 }
 
-Async<std::optional<RunDetail>> get(pg::Pool& database, Uuid id, const Principal& principal, Deadline deadline) {
+Async<std::optional<RunDetail>> get(pg::Reader database, Uuid id, const Principal& principal, Deadline deadline) {
   auto params = pg::Params::of(bucket_of(id), id, principal.team_id, principal.agent_id);
-  const auto rows = co_await database.execute(find_query, std::move(params), deadline);
+  const auto rows = co_await database.find(find_query, std::move(params), deadline);
   if (rows.empty()) co_return std::nullopt;
   RunDetail run;
   read(rows[0], run);
@@ -122,7 +122,7 @@ Async<std::optional<RunDetail>> get(pg::Pool& database, Uuid id, const Principal
   co_return run;
 }
 
-Async<std::vector<Run>> list(pg::Pool& database, const RunList& query, const Principal& principal, Deadline deadline) {
+Async<std::vector<Run>> list(pg::Reader database, const RunList& query, const Principal& principal, Deadline deadline) {
   auto params = pg::Params::of(principal.team_id, principal.agent_id, query.agent_id, query.status, query.from,
                                query.to, query.cursor, query.limit + 1);
   const auto rows = co_await database.execute_apart(list_query, std::move(params), deadline);
@@ -131,7 +131,7 @@ Async<std::vector<Run>> list(pg::Pool& database, const RunList& query, const Pri
   co_return out;
 }
 
-Async<std::vector<std::pair<Uuid, std::int64_t>>> active_by_agent(pg::Pool& database, Deadline deadline) {
+Async<std::vector<std::pair<Uuid, std::int64_t>>> active_by_agent(pg::Reader database, Deadline deadline) {
   const auto rows = co_await database.execute_apart(active_query, {}, deadline);
   std::vector<std::pair<Uuid, std::int64_t>> out(static_cast<std::size_t>(rows.size()));
   for (int i = 0; i < rows.size(); ++i)

@@ -18,15 +18,15 @@ struct Started {
   Run run;
   bool created = false;
 };
-Async<Started> start(pg::Pool& database, const Run& run, Deadline deadline);
+Async<Started> start(pg::Pool& database, const Run& run, const Call& call);
 
 Async<std::optional<Run>> lock(pg::Transaction& transaction, Uuid id, const Principal& principal);
 Async<Run> end(pg::Transaction& transaction, Uuid id, const RunEnd& request);
 
-Async<std::optional<RunDetail>> get(pg::Pool& database, Uuid id, const Principal& principal, Deadline deadline);
-Async<std::vector<Run>> list(pg::Pool& database, const RunList& query, const Principal& principal, Deadline deadline);
+Async<std::optional<RunDetail>> get(pg::Reader database, Uuid id, const Principal& principal, Deadline deadline);
+Async<std::vector<Run>> list(pg::Reader database, const RunList& query, const Principal& principal, Deadline deadline);
 
 // Runs that have not ended, of the hundred agents with the most.
-Async<std::vector<std::pair<Uuid, std::int64_t>>> active_by_agent(pg::Pool& database, Deadline deadline);
+Async<std::vector<std::pair<Uuid, std::int64_t>>> active_by_agent(pg::Reader database, Deadline deadline);
 
 }  // namespace cognive::runs::store

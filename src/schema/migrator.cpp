@@ -14,6 +14,7 @@ constexpr pg::Query version_query{"migration_version", "SELECT version_num FROM 
 // One revision may rewrite a large table.
 constexpr std::chrono::minutes revision_timeout{60};
 constexpr std::chrono::milliseconds lock_retry{100};
+constexpr std::chrono::milliseconds no_timeout{0};  // of statements: the deadline of a revision bounds them
 
 std::string quoted(std::string_view text) {
   std::string out = "'";
@@ -45,7 +46,7 @@ std::optional<std::size_t> position_of(std::string_view id) {
 }  // namespace
 
 Async<std::unique_ptr<Migrator>> Migrator::open(Executor executor, std::string url, Deadline deadline) {
-  auto connection = co_await pg::Connection::open(std::move(executor), std::move(url), deadline);
+  auto connection = co_await pg::Connection::open(std::move(executor), std::move(url), no_timeout, deadline);
   // Tried again and again instead of waited for: a waiting lock is a transaction, with which CREATE INDEX CONCURRENTLY
   // of the lock's holder would deadlock.
   for (;;) {
@@ -62,24 +63,39 @@ Async<std::unique_ptr<Migrator>> Migrator::open(Executor executor, std::string u
   co_return std::unique_ptr<Migrator>(new Migrator(std::move(connection)));
 }
 
-Async<Result<std::size_t>> Migrator::position() {
-  const auto rows = co_await connection_->execute(version_query, {}, Deadline::in(std::chrono::seconds{10}));
-  if (rows.empty()) co_return 0;
+namespace {
+
+// Position in revisions() + 1; 0 is the empty database.
+Result<std::size_t> position_in(const pg::Rows& rows) {
+  if (rows.empty()) return 0;
   if (rows.size() > 1) {
-    co_return fail(Code::conflict, "alembic_version holds several revisions; this binary knows one chain only");
+    return fail(Code::conflict, "alembic_version holds several revisions; this binary knows one chain only");
   }
   const auto id = rows[0].at<std::string>(0);
   const auto found = position_of(id);
   if (!found) {
-    co_return fail(Code::conflict,
+    return fail(Code::conflict,
                    "the database is at revision " + id +
                        ", which this binary does not know: it belongs to another version or another system");
   }
-  co_return *found;
+  return *found;
 }
 
-Async<Result<std::optional<std::string>>> Migrator::current() {
-  const auto at = co_await position();
+}  // namespace
+
+Async<Result<std::size_t>> Migrator::position() {
+  co_return position_in(co_await connection_->execute(version_query, {}, Deadline::in(std::chrono::seconds{10})));
+}
+
+Async<Result<std::optional<std::string>>> current_revision(Executor executor, std::string url, Deadline deadline) {
+  const auto connection = co_await pg::Connection::open(std::move(executor), std::move(url), no_timeout, deadline);
+  pg::Rows rows;
+  try {
+    rows = co_await connection->execute(version_query, {}, deadline);
+  } catch (const pg::SqlError& error) {
+    if (error.state() != pg::sqlstate::undefined_table) throw;
+  }
+  const auto at = position_in(rows);
   if (!at) co_return std::unexpected(at.error());
   if (*at == 0) co_return std::optional<std::string>{};
   co_return std::optional<std::string>{revisions()[*at - 1].id};

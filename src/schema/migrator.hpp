@@ -12,14 +12,15 @@
 
 namespace cognive::schema {
 
+// The revision that a database is at; nothing when it is empty. Reads only, and waits for no migration. An error when
+// this binary does not know the revision. Throws Unavailable.
+Async<Result<std::optional<std::string>>> current_revision(Executor executor, std::string url, Deadline deadline);
+
 class Migrator {
  public:
   // Connects and takes the migration lock of the database, waiting at most until the deadline while another migrator
   // holds it. Throws Unavailable. The lock is let go when the migrator is destroyed.
   static Async<std::unique_ptr<Migrator>> open(Executor executor, std::string url, Deadline deadline);
-
-  // The revision that the database is at; nothing when it is empty. An error when this binary does not know it.
-  Async<Result<std::optional<std::string>>> current();
 
   // `target`: head, +N or a revision's id; for downgrade base, -N or an id. `step` hears of each revision before it
   // runs. A revision that fails leaves the database at the one before it.

@@ -35,11 +35,11 @@ Async<std::optional<Team>> insert(pg::Transaction& transaction, Uuid id, const s
   co_return first(read(co_await transaction.execute(insert_query, pg::Params::of(id, name))));
 }
 
-Async<std::optional<Team>> get(pg::Pool& database, Uuid id, std::optional<Uuid> visible_to, Deadline deadline) {
-  co_return first(read(co_await database.execute(get_query, pg::Params::of(id, visible_to), deadline)));
+Async<std::optional<Team>> get(pg::Reader database, Uuid id, std::optional<Uuid> visible_to, Deadline deadline) {
+  co_return first(read(co_await database.find(get_query, pg::Params::of(id, visible_to), deadline)));
 }
 
-Async<std::vector<Team>> list(pg::Pool& database, std::optional<Uuid> visible_to,
+Async<std::vector<Team>> list(pg::Reader database, std::optional<Uuid> visible_to,
                               std::optional<json::PagePosition> after, std::int64_t count, Deadline deadline) {
   auto params = pg::Params::of(visible_to, after, count);
   co_return read(co_await database.execute(list_query, std::move(params), deadline));

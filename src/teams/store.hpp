@@ -8,8 +8,8 @@ namespace cognive::teams::store {
 // Nothing when the name is taken.
 Async<std::optional<Team>> insert(pg::Transaction& transaction, Uuid id, const std::string& name);
 // `visible_to`: the caller's team, nothing for the organisation.
-Async<std::optional<Team>> get(pg::Pool& database, Uuid id, std::optional<Uuid> visible_to, Deadline deadline);
-Async<std::vector<Team>> list(pg::Pool& database, std::optional<Uuid> visible_to,
+Async<std::optional<Team>> get(pg::Reader database, Uuid id, std::optional<Uuid> visible_to, Deadline deadline);
+Async<std::vector<Team>> list(pg::Reader database, std::optional<Uuid> visible_to,
                               std::optional<json::PagePosition> after, std::int64_t count, Deadline deadline);
 
 }  // namespace cognive::teams::store

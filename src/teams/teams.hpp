@@ -7,7 +7,7 @@
 
 #include "base/error.hpp"
 #include "json/page.hpp"
-#include "pg/pool.hpp"
+#include "pg/cluster.hpp"
 #include "runtime/call.hpp"
 
 namespace cognive::http {
@@ -53,7 +53,7 @@ struct TeamList {
 
 class Teams {
  public:
-  explicit Teams(pg::Pool& database) : database_(database) {}
+  explicit Teams(pg::Cluster& database) : database_(database) {}
 
   // Code::forbidden for callers who belong to one team; Code::conflict when the name is taken.
   Async<Result<Team>> create(const Call& call, TeamCreate request);
@@ -61,7 +61,7 @@ class Teams {
   Async<Result<json::Page<Team>>> list(const Call& call, TeamList query);
 
  private:
-  pg::Pool& database_;
+  pg::Cluster& database_;
 };
 
 void add_routes(http::Router& router, Teams& teams);

@@ -17,7 +17,7 @@ OPERATIONS = [(method.upper(), path, operation) for path, item in DOCUMENT["path
 GUARDED = [each for each in OPERATIONS if each[2].get("security")]
 OPEN = [each for each in OPERATIONS if not each[2].get("security")]
 PERMISSIONS = sorted({operation["x-permission"] for _, _, operation in GUARDED})
-OPEN_IDS = {"root", "welcome", "health_liveness", "health_readiness", "metrics", "docs", "redoc", "openapi"}
+OPEN_IDS = {"root", "welcome", "health_liveness", "health_readiness", "health_replication", "metrics", "docs", "redoc", "openapi"}
 guarded = pytest.mark.parametrize("method, path, operation", GUARDED, ids=lambda value: value["operationId"] if isinstance(value, dict) else "")
 
 

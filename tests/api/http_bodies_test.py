@@ -1,6 +1,7 @@
 """Bodies of requests: how their length is told, compression, content types."""
 
 import gzip
+import os
 import re
 import zlib
 from pathlib import Path
@@ -113,6 +114,7 @@ def test_a_broken_gzip_body_is_400_and_stores_nothing(installation, api, name):
     assert installation.sql("SELECT count(*) FROM agents") == before
 
 
+@pytest.mark.skipif("asan" in os.environ.get("COGNIVE_BINARY", ""), reason="the address sanitizer keeps what was freed")
 def test_a_gzip_bomb_is_413_and_costs_no_memory(installation, api):
     member = gzip.compress(bytes(1 << 20), mtime=0)
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)

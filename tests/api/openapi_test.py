@@ -57,6 +57,11 @@ def resolved(node):
     return at(node["$ref"]) if "$ref" in node else node
 
 
+def parameters_of(operation):
+    """Its parameters, shared ones looked up."""
+    return [resolved(parameter) for parameter in operation.get("parameters", [])]
+
+
 def media_types():
     """Every media type object with where it is."""
     for method, path, operation in OPERATIONS:
@@ -74,7 +79,7 @@ def all_schemas():
     for where, media in media_types():
         yield where, media["schema"]
     for _, _, operation in OPERATIONS:
-        for parameter in operation.get("parameters", []):
+        for parameter in parameters_of(operation):
             yield f"{operation['operationId']} parameter {parameter['name']}", parameter["schema"]
 
 
@@ -232,7 +237,7 @@ def test_an_operation_is_described(method, path, operation):
 
 @each_operation
 def test_parameters_are_declared_completely(method, path, operation):
-    parameters = operation.get("parameters", [])
+    parameters = parameters_of(operation)
     names = [(parameter["in"], parameter["name"]) for parameter in parameters]
     assert len(names) == len(set(names))
     assert {name for place, name in names if place == "path"} == set(re.findall(r"\{([^}]*)\}", path))
@@ -248,7 +253,7 @@ def test_parameters_are_declared_completely(method, path, operation):
 
 def test_list_parameters_say_that_they_are_separated_by_commas():
     for _, _, operation in OPERATIONS:
-        for parameter in operation.get("parameters", []):
+        for parameter in parameters_of(operation):
             if parameter["schema"].get("type") == "array":
                 # The default of query parameters is ?a=1&a=2, which we refuse.
                 assert parameter.get("style", "form") == "form" and parameter.get("explode") is False, (operation["operationId"], parameter["name"])
@@ -271,7 +276,7 @@ def test_responses_are_declared_completely(method, path, operation):
         assert {"401", "403", "503"} <= responses.keys()
     if "{" in path:
         assert "404" in responses
-    if operation.get("parameters"):
+    if any(parameter["in"] != "header" for parameter in parameters_of(operation)):
         assert "422" in responses
     if "requestBody" in operation:
         assert {"400", "413", "415", "422"} <= responses.keys()
@@ -429,8 +434,10 @@ def test_refusals_have_declared_statuses_and_bodies(installation, method, path, 
     check_answer(name, send(unknown, {"X-API-Key": other}), 403)
     if "{id}" in path:
         check_answer(name, send(url.replace("{id}", "x"), key, json={}), 422)
-    if operation.get("parameters"):
+    if any(parameter["in"] != "header" for parameter in parameters_of(operation)):
         check_answer(name, send(unknown + "?no_such_parameter=1" if "usage" not in str(operation["parameters"]) else unknown, key, json={}), 422)
+    if method == "GET":
+        check_answer(name, send(unknown, key | {"X-Consistency-Token": "no-token"}), 400)
     if "requestBody" in operation:
         check_answer(name, send(unknown, key, data=b"{"), 400)
         check_answer(name, send(unknown, key | {"Content-Type": "text/plain"}, data=b"{}"), 415)

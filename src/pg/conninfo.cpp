@@ -1,0 +1,142 @@
+#include "pg/conninfo.hpp"
+
+#include <libpq-fe.h>
+
+#include <boost/asio.hpp>
+#include <boost/asio/experimental/awaitable_operators.hpp>
+
+#include "base/error.hpp"
+#include "base/text.hpp"
+
+namespace cognive::pg {
+
+namespace asio = boost::asio;
+
+namespace {
+
+// What the URL itself says, as libpq reads it; not the environment.
+ConnectionParameters parse(const std::string& url, std::string& fault) {
+  char* message = nullptr;
+  PQconninfoOption* options = PQconninfoParse(url.c_str(), &message);
+  ConnectionParameters out;
+  if (options == nullptr) {
+    fault = message == nullptr ? "it cannot be read" : trim(message);
+    PQfreemem(message);
+    return out;
+  }
+  for (const auto* option = options; option->keyword != nullptr; ++option) {
+    if (option->val != nullptr && *option->val != '\0') out.emplace_back(option->keyword, option->val);
+  }
+  PQconninfoFree(options);
+  return out;
+}
+
+std::string* find(ConnectionParameters& parameters, std::string_view keyword) {
+  const auto found = std::ranges::find(parameters, keyword, [](const auto& p) -> std::string_view { return p.first; });
+  return found == parameters.end() ? nullptr : &found->second;
+}
+
+std::vector<std::string> split(const std::string* list) {
+  std::vector<std::string> out;
+  if (list == nullptr) return out;
+  std::string_view rest = *list;
+  for (;;) {
+    const auto end = rest.find(',');
+    out.emplace_back(rest.substr(0, end));
+    if (end == std::string_view::npos) return out;
+    rest.remove_prefix(end + 1);
+  }
+}
+
+std::string joined(const std::vector<std::string>& items) {
+  return fmt::format("{}", fmt::join(items, ","));
+}
+
+// Sockets and addresses need no look-up.
+bool is_name(const std::string& host) {
+  if (host.empty() || host.front() == '/' || host.front() == '@') return false;
+  boost::system::error_code not_an_address;
+  asio::ip::make_address(host, not_an_address);
+  return static_cast<bool>(not_an_address);
+}
+
+Async<std::vector<std::string>> addresses_of(Executor executor, std::string host, Deadline deadline) {
+  using namespace asio::experimental::awaitable_operators;
+  boost::system::error_code error;
+  // Asio asks on a thread of its own.
+  asio::ip::tcp::resolver resolver(executor);
+  auto asked = resolver.async_resolve(host, "", asio::redirect_error(asio::use_awaitable, error));
+  auto timeout = sleep_for(deadline.remaining());
+  const auto first = co_await (std::move(asked) || std::move(timeout));
+  if (first.index() == 1) throw Unavailable("no answer in time for the address of the database host " + host);
+  if (error == asio::error::operation_aborted) throw boost::system::system_error(error);
+  std::vector<std::string> out;
+  if (!error) {
+    for (const auto& entry : std::get<0>(first)) {
+      auto address = entry.endpoint().address().to_string();
+      if (std::ranges::find(out, address) == out.end()) out.push_back(std::move(address));
+    }
+  }
+  if (out.empty()) throw Unavailable("the database host " + host + " has no address: " + error.message());
+  co_return out;
+}
+
+void add_missing(ConnectionParameters& parameters) {
+  constexpr std::pair<const char*, const char*> wanted[] = {
+      {"client_encoding", "UTF8"}, {"fallback_application_name", "cognive"},
+      {"keepalives_idle", "10"},   {"keepalives_interval", "3"},
+      {"keepalives_count", "3"},   {"tcp_user_timeout", "10000"},
+  };
+  for (const auto& [keyword, value] : wanted) {
+    if (find(parameters, keyword) == nullptr) parameters.emplace_back(keyword, value);
+  }
+}
+
+}  // namespace
+
+std::string host_label(std::string_view url) {
+  std::string fault;
+  auto parameters = parse(std::string(url), fault);
+  if (!fault.empty()) return "unreadable";
+  auto hosts = split(find(parameters, "host"));
+  if (hosts.empty()) hosts = split(find(parameters, "hostaddr"));
+  if (hosts.empty()) hosts = {"local"};
+  const auto ports = split(find(parameters, "port"));
+  for (std::size_t i = 0; i < hosts.size(); ++i) {
+    const std::string port = ports.empty() ? "" : ports[std::min(i, ports.size() - 1)];
+    const bool is_v6 = hosts[i].find(':') != std::string::npos;
+    hosts[i] = (is_v6 ? "[" + hosts[i] + "]" : hosts[i]) + ":" + (port.empty() ? "5432" : port);
+  }
+  return joined(hosts);
+}
+
+Async<ConnectionParameters> connection_parameters(Executor executor, std::string url, Deadline deadline) {
+  std::string fault;
+  auto parameters = parse(url, fault);
+  // libpq quotes the part that it does not understand, which may be half of a password.
+  if (!fault.empty()) throw Unavailable("the database URL cannot be read");
+  add_missing(parameters);
+  const auto hosts = split(find(parameters, "host"));
+  if (find(parameters, "hostaddr") != nullptr || std::ranges::none_of(hosts, is_name)) co_return parameters;
+
+  // A name with several addresses becomes several hosts, which libpq tries in this order.
+  const auto ports = split(find(parameters, "port"));
+  std::vector<std::string> out_hosts;
+  std::vector<std::string> out_addresses;
+  std::vector<std::string> out_ports;
+  for (std::size_t i = 0; i < hosts.size(); ++i) {
+    std::vector<std::string> addresses{""};
+    if (is_name(hosts[i])) addresses = co_await addresses_of(executor, hosts[i], deadline);
+    for (auto& address : addresses) {
+      out_hosts.push_back(hosts[i]);
+      out_addresses.push_back(std::move(address));
+      if (ports.size() > 1) out_ports.push_back(ports[std::min(i, ports.size() - 1)]);
+    }
+  }
+  *find(parameters, "host") = joined(out_hosts);
+  if (!out_ports.empty()) *find(parameters, "port") = joined(out_ports);
+  parameters.emplace_back("hostaddr", joined(out_addresses));
+  co_return parameters;
+}
+
+}  // namespace cognive::pg
