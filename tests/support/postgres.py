@@ -35,6 +35,7 @@ SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "max_connections": "60",
     "shared_buffers": "32MB",
+    "recovery_init_sync_method": "syncfs",  # a restart after SIGKILL takes 0.4 s instead of 4 s
     "dynamic_shared_memory_type": "mmap",  # in the data directory, so that SIGKILL leaves nothing in /dev/shm
     "wal_level": "replica",
     "max_wal_senders": "10",
@@ -91,6 +92,7 @@ class Node:
         self._reserved = ReservedPort()
         self._guard = None
         self._held = None
+        self._hold_lock = threading.Lock()
         self.port = self._reserved.number
         self.url = f"postgresql://cognive:{cluster.password}@127.0.0.1:{self.port}/cognive"
 
@@ -220,12 +222,12 @@ class Node:
         path.unlink()
         os.mkfifo(path, 0o600)
         shutil.chown(path, SYSTEM_USER)
-        held = threading.Timer(seconds, self._end_hold)
-        held.daemon = True
+        timer = threading.Timer(seconds, self._end_hold)
+        timer.daemon = True
         self.start(wait=False)
-        self._held = (held, path, content, threading.Lock())
+        self._held = (timer, path, content)
         wait_until(lambda: self._says("starting up"), f"{self.name} says that it starts")
-        held.start()
+        timer.start()
 
     def release_starting(self):
         """End hold_starting early, and wait until it is ready."""
@@ -233,30 +235,24 @@ class Node:
         self.wait_ready()
 
     def _end_hold(self):
-        if self._held is None:
-            return
-        held, path, content, lock = self._held
-        with lock:
+        with self._hold_lock:
             if self._held is None:
                 return
-            held.cancel()
+            timer, path, content = self._held
+            timer.cancel()
 
             def delivered():
-                if not self.running or not self.processes():
+                with contextlib.suppress(OSError):  # nobody reads yet, or not any more
+                    with os.fdopen(os.open(path, os.O_WRONLY | os.O_NONBLOCK), "wb") as file:
+                        file.write(content)
                     return True
-                try:
-                    writer = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
-                except OSError:  # nobody reads yet
-                    return False
-                with os.fdopen(writer, "wb") as file:
-                    file.write(content)
-                return True
+                return not self.running
 
             wait_until(delivered, f"{self.name} goes on starting")
             replacement = path.with_suffix(".given")
             replacement.write_bytes(content)
-            shutil.chown(replacement, SYSTEM_USER)
             replacement.chmod(0o600)
+            shutil.chown(replacement, SYSTEM_USER)
             replacement.rename(path)
             self._held = None
 
