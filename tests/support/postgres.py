@@ -323,7 +323,7 @@ class Node:
         """Throw the data away and start as a replica with a copy of another node's."""
         if self.running:
             self.kill()
-        shutil.rmtree(self.data, ignore_errors=True)
+        self._discard_data()
         other.make_slot(self.name)
         self._cluster.run("pg_basebackup", "-D", self.data, "-d", self._conninfo(other), "-R", "-S", self.name, "-X", "stream", "-c", "fast", "--no-sync")
         # The copy has what ALTER SYSTEM set on the other node too; this one starts with nothing but its own.
@@ -332,6 +332,12 @@ class Node:
         self.upstream = other
         self.start()
         self.wait_streaming()
+
+    def _discard_data(self):
+        if self.data.exists():
+            # Deleting may take seconds, which nobody needs to wait for.
+            discarded = self.data.rename(self.data.with_name(f"{self.name}.discarded-{secrets.token_hex(4)}"))
+            threading.Thread(target=shutil.rmtree, args=(discarded, True), daemon=True).start()
 
     def _conninfo(self, other):
         return f"host=127.0.0.1 port={other.port} user=replicator passfile={self._cluster.passfile} application_name={self.name}"

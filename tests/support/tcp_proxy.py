@@ -65,6 +65,7 @@ class TcpProxy:
         self._connections = set()
         self._listener = None
         self._accepting = None
+        self._one_call = threading.Lock()
         self._loop = asyncio.new_event_loop()
         self._changed = asyncio.Event()
         self._thread = threading.Thread(target=self._loop.run_forever, name=f"tcp-proxy-{self.port}", daemon=True)
@@ -127,7 +128,8 @@ class TcpProxy:
         self._reserved.release()
 
     def _call(self, coroutine):
-        asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(CALL_SECONDS)
+        with self._one_call:
+            asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(CALL_SECONDS)
 
     async def _set_mode(self, mode):
         self._mode = mode
@@ -230,12 +232,12 @@ class TcpProxy:
             if limited:
                 size = min(size, connection.response_bytes_left)
                 connection.response_bytes_left -= size
-            await self._loop.sock_sendall(sink, data[:size])
-            data = data[size:]
-            if direction == REQUESTS:
+            if direction == REQUESTS:  # counted first: what has arrived has been counted
                 self.bytes_to_server += size
             else:
                 self.bytes_to_client += size
+            await self._loop.sock_sendall(sink, data[:size])
+            data = data[size:]
             if limited and connection.response_bytes_left == 0:
                 raise Cut
             if speed is not None:
