@@ -22,8 +22,8 @@ from postgres import PostgresCluster
 
 @pytest.fixture(scope="module")
 def cluster(shared_directory):
-    """One cluster for the tests that leave it as they found it."""
-    with PostgresCluster(shared_directory / "support-cluster", replicas=2) as running:
+    """One cluster for the tests, which leave it as they found it; the failover comes last."""
+    with PostgresCluster(shared_directory / "support-cluster", replicas=2, synchronous=True) as running:
         running.primary.sql("CREATE TABLE facts (number bigint PRIMARY KEY)")
         yield running
     assert not processes_in(running.directory)
@@ -60,7 +60,7 @@ def test_replicas_show_what_the_primary_took_and_take_nothing_themselves(cluster
         with pytest.raises(psycopg2.errors.ReadOnlySqlTransaction):
             replica.sql("INSERT INTO facts VALUES (2)")
     names = cluster.primary.sql("SELECT application_name, sync_state FROM pg_stat_replication ORDER BY 1")
-    assert names == [("replica_1", "async"), ("replica_2", "async")]
+    assert names == [("replica_1", "quorum"), ("replica_2", "quorum")]
 
 
 def test_the_role_owns_its_database_may_promote_and_is_no_superuser(cluster):
@@ -180,7 +180,7 @@ def test_a_held_node_can_be_released_early_stopped_or_killed(cluster):
     node.wait_streaming()
 
 
-# --- failover ---------------------------------------------------------------------------------------------------------
+# --- our own end ------------------------------------------------------------------------------------------------------
 
 
 def test_a_server_lives_on_when_the_thread_that_started_it_has_ended(cluster):
@@ -191,56 +191,10 @@ def test_a_server_lives_on_when_the_thread_that_started_it_has_ended(cluster):
     assert node.sql("SELECT 1") == [(1,)] and node.running
 
 
-def test_a_failover_keeps_acknowledged_rows_and_the_old_primary_comes_back_as_a_replica(shared_directory):
-    with PostgresCluster(shared_directory / "support-failover", synchronous=True) as cluster, ThreadPoolExecutor(1) as pool:
-        old, (one, two) = cluster.primary, cluster.replicas
-        old.sql("CREATE TABLE facts (number bigint PRIMARY KEY)")
-        assert old.sql("SELECT application_name, sync_state FROM pg_stat_replication ORDER BY 1") == [("replica_1", "quorum"), ("replica_2", "quorum")]
-
-        # A commit waits while no standby is there, and goes on with the first that returns.
-        one.stop()
-        two.freeze()
-        commit = pool.submit(old.sql, "INSERT INTO facts VALUES (1)")
-        wait_until(lambda: old.sql("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'"), "the commit waiting", seconds=10)
-        with pytest.raises(TimeoutError):
-            commit.result(0.5)
-        with pytest.raises(TimeoutError):
-            old.sql("INSERT INTO facts VALUES (2)", seconds=0.3)
-        two.thaw()
-        commit.result(10)
-        one.start()
-        one.wait_caught_up()
-
-        old.kill()
-        one.promote()
-        two.follow(one)
-        one.set_synchronous(["replica_2", "primary"])
-        one.sql("INSERT INTO facts VALUES (3)")
-        assert numbers(one) == [1, 2, 3]
-        two.wait_caught_up()
-        assert numbers(two) == [1, 2, 3]
-
-        old.reseed_from(one)
-        old.wait_caught_up()
-        assert old.is_in_recovery() and numbers(old) == [1, 2, 3]
-        assert old.superuser("SHOW synchronous_standby_names") == [("",)]
-        assert sorted(one.sql("SELECT application_name, sync_state FROM pg_stat_replication")) == [("primary", "quorum"), ("replica_2", "quorum")]
-
-        # Back again: the node that was promoted makes room for the first.
-        one.kill()
-        old.promote()
-        two.follow(old)
-        old.sql("INSERT INTO facts VALUES (4)")
-        one.reseed_from(old)
-        one.wait_caught_up()
-        assert numbers(one) == [1, 2, 3, 4]
-    assert not processes_in(cluster.directory)
-
-
 def test_nothing_stays_when_the_tests_are_killed_even_when_a_node_is_frozen(shared_directory):
     directory = shared_directory / "support-aborted"
     script = ("import sys, time, postgres\n"
-              "cluster = postgres.PostgresCluster(sys.argv[1], replicas=1).__enter__()\n"
+              "cluster = postgres.PostgresCluster(sys.argv[1], replicas=0).__enter__()\n"
               "cluster.primary.freeze()\n"
               "print(cluster.sockets, flush=True)\n"
               "time.sleep(60)\n")
@@ -248,11 +202,10 @@ def test_nothing_stays_when_the_tests_are_killed_even_when_a_node_is_frozen(shar
     process = subprocess.Popen([sys.executable, "-c", script, directory], env=environment, stdout=subprocess.PIPE, text=True)
     try:
         sockets = process.stdout.readline().strip()
-        nodes = [directory.resolve() / name for name in ("primary", "replica_1")]
-        assert all(working_in(node) for node in nodes)
+        assert len(working_in(directory.resolve() / "primary")) > 3
         process.send_signal(signal.SIGKILL)
         process.wait(10)
-        wait_until(lambda: not any(working_in(node) for node in nodes), "no process left", seconds=10)
+        wait_until(lambda: not working_in(directory.resolve() / "primary"), "no process left", seconds=10)
     finally:
         process.kill()
         process.wait(10)
@@ -270,3 +223,65 @@ def working_in(directory):
             if entry.name.isdigit() and os.readlink(entry / "cwd") == str(directory):
                 found.append(int(entry.name))
     return found
+
+
+# --- failover ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_commit_waits_while_no_standby_is_there_and_goes_on_with_the_first_that_returns(cluster):
+    one, two = cluster.replicas
+    one.stop()
+    two.freeze()
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            commit = pool.submit(cluster.primary.sql, "INSERT INTO facts VALUES (500)")
+            wait_until(lambda: cluster.primary.sql("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep'"), "the commit waiting", seconds=10)
+            with pytest.raises(TimeoutError):
+                commit.result(0.3)
+            with pytest.raises(TimeoutError):
+                cluster.primary.sql("INSERT INTO facts VALUES (501)", seconds=0.3)
+        finally:
+            two.thaw()
+        commit.result(10)
+    one.start()
+    one.wait_streaming()
+    cluster.primary.set_synchronous([])
+    one.stop()
+    two.freeze()
+    cluster.primary.sql("INSERT INTO facts VALUES (502)", seconds=5)
+    two.thaw()
+    one.start()
+    cluster.primary.set_synchronous(["replica_1", "replica_2"])
+    for replica in cluster.replicas:
+        replica.wait_streaming()
+        replica.wait_caught_up()
+        assert set(numbers(replica)) >= {500, 501, 502}
+
+
+def test_after_a_failover_nothing_acknowledged_is_gone_and_the_old_primary_follows_the_new_one(cluster):
+    old, (one, two) = cluster.primary, cluster.replicas
+    one.wait_caught_up()
+    before = numbers(old)
+    old.kill()
+    one.promote()
+    two.follow(one)
+    one.set_synchronous(["replica_2", "primary"])
+    one.sql("INSERT INTO facts VALUES (600)")
+    two.wait_caught_up()
+    assert numbers(one) == numbers(two) == before + [600]
+
+    old.reseed_from(one)
+    old.wait_caught_up()
+    assert old.is_in_recovery() and numbers(old) == before + [600]
+    assert old.superuser("SHOW synchronous_standby_names") == [("",)]
+    assert sorted(one.sql("SELECT application_name, sync_state FROM pg_stat_replication")) == [("primary", "quorum"), ("replica_2", "quorum")]
+
+    # Back again, so that a name means what it did.
+    one.kill()
+    old.promote()
+    two.follow(old)
+    old.sql("INSERT INTO facts VALUES (601)")
+    one.reseed_from(old)
+    one.wait_caught_up()
+    assert [node.is_in_recovery() for node in cluster.nodes] == [False, True, True]
+    assert numbers(one) == before + [600, 601]
