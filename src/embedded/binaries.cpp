@@ -18,7 +18,7 @@ namespace {
 
 // The version of the programs in `directory`; nothing when they are not there or do not run.
 std::optional<Binaries> look_into(const fs::path& directory, const Identity& identity) {
-  for (const auto* name : {"postgres", "initdb"}) {
+  for (const auto* name : {"postgres", "initdb", "pg_basebackup", "pg_controldata", "psql"}) {
     if (::access((directory / name).c_str(), X_OK) != 0) return std::nullopt;
   }
   const Command ask{.argv = {(directory / "postgres").native(), "--version"}, .identity = identity};
@@ -54,9 +54,12 @@ Result<Binaries> find_binaries(const Identity& identity, std::optional<int> want
   if (const char* const named = std::getenv("COGNIVE_POSTGRES_BIN"); named != nullptr && *named != '\0') {
     auto found = look_into(named, identity);
     if (!found) {
-      return fail(Code::not_found,
-                  fmt::format("COGNIVE_POSTGRES_BIN is {}, where no postgres and initdb can be run by user {}.", named,
-                              identity.name));
+      return fail(
+          Code::not_found,
+          fmt::format(
+              "COGNIVE_POSTGRES_BIN is {}, where postgres, initdb and PostgreSQL's client programs cannot all be "
+              "run by user {}.",
+              named, identity.name));
     }
     if (found->major >= postgres_major) return *found;
     return fail(Code::not_found, fmt::format("COGNIVE_POSTGRES_BIN is PostgreSQL {}, but {} or newer is needed.",

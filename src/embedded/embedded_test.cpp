@@ -112,9 +112,11 @@ TEST_F(Embedded, a_data_directory_of_another_version_is_refused) {
 
 TEST_F(Embedded, a_missing_postgresql_is_named) {
   ::setenv("COGNIVE_POSTGRES_BIN", "/no/such/place", 1);
-  EXPECT_EQ(refusal(path_),
-            fmt::format("COGNIVE_POSTGRES_BIN is /no/such/place, where no postgres and initdb can be run by user {}.",
-                        Identity::unprivileged()->name));
+  EXPECT_EQ(
+      refusal(path_),
+      fmt::format("COGNIVE_POSTGRES_BIN is /no/such/place, where postgres, initdb and PostgreSQL's client programs "
+                  "cannot all be run by user {}.",
+                  Identity::unprivileged()->name));
   ::unsetenv("COGNIVE_POSTGRES_BIN");
 }
 
@@ -143,8 +145,7 @@ TEST_F(Embedded, a_wanted_port_in_use_is_refused_and_a_remembered_one_is_replace
     port = started->cluster->primary().port();
   }
   const Listener other(port);
-  EXPECT_EQ(refusal(path_, {.port = port, .interrupted = {}}),
-            fmt::format("Port {} of 127.0.0.1 is in use by another program.", port));
+  EXPECT_EQ(refusal(path_, {.port = port}), fmt::format("Port {} of 127.0.0.1 is in use by another program.", port));
   const auto started = start(path_);
   ASSERT_TRUE(started && started->cluster) << started->cluster.error().detail;
   EXPECT_NE(started->cluster->primary().port(), port);

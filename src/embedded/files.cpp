@@ -57,6 +57,13 @@ Result<std::optional<std::string>> read_file(const fs::path& path) {
   }
 }
 
+Result<void> sync_file_system(const fs::path& path) {
+  const Descriptor directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!directory) return system_failure("open", path, errno);
+  if (::syncfs(directory.number()) != 0) return system_failure("write", path, errno);
+  return {};
+}
+
 Result<void> sync_directory(const fs::path& path) {
   const Descriptor directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!directory) return system_failure("open", path, errno);

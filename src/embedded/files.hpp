@@ -44,6 +44,10 @@ Result<void> write_file(const std::filesystem::path& path, std::string_view cont
 // Nothing when there is no such file. Not for files of unbounded size.
 Result<std::optional<std::string>> read_file(const std::filesystem::path& path);
 
+// Makes everything on the file system of `path` durable. For a tree of many new files this takes one turn of the disk,
+// where their own fsync calls would take one each.
+Result<void> sync_file_system(const std::filesystem::path& path);
+
 // Makes the names inside a directory durable: new files, renames, removals.
 Result<void> sync_directory(const std::filesystem::path& path);
 

@@ -159,7 +159,7 @@ TEST_F(Lifetime, a_server_that_dies_is_restarted_on_its_port) {
 }
 
 TEST_F(Lifetime, an_interrupted_start_leaves_nothing_running) {
-  EXPECT_EQ(refusal(path_, {.port = std::nullopt, .interrupted = [] { return true; }}), "Interrupted.");
+  EXPECT_EQ(refusal(path_, {.interrupted = [] { return true; }}), "Interrupted.");
   EXPECT_TRUE(servers_under(path_).empty());
 }
 

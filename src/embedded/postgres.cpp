@@ -4,16 +4,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <charconv>
 #include <csignal>
 #include <cstdlib>
-#include <fstream>
 #include <system_error>
 #include <thread>
 
 #include "base/text.hpp"
+#include "embedded/complaint.hpp"
+#include "embedded/control_data.hpp"
 #include "embedded/files.hpp"
 #include "embedded/port.hpp"
 #include "embedded/postmaster.hpp"
@@ -25,49 +27,14 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr const char* unfinished_suffix = ".new-";
 constexpr auto create_patience = 5min;  // initdb takes a second, but writes 40 MB and waits for the disk
 constexpr auto start_patience = 1min;
 constexpr auto recovery_patience = 10min;
+constexpr auto query_patience = 30s;
 constexpr std::uintmax_t log_bytes_max = 16UL * 1024 * 1024;
 constexpr std::array stop_steps{Child::Step{.signal = SIGINT, .patience = 30s},
                                 Child::Step{.signal = SIGQUIT, .patience = 10s}};
-
-// The line that says why a program gave up: the last FATAL or PANIC, else the last error, else the last line.
-std::string complaint(std::string_view text) {
-  std::string_view last;
-  int last_weight = -1;
-  constexpr std::array<std::string_view, 4> markers{"error: ", "ERROR:  ", "FATAL:  ", "PANIC:  "};
-  while (!text.empty()) {
-    const auto end = text.find('\n');
-    const auto line = trim(text.substr(0, end));
-    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
-    if (line.empty()) continue;
-    int weight = 0;
-    auto said = line;
-    for (std::size_t i = 0; i < markers.size(); ++i) {
-      const auto at = line.find(markers[i]);
-      if (at == std::string_view::npos) continue;
-      weight = i < 2 ? 1 : 2;
-      said = line.substr(at + markers[i].size());
-      break;
-    }
-    if (weight >= last_weight) {
-      last_weight = weight;
-      last = said;
-    }
-  }
-  return last.empty() ? "it said nothing" : shortened(last, 300);
-}
-
-std::string read_from(const fs::path& path, std::uintmax_t offset) {
-  std::ifstream file(path, std::ios::binary);
-  file.seekg(static_cast<std::streamoff>(offset));
-  std::string text(64UL * 1024, '\0');
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  text.resize(static_cast<std::size_t>(file.gcount()));
-  return text;
-}
+constexpr std::array fence_steps{Child::Step{.signal = SIGQUIT, .patience = 5s}};
 
 }  // namespace
 
@@ -83,10 +50,11 @@ Result<std::optional<int>> data_version(const fs::path& data) {
   return major;
 }
 
-Postgres::Postgres(const DataDirectory& directory, Binaries binaries, std::string name)
+Postgres::Postgres(const DataDirectory& directory, Binaries binaries, std::string name, int max_connections)
     : directory_(&directory),
       binaries_(std::move(binaries)),
       name_(std::move(name)),
+      max_connections_(max_connections),
       data_(directory.postgres() / name_) {}
 
 fs::path Postgres::log_path() const {
@@ -104,16 +72,12 @@ bool Postgres::exists() const {
 }
 
 Result<void> Postgres::create(const std::string& password, const Interrupted& interrupted) {
-  remove_unfinished();
-  // A new name each time: an initdb whose parent was killed may still be removing its own attempt.
-  std::string name = data_.native() + unfinished_suffix + "XXXXXX";
-  if (::mkdtemp(name.data()) == nullptr) return system_failure("create", name, errno);
-  const fs::path unfinished = name;
-  if (auto made = directory_->make_database_directory(unfinished); !made) return made;
-
+  const auto made = make_unfinished();
+  if (!made) return fail(made.error());
+  const auto& unfinished = *made;
   const Command initdb{
       .argv = {binaries_.program("initdb"), "-D", unfinished.native(), "--username=postgres", "--auth-local=peer",
-               "--auth-host=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--data-checksums"},
+               "--auth-host=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--data-checksums", "--no-sync"},
       .identity = directory_->database_user()};
   const auto output = run(initdb, "", Clock::now() + create_patience, interrupted);
   if (!output) return fail(output.error());
@@ -127,32 +91,29 @@ Result<void> Postgres::create(const std::string& password, const Interrupted& in
       "GRANT pg_monitor TO cognive\n"
       "CREATE DATABASE cognive OWNER cognive\n",
       quoted_literal(password));
-  if (auto done = single_user(unfinished, statements, interrupted); !done) return done;
+  if (auto done = single_user(unfinished, statements, false, interrupted); !done) return done;
 
-  // Only now does the data directory exist. initdb and the single-user server have synced what is in it.
+  // Only now does the data directory exist.
+  if (auto synced = sync_file_system(unfinished); !synced) return synced;
   if (::rename(unfinished.c_str(), data_.c_str()) != 0) return system_failure("create", data_, errno);
   remove_unfinished();
   return sync_directory(directory_->postgres());
 }
 
-void Postgres::remove_unfinished() const {
-  std::error_code ignored;  // what cannot be removed now costs only space
-  for (const auto& entry : fs::directory_iterator(directory_->postgres(), ignored)) {
-    if (entry.path().filename().native().starts_with(name_ + unfinished_suffix)) fs::remove_all(entry.path(), ignored);
-  }
-}
-
 Result<void> Postgres::set_password(const std::string& password, const Interrupted& interrupted) {
   if (auto fine = check_data(); !fine) return fine;
   if (auto ended = end_orphan(data_, directory_->database_user(), interrupted); !ended) return ended;
-  return single_user(data_, fmt::format("ALTER ROLE cognive PASSWORD {}\n", quoted_literal(password)), interrupted);
+  return single_user(data_, fmt::format("ALTER ROLE cognive PASSWORD {}\n", quoted_literal(password)), true,
+                     interrupted);
 }
 
 // Statements, one a line, by a server without sockets: nobody else can connect before the access rules are in place.
-Result<void> Postgres::single_user(const fs::path& data, const std::string& statements,
+// Without `synced` the caller must see to it that they reach the disk.
+Result<void> Postgres::single_user(const fs::path& data, const std::string& statements, bool synced,
                                    const Interrupted& interrupted) const {
   const Command command{
-      .argv = {binaries_.program("postgres"), "--single", "-D", data.native(), "-c", "exit_on_error=on",
+      .argv = {binaries_.program("postgres"), "--single", "-D", data.native(), "-c", "exit_on_error=on", "-c",
+               synced ? "fsync=on" : "fsync=off",
                // A password must not appear in a message.
                "-c", "log_min_error_statement=panic", "-c", "password_encryption=scram-sha-256", "postgres"},
       .identity = directory_->database_user()};
@@ -192,11 +153,20 @@ Result<void> Postgres::write_settings(std::uint16_t port) const {
   if (directory_->database_user().name != current->name) users.push_back(directory_->database_user().name);
 
   const auto base = directory_->postgres();
+  int connections = max_connections_;
+  if (is_standby(data_)) {
+    // A replica must allow as many as the primary did when it wrote what the replica still has to read.
+    const auto control = read_control_data(data_, binaries_, directory_->database_user());
+    if (!control) return fail(control.error());
+    connections = std::max(connections, control->max_connections);
+  }
   const Settings settings{.cluster_name = name_,
                           .port = port,
                           .sockets = directory_->sockets(),
                           .hba_file = base / "hba.conf",
-                          .ident_file = base / "ident.conf"};
+                          .ident_file = base / "ident.conf",
+                          .max_connections = connections,
+                          .follows = follows_};
   // The database user must read them; there are no secrets in them.
   constexpr mode_t mode = 0644;
   if (auto done = write_file(settings.hba_file, access_rules(), mode); !done) return done;
@@ -217,9 +187,11 @@ Result<void> Postgres::open_log() {
   std::error_code error;
   const auto size = fs::file_size(path, error);
   log_offset_ = error ? 0 : size;
-  if (log_offset_ <= log_bytes_max) return {};
-  if (::rename(path.c_str(), (path.native() + ".old").c_str()) != 0) return system_failure("rename", path, errno);
-  log_offset_ = 0;
+  if (log_offset_ > log_bytes_max) {
+    if (::rename(path.c_str(), (path.native() + ".old").c_str()) != 0) return system_failure("rename", path, errno);
+    log_offset_ = 0;
+  }
+  searched_until_ = log_offset_;
   return {};
 }
 
@@ -229,6 +201,9 @@ Result<void> Postgres::launch(std::uint16_t port, const Interrupted& interrupted
   if (auto ended = end_orphan(data_, directory_->database_user(), interrupted); !ended) return ended;
   if (!port_is_free(port)) {
     return fail(Code::conflict, fmt::format("Port {} of 127.0.0.1 is in use by another program.", port));
+  }
+  if (follows_) {
+    if (auto done = forget_copied_upstream(data_, interrupted); !done) return done;
   }
   if (auto written = write_settings(port); !written) return written;
   remove_stale_socket(port);
@@ -291,6 +266,31 @@ Result<void> Postgres::start(std::uint16_t port, const Interrupted& interrupted)
     }
     std::this_thread::sleep_for(5ms);
   }
+}
+
+Result<std::string> Postgres::query(const std::string& database, const std::string& statements,
+                                    const Interrupted& interrupted) const {
+  const Command psql{
+      .argv = {binaries_.program("psql"), "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", directory_->sockets().native(), "-p",
+               std::to_string(port_), "-U", "postgres", "-d", database},
+      .identity = directory_->database_user(),
+      // What is asked here must not wait for replicas that are not there yet.
+      .environment = {"PGOPTIONS=-c synchronous_commit=local -c default_transaction_read_only=off",
+                      "PGCONNECT_TIMEOUT=10"}};
+  const auto output = run(psql, statements, Clock::now() + query_patience, interrupted);
+  if (!output) return fail(output.error());
+  if (output->exit.success()) return std::string(trim(output->text));
+  return fail(Code::unavailable, fmt::format("PostgreSQL ({}) refused: {}.", name_, complaint(output->text)));
+}
+
+void Postgres::begin_stop() {
+  if (child_ && !child_->poll_exit()) ::kill(child_->pid(), stop_steps.front().signal);
+}
+
+void Postgres::fence() {
+  if (!child_) return;
+  child_->stop(fence_steps);
+  child_.reset();
 }
 
 void Postgres::stop() {

@@ -18,6 +18,7 @@ std::string double_quoted(std::string_view text) {
 }  // namespace
 
 std::string server_settings(const Settings& settings) {
+  const auto& follows = settings.follows;
   return fmt::format(
       R"(# Written by Cognive at every start: edits are lost. Use ALTER SYSTEM as role postgres, which wins over this file.
 cluster_name = {}
@@ -28,15 +29,21 @@ port = {}
 unix_socket_directories = {}
 unix_socket_permissions = 0700
 password_encryption = 'scram-sha-256'
-max_connections = 100
+max_connections = {}
 shared_buffers = '128MB'
 jit = off
 fsync = on
 wal_level = 'replica'
 wal_log_hints = on
-max_wal_senders = 10
-max_replication_slots = 10
+max_wal_senders = 20
+max_replication_slots = 20
+max_slot_wal_keep_size = '1GB'
+wal_keep_size = '128MB'
 hot_standby = on
+wal_retrieve_retry_interval = '1s'
+recovery_target_timeline = 'latest'
+primary_conninfo = {}
+primary_slot_name = {}
 timezone = 'UTC'
 default_text_search_config = 'pg_catalog.english'
 log_destination = 'stderr'
@@ -48,12 +55,24 @@ log_checkpoints = off
 )",
       quoted_setting(settings.cluster_name), quoted_setting(settings.hba_file.native()),
       quoted_setting(settings.ident_file.native()), settings.port,
-      quoted_setting(double_quoted(settings.sockets.native())));
+      quoted_setting(double_quoted(settings.sockets.native())), settings.max_connections,
+      quoted_setting(follows ? replication_conninfo(settings.sockets, *follows, settings.cluster_name) : ""),
+      quoted_setting(follows ? settings.cluster_name : ""));
+}
+
+std::string replication_conninfo(const std::filesystem::path& sockets, std::uint16_t port, std::string_view name) {
+  std::string host;
+  for (const char c : sockets.native()) {
+    if (c == '\'' || c == '\\') host += '\\';
+    host += c;
+  }
+  return fmt::format("host='{}' port={} user={} application_name={}", host, port, replication_role, name);
 }
 
 std::string access_rules() {
   return R"(# Written by Cognive at every start.
 local all          postgres,cognive               peer map=cognive
+local replication  replicator                     peer map=cognive
 host  all          cognive          127.0.0.1/32  scram-sha-256
 host  all          cognive          ::1/128       scram-sha-256
 )";
@@ -62,7 +81,9 @@ host  all          cognive          ::1/128       scram-sha-256
 std::string peer_map(const std::vector<std::string>& os_users) {
   std::string out = "# Written by Cognive at every start.\n";
   for (const auto& user : os_users) {
-    for (const auto* role : {"cognive", "postgres"}) out += fmt::format("cognive {} {}\n", double_quoted(user), role);
+    for (const auto role : {std::string_view("cognive"), std::string_view("postgres"), replication_role}) {
+      out += fmt::format("cognive {} {}\n", double_quoted(user), role);
+    }
   }
   return out;
 }
