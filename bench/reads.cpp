@@ -3,6 +3,7 @@
 // program starts itself; what counts is the ratio, since machines and their moods differ.
 #include <unistd.h>
 
+#include <fmt/format.h>
 #include <CLI/CLI.hpp>
 #include <boost/asio.hpp>
 #include <cstdio>
@@ -122,8 +123,7 @@ Async<> run_all(const embedded::Cluster& servers, const Flags& flags, std::vecto
   std::vector<std::unique_ptr<pg::Connection>> connections;
   std::vector<Read> classic;
   for (std::size_t i = 0; i < classic_connections; ++i) {
-    connections.push_back(
-        co_await pg::Connection::open(executor, servers.socket_url(), milliseconds{0}, patience()));
+    connections.push_back(co_await pg::Connection::open(executor, servers.socket_url(), milliseconds{0}, patience()));
     classic.emplace_back([connection = connections.back().get()](pg::Params params) {
       return connection->execute(read_query, std::move(params), patience());
     });
@@ -152,13 +152,17 @@ Async<> run_all(const embedded::Cluster& servers, const Flags& flags, std::vecto
 
 void print(const std::vector<Way>& ways, bool json) {
   const double base = ways.front().median();
-  if (json) std::printf("[");
-  else std::printf("%-52s %10s %7s %9s %9s\n", "point reads, 64 callers, one thread", "reads/s", "ratio", "p50 ms", "p99 ms");
+  if (json)
+    std::printf("[");
+  else
+    std::printf("%-52s %10s %7s %9s %9s\n", "point reads, 64 callers, one thread", "reads/s", "ratio", "p50 ms",
+                "p99 ms");
   for (const auto& way : ways) {
     if (json) {
-      std::printf("%s{\"way\": \"%s\", \"reads_per_second\": %.0f, \"ratio\": %.3f, \"p50_ms\": %.3f, \"p99_ms\": %.3f}",
-                  &way == &ways.front() ? "" : ", ", way.name.c_str(), way.median(), way.median() / base,
-                  way.percentile(0.5), way.percentile(0.99));
+      std::printf(
+          "%s{\"way\": \"%s\", \"reads_per_second\": %.0f, \"ratio\": %.3f, \"p50_ms\": %.3f, \"p99_ms\": %.3f}",
+          &way == &ways.front() ? "" : ", ", way.name.c_str(), way.median(), way.median() / base, way.percentile(0.5),
+          way.percentile(0.99));
     } else {
       std::printf("%-52s %10.0f %7.2f %9.2f %9.2f\n", way.name.c_str(), way.median(), way.median() / base,
                   way.percentile(0.5), way.percentile(0.99));
@@ -174,7 +178,7 @@ int run_bench(const Flags& flags) {
   {
     const auto directory = embedded::DataDirectory::open(root, *user);
     if (!directory) throw std::runtime_error(directory.error().detail);
-    const auto servers = embedded::Cluster::start(*directory, {.port = std::nullopt, .interrupted = {}, .replicas = flags.replicas});
+    const auto servers = embedded::Cluster::start(*directory, {.replicas = flags.replicas});
     if (!servers) throw std::runtime_error(servers.error().detail);
     std::vector<Way> ways;
     run_to_end(run_all(*servers, flags, ways));
@@ -190,7 +194,8 @@ int run_bench(const Flags& flags) {
 int main(int argc, char** argv) {
   cognive::Flags flags;
   CLI::App app("Point reads per second: pipelined against one statement per connection, and over replicas");
-  app.add_option("--rounds", flags.rounds, "How often each way is measured; the median counts")->check(CLI::Range(1, 100));
+  app.add_option("--rounds", flags.rounds, "How often each way is measured; the median counts")
+      ->check(CLI::Range(1, 100));
   app.add_option("--milliseconds", flags.milliseconds_each, "How long each time")->check(CLI::Range(50, 60'000));
   app.add_option("--replicas", flags.replicas, "Streaming replicas to start")->check(CLI::Range(1, 8));
   app.add_flag("--json", flags.json, "Print an array for scripts");

@@ -76,7 +76,11 @@ std::string table_of(const pg::Topology& topology) {
     row.push_back(report.reachable ? lsn_text(report.lsn) : "");
     row.push_back(is_standby ? milliseconds_text(host.lag) : "");
     row.push_back(is_standby && host.lag_bytes ? grouped(static_cast<long long>(*host.lag_bytes)) : "");
-    row.push_back(host.routed ? "yes" : "no: " + host.not_routed);
+    if (host.state == pg::HostState::primary) {
+      row.emplace_back("when no replica may");
+    } else {
+      row.push_back(host.routed ? "yes" : "no: " + host.not_routed);
+    }
     table.add(std::move(row));
   }
   std::string out = table.text();

@@ -30,6 +30,7 @@ constexpr std::string_view admin_email = "admin@localhost";
 struct Flags {
   std::string data;
   int port = -1;
+  int replicas = 0;
   bool demo = false;
   bool once = false;
 };
@@ -119,7 +120,7 @@ Result<void> write_environment(const embedded::DataDirectory& directory, const e
     text += fmt::format("export {}={}\n", name, shell_quoted(value));
   };
   add("DATABASE_URL", cluster.tcp_url());
-  add("DATABASE_READ_URLS", "");
+  add("DATABASE_READ_URLS", fmt::format("{}", fmt::join(cluster.replica_tcp_urls(), ",")));
   add("COGNIVE_URL", url);
   add("COGNIVE_API_KEY", api_key);
   add("COGNIVE_MASTER_KEY_FILE", (directory.root() / "master-key").string());
@@ -142,8 +143,17 @@ void print_secrets(const Secrets& secrets, const std::filesystem::path& director
   std::fflush(stdout);
 }
 
-void print_ready(const std::string& url, const std::filesystem::path& directory, bool keeps_serving) {
+void print_ready(const std::string& url, const std::filesystem::path& directory, const embedded::Cluster& cluster,
+                 bool keeps_serving) {
   std::printf("Cognive is ready at %s\n", url.c_str());
+  const auto nodes = cluster.nodes();
+  if (nodes.size() > 1) {
+    for (const auto& node : nodes) {
+      std::printf("  %-13s  %s at 127.0.0.1:%d\n", node.name.c_str(), node.is_primary ? "takes the writes" : "replica",
+                  node.port);
+    }
+    std::printf("  how they are   cognive replication status --data %s\n", directory.c_str());
+  }
   std::printf("  documentation  %s/docs\n", url.c_str());
   std::printf("  this shell     . %s\n", (directory / "env").c_str());
   if (keeps_serving) std::printf("  stop           Ctrl-C\n");
@@ -217,14 +227,27 @@ Result<Secrets> set_up(const Settings& settings, const embedded::DataDirectory& 
   return secrets;
 }
 
-// Until a signal comes, or PostgreSQL cannot be kept up. The exit status.
-int watch(StopSignals& signals, embedded::Cluster& cluster) {
+// Until a signal comes, or PostgreSQL cannot be kept up. `changed` is called when another node has become the primary.
+// The exit status.
+int watch(StopSignals& signals, embedded::Cluster& cluster, const std::function<Result<void>()>& changed) {
+  auto primary = cluster.primary().name();
   while (!signals.wait(watch_interval)) {
     const auto news = cluster.watch();
     if (!news) return explain(news.error());
     for (const auto& line : *news) log(Level::warning, "embedded PostgreSQL", {{"news", line}});
+    if (primary == cluster.primary().name()) continue;
+    primary = cluster.primary().name();
+    if (const auto done = changed(); !done) return explain(done.error());
   }
   return 0;
+}
+
+// So many that every I/O thread gets all of its connections, and tools and people some.
+int connections_for(const Settings& settings) {
+  constexpr std::int64_t shared = 2;
+  constexpr std::int64_t others = 40;
+  constexpr std::int64_t least = 100;
+  return static_cast<int>(std::max(least, settings.http_threads * (settings.database_connections + shared) + others));
 }
 
 int up(const Flags& flags) {
@@ -238,9 +261,12 @@ int up(const Flags& flags) {
   if (!settings) return explain(settings.error());
 
   const auto interrupted = [&signals] { return signals.wait(std::chrono::milliseconds{0}); };
-  auto cluster = embedded::Cluster::start(*directory, {.port = std::nullopt, .interrupted = interrupted});
+  auto cluster = embedded::Cluster::start(
+      *directory,
+      {.replicas = flags.replicas, .max_connections = connections_for(*settings), .interrupted = interrupted});
   if (!cluster) return explain(cluster.error());
   settings->database_url = cluster->socket_url();
+  settings->database_read_urls = cluster->replica_socket_urls();
   const auto secrets = set_up(*settings, *directory);
   if (!secrets) return explain(secrets.error());
   print_secrets(*secrets, directory->root());  // at once: they are stored, and shown never again
@@ -252,14 +278,15 @@ int up(const Flags& flags) {
   const auto port = server.start();
   if (!port) return explain(port.error());
   const auto url = public_url(*settings, *port);
-  if (const auto written = write_environment(*directory, *cluster, url, key); !written) return explain(written.error());
-  print_ready(url, directory->root(), !flags.once);
+  const auto write_env = [&] { return write_environment(*directory, *cluster, url, key); };
+  if (const auto written = write_env(); !written) return explain(written.error());
+  print_ready(url, directory->root(), *cluster, !flags.once);
 
   int status = 0;
   if (flags.demo) {
     if (const auto shown = demonstrate(url, key); !shown) status = explain(shown.error());
   }
-  if (!flags.once) status = watch(signals, *cluster);
+  if (!flags.once) status = watch(signals, *cluster, write_env);
   server.stop();
   cluster->stop();
   return status;
@@ -277,6 +304,8 @@ void add_up(CLI::App& root, Action& chosen) {
                       "Where to keep everything; COGNIVE_DATA, else " + usual_data_directory().string());
   command->add_option("--port", flags->port, "Port of the API; HTTP_PORT, else 8000; 0 picks a free one")
       ->check(CLI::Range(0, 65535));
+  command->add_option("--replicas", flags->replicas, "Streaming replicas beside the primary; reads go to them")
+      ->check(CLI::Range(0, embedded::replicas_max));
   command->add_flag("--demo", flags->demo, "Import the shipped trace of real LLM traffic and show what it cost");
   command->add_flag("--once", flags->once, "Stop again as soon as everything is up (and shown)");
   command->callback([flags, &chosen] { chosen = [flags] { return up(*flags); }; });

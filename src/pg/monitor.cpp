@@ -81,17 +81,20 @@ void log_changes(const Topology& before, const Topology& now) {
   if (now.primary != before.primary) {
     if (now.primary) {
       const auto& host = now.hosts[*now.primary];
-      log(before.primary ? Level::warning : Level::info, "the primary database is known",
+      log(before.primary ? Level::warning : Level::info,
+          before.primary ? "writes go to another database host" : "the primary database is known",
           {{"host", host.label}, {"timeline", host.report.identity.timeline}});
     } else {
       log(Level::warning, "there is no primary database", {{"reason", now.no_primary}});
     }
   }
+  if (!now.complete()) return;  // whoever answers first cannot be compared with anybody
   for (std::size_t i = 0; i < now.hosts.size(); ++i) {
     const auto& host = now.hosts[i];
-    const bool known = i < before.hosts.size();
-    if (known && before.hosts[i].state == host.state && before.hosts[i].routed == host.routed) continue;
-    if (!host.report.asked() || host.state == HostState::primary) continue;
+    if (before.complete() && i < before.hosts.size() && before.hosts[i].state == host.state &&
+        before.hosts[i].routed == host.routed)
+      continue;
+    if (host.state == HostState::primary) continue;
     log(host.routed ? Level::info : Level::warning, "database host",
         {{"host", host.label}, {"state", text_of(host.state)}, {"routed", host.routed}, {"reason", host.not_routed}});
   }

@@ -354,7 +354,7 @@ GETS = {
     "analytics_runs": ["/api/v1/analytics/runs", "/api/v1/analytics/runs?group_by=team,agent,environment"],
     "analytics_coverage": ["/api/v1/analytics/coverage", "/api/v1/analytics/coverage?from=2999-01-01T00:00:00Z"],
     "root": ["/"], "welcome": ["/api/v1/"], "health_liveness": ["/api/v1/health/liveness"], "health_readiness": ["/api/v1/health/readiness"],
-    "metrics": ["/metrics"], "docs": ["/docs"], "redoc": ["/redoc"], "openapi": ["/openapi.json"],
+    "health_replication": ["/api/v1/health/replication"], "metrics": ["/metrics"], "docs": ["/docs"], "redoc": ["/redoc"], "openapi": ["/openapi.json"],
 }
 
 

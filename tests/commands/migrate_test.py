@@ -131,14 +131,21 @@ def test_migrators_at_once_do_not_collide(database, revisions):
     applied = "".join(output for (output, _), _ in outcomes).splitlines()
     assert len(applied) == len(revisions)
     assert database.sql("SELECT version_num FROM alembic_version") == [(revisions[-1],)]
-    # A migrator that is busy is waited for.
+    # A migrator that is busy is waited for; looking is possible meanwhile.
     with contextlib.closing(psycopg2.connect(database.url)) as holder, holder.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_lock(%s)", (0x636F676E697665,))
-        waiting = subprocess.Popen([BINARY, "migrate", "current"], env=database.env, stdout=subprocess.PIPE, text=True)
+        waiting = subprocess.Popen(command, env=database.env, stderr=subprocess.PIPE, text=True)
         with pytest.raises(subprocess.TimeoutExpired):
             waiting.wait(timeout=0.5)
+        assert revisions[-1] in database.migrate("current")
         cursor.execute("SELECT pg_advisory_unlock_all()")
-        assert revisions[-1] in waiting.communicate(timeout=10)[0]
+        assert "nothing to upgrade" in waiting.communicate(timeout=10)[1]
+
+
+def test_looking_at_the_revision_changes_nothing(database):
+    before = database.catalogue()
+    assert "base" in database.migrate("current")
+    assert database.catalogue() == before
 
 
 @pytest.mark.parametrize("change, word", [("UPDATE alembic_version SET version_num = 'deadbeef'", "deadbeef"),
