@@ -1,5 +1,6 @@
 """Fixtures of all tests: one running installation that most of them share, and fresh ones for those that stop or kill it."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -23,7 +24,9 @@ def shared_directory(tmp_path_factory):
 @pytest.fixture(scope="session")
 def installation(shared_directory):
     """The installation that tests share; they keep apart by agents and teams of their own."""
-    running = Installation(shared_directory / "shared-installation").start()
+    # The whole API must not notice replicas: COGNIVE_TEST_REPLICAS=2 runs the same tests with reads from two of them.
+    replicas = os.environ.get("COGNIVE_TEST_REPLICAS", "0")
+    running = Installation(shared_directory / "shared-installation").start("--replicas", replicas)
     yield running
     status = running.stop()
     assert status == 0

@@ -63,8 +63,11 @@ struct Cluster::State : std::enable_shared_from_this<State> {
   // A server that restarted or changed its role since the monitor saw it may not be who the picture says: an old
   // primary that comes back looks just as it did. Its connections wait until all hosts have been asked again.
   void admit(std::size_t index, const ServerIdentity& identity) {
-    const bool known = index < topology->hosts.size() && topology->hosts[index].report.reachable;
-    if (!known || !identity.is_still(topology->hosts[index].report.identity)) {
+    const bool seen = index < topology->hosts.size() && topology->hosts[index].report.reachable &&
+                      identity.is_still(topology->hosts[index].report.identity);
+    // A host that was slow to answer the monitor is still the one that our other connections lead to.
+    const auto& admitted = members[index]->admitted;
+    if (!seen && !(admitted && identity.is_still(*admitted))) {
       monitor.look_again();
       throw Unavailable("the database host has just started or changed its role, and is being looked at");
     }
@@ -132,7 +135,6 @@ struct Cluster::State : std::enable_shared_from_this<State> {
     member.ejection = std::clamp(member.ejection * 2, ejection_first, ejection_max);
     std::uniform_int_distribution<std::int64_t> jitter(member.ejection.count() / 2, member.ejection.count());
     member.ejected_until = member.failed_at + milliseconds{jitter(random)};
-    failed.add();
     log(Level::warning, "a replica failed and is left alone for a while",
         {{"reason", reason}, {"milliseconds", member.ejection.count()}});
   }
@@ -145,6 +147,7 @@ struct Cluster::State : std::enable_shared_from_this<State> {
     auto* const member = choose(not_before);
     if (member == nullptr) co_return std::nullopt;
     std::string failure;
+    bool refused = false;
     try {
       std::optional<Rows> rows;
       if (must_check(*member, not_before)) {
@@ -162,13 +165,17 @@ struct Cluster::State : std::enable_shared_from_this<State> {
       co_return rows;
     } catch (const boost::system::system_error&) {
       throw;  // the task is being stopped
+    } catch (const Retryable&) {
+      refused = true;  // replay needed what the statement was reading, for instance
     } catch (const Unavailable& error) {
       failure = error.what();
-    } catch (const SqlError& error) {
+    } catch (const SqlError&) {
       // Perhaps a table that a migration has just made and the replica does not have yet; the primary will tell.
-      failure = error.what();
+      refused = true;
     }
-    eject(*member, failure);
+    // A caller whose own time is up has learnt nothing about the replica.
+    if (!refused && !deadline.passed()) eject(*member, failure);
+    failed.add();
     co_return std::nullopt;
   }
 

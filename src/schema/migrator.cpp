@@ -75,8 +75,8 @@ Result<std::size_t> position_in(const pg::Rows& rows) {
   const auto found = position_of(id);
   if (!found) {
     return fail(Code::conflict,
-                   "the database is at revision " + id +
-                       ", which this binary does not know: it belongs to another version or another system");
+                "the database is at revision " + id +
+                    ", which this binary does not know: it belongs to another version or another system");
   }
   return *found;
 }
