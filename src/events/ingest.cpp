@@ -268,10 +268,15 @@ struct Ingest::State : std::enable_shared_from_this<State> {
           pricer.price(call.provider.value_or(""), call.model, item->event->timestamp, item->event->usage);
     }
 
+    bool changed = false;
     for (const auto type : {EventType::step, EventType::llm_call, EventType::tool_invocation}) {
       auto& fresh = by_type[static_cast<std::size_t>(type)];
-      if (!fresh.empty()) co_await insert(transaction, type, fresh);
+      if (fresh.empty()) continue;
+      const bool inserted = co_await insert(transaction, type, fresh);
+      changed = changed || inserted;
     }
+    // To call an event a repeat is to say that its first copy is safe.
+    if (!changed) co_await transaction.vouch_for_reads();
     co_return repeats;
   }
 
@@ -353,14 +358,15 @@ struct Ingest::State : std::enable_shared_from_this<State> {
     runs.merge(co_await store::find_runs(transaction, ids));
   }
 
-  Async<> insert(pg::Transaction& transaction, EventType type, const std::vector<Item*>& items) {
+  // Whether anything was new.
+  Async<bool> insert(pg::Transaction& transaction, EventType type, const std::vector<Item*>& items) {
     std::vector<const store::Row*> rows;
     for (auto* item : items) {
       rows.push_back(&item->row);
       item->stored_hash = item->event->content_hash;
     }
     const auto inserted = co_await store::insert(transaction, type, rows);
-    if (inserted.size() == items.size()) co_return;
+    if (inserted.size() == items.size()) co_return true;
     std::vector<const store::Row*> known;
     for (const auto* item : items) {
       if (!inserted.contains(item->key())) known.push_back(&item->row);
@@ -373,6 +379,7 @@ struct Ingest::State : std::enable_shared_from_this<State> {
       item->stored_hash = hash->second;
       settle_known(*item, hash->second);
     }
+    co_return !inserted.empty();
   }
 };
 

@@ -167,6 +167,7 @@ struct Monitor::State : std::enable_shared_from_this<State> {
       told = followers;
     }
     log_changes(*before, *next);
+    if (next->undecided) hurry.notify_all();
     for (const auto& follower : told) {
       asio::post(follower->executor, [weak = weak_from_this(), follower] {
         if (follower->changed()) return;

@@ -16,6 +16,9 @@ constexpr Query begin_query{"begin", "BEGIN"};
 constexpr Query commit_query{"commit", "COMMIT"};
 constexpr Query rollback_query{"rollback", "ROLLBACK"};
 
+// The least that a transaction can write: one record of log, which nobody reads.
+constexpr Query vouch_query{"vouch_for_reads", "SELECT pg_logical_emit_message(true, 'cognive', '') IS NULL"};
+
 constexpr std::chrono::milliseconds backoff_first{50};
 constexpr std::chrono::milliseconds backoff_max{1'000};
 constexpr std::chrono::milliseconds rollback_deadline{2'000};
@@ -370,6 +373,10 @@ Async<Rows> Transaction::execute(const Query& query, Params params) {
 
 Async<std::int64_t> Transaction::copy_in(std::string sql, std::string_view data) {
   co_return co_await connection_->copy_in(std::move(sql), data, deadline_);
+}
+
+Async<> Transaction::vouch_for_reads() {
+  co_await execute(vouch_query, Params{});
 }
 
 Async<Position> Transaction::commit() {

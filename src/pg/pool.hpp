@@ -84,6 +84,10 @@ class Transaction {
   // Rows in bulk: `sql` is a COPY … FROM STDIN and `data` the rows in its format. How many they were.
   Async<std::int64_t> copy_in(std::string sql, std::string_view data);
 
+  // Makes commit() vouch for what the transaction has only read. What it read may be committed on this server alone,
+  // by somebody whose wait for a standby was broken off, and a transaction that wrote nothing waits for nobody.
+  Async<> vouch_for_reads();
+
   // Returns when the commit is durable, on the standbys too when the server is set up so: where the log stands then.
   // Throws Unavailable when that is not known.
   Async<Position> commit();

@@ -44,10 +44,21 @@ bool Topology::complete() const {
   return std::ranges::all_of(hosts, [](const Host& host) { return host.report.asked(); });
 }
 
-Judge::Judge(std::vector<std::string> labels, milliseconds lag_max) : labels_(std::move(labels)), lag_max_(lag_max) {}
+Judge::Judge(std::vector<std::string> labels, milliseconds lag_max)
+    : labels_(std::move(labels)), lag_max_(lag_max), sightings_(labels_.size()) {}
+
+void Judge::note_sightings(const std::vector<HostReport>& reports) {
+  for (std::size_t i = 0; i < reports.size(); ++i) {
+    if (!reports[i].reachable) continue;
+    auto& sighting = sightings_[i];
+    if (!sighting || !reports[i].identity.is_still(sighting->identity))
+      sighting = Sighting{reports[i].identity, reports[i].asked_at};
+  }
+}
 
 Topology Judge::judge(const std::vector<HostReport>& reports, Instant now) {
   Topology topology;
+  note_sightings(reports);
   for (std::size_t i = 0; i < labels_.size(); ++i) {
     auto& host = topology.hosts.emplace_back(Host{.label = labels_[i], .report = reports[i]});
     if (!host.report.asked()) {
@@ -71,7 +82,8 @@ Topology Judge::judge(const std::vector<HostReport>& reports, Instant now) {
   return topology;
 }
 
-void Judge::choose_primary(Topology& topology) {
+// Hosts that take writes on the latest timeline; says of all others that are no standbys why they are not among them.
+std::vector<std::size_t> Judge::candidates(Topology& topology) const {
   std::vector<std::size_t> newest;
   for (std::size_t i = 0; i < topology.hosts.size(); ++i) {
     auto& host = topology.hosts[i];
@@ -94,15 +106,34 @@ void Judge::choose_primary(Topology& topology) {
       newest.push_back(i);
     }
   }
+  return newest;
+}
+
+// An old primary that comes back looks just as it did before it was lost. So a server process that has not had the
+// writes gets them only when it is on a later timeline than any before it, or when every other host has been asked, or
+// failed to answer, since it was first seen.
+bool Judge::may_have_writes(const Topology& topology, std::size_t index) const {
+  const auto& identity = topology.hosts[index].report.identity;
+  if (!accepted_) return topology.complete();
+  if (primary_ == index && identity.is_still(*accepted_)) return true;
+  if (identity.timeline > accepted_->timeline) return true;
+  return std::ranges::all_of(topology.hosts,
+                             [&](const Host& host) { return host.report.asked_at >= sightings_[index]->at; });
+}
+
+void Judge::choose_primary(Topology& topology) {
+  auto newest = candidates(topology);
   if (newest.size() > 1) {
     std::string names;
-    for (const auto i : newest) names += (names.empty() ? "" : " and ") + topology.hosts[i].label;
+    for (const auto i : newest) {
+      names += (names.empty() ? "" : " and ") + topology.hosts[i].label;
+      topology.hosts[i].not_routed = "it is a second primary";
+    }
     topology.problems.push_back(
         fmt::format("{} all take writes on timeline {} (split brain): stop all but one and re-seed them as replicas.",
                     names, timeline_));
     // The one that has had the writes keeps them; else the operator's word, DATABASE_URL, decides.
     const auto known = std::ranges::find(newest, primary_.value_or(0));
-    for (const auto i : newest) topology.hosts[i].not_routed = "it is a second primary";
     if (known == newest.end()) {
       topology.no_primary = names + " all take writes, and nothing tells which of them is the primary";
       newest.clear();
@@ -111,8 +142,15 @@ void Judge::choose_primary(Topology& topology) {
     }
   }
   if (!newest.empty()) {
+    auto& host = topology.hosts[newest.front()];
+    if (!may_have_writes(topology, newest.front())) {
+      topology.undecided = true;
+      topology.no_primary = host.label + " has just appeared, and all other hosts are asked first";
+      host.not_routed = "it has just appeared";
+      return;
+    }
     primary_ = newest.front();
-    auto& host = topology.hosts[*primary_];
+    accepted_ = host.report.identity;
     system_ = host.report.identity.system;
     host.state = HostState::primary;
     host.not_routed = "it is the primary";
@@ -120,7 +158,7 @@ void Judge::choose_primary(Topology& topology) {
     return;
   }
   // Silence is no news: the host may be back before anybody is promoted, and nobody else can be written to.
-  if (primary_ && topology.hosts[*primary_].state == HostState::unreachable && marks_timeline_ == timeline_) {
+  if (primary_ && topology.hosts[*primary_].state == HostState::unreachable && accepted_->timeline == timeline_) {
     topology.primary = primary_;
     topology.problems.push_back("The primary " + topology.hosts[*primary_].label +
                                 " does not answer: " + topology.hosts[*primary_].report.failure + ".");

@@ -61,6 +61,7 @@ struct Topology {
   std::vector<Host> hosts;             // in the order configured: the host of DATABASE_URL first
   std::optional<std::size_t> primary;  // where writes go. Stays while that host merely does not answer
   std::string no_primary;              // why there is none
+  bool undecided = false;              // a primary is found once every host has been asked again: do so at once
   std::vector<std::string> problems;   // what an operator has to look at, in sentences
 
   [[nodiscard]] bool primary_answers() const { return primary && hosts[*primary].state == HostState::primary; }
@@ -84,7 +85,16 @@ class Judge {
     std::uint64_t lsn;
   };
 
+  // When a server process was first seen, in the role that it has now.
+  struct Sighting {
+    ServerIdentity identity;
+    Instant at;
+  };
+
+  void note_sightings(const std::vector<HostReport>& reports);
+  std::vector<std::size_t> candidates(Topology& topology) const;
   void choose_primary(Topology& topology);
+  [[nodiscard]] bool may_have_writes(const Topology& topology, std::size_t index) const;
   void remember(const Host& primary);
   void place_standby(const Topology& topology, Host& host, Instant now) const;
   [[nodiscard]] std::optional<std::chrono::milliseconds> lag_of(const HostReport& report, Instant now) const;
@@ -92,8 +102,10 @@ class Judge {
   std::vector<std::string> labels_;
   std::chrono::milliseconds lag_max_;
   std::string system_;
-  std::uint32_t timeline_ = 0;  // the latest that any host has shown
+  std::uint32_t timeline_ = 0;                      // the latest that any host has shown
+  std::vector<std::optional<Sighting>> sightings_;  // by host
   std::optional<std::size_t> primary_;
+  std::optional<ServerIdentity> accepted_;  // of the primary
   std::uint32_t marks_timeline_ = 0;
   std::deque<Mark> marks_;  // ascending
 };

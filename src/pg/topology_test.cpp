@@ -166,6 +166,43 @@ TEST_F(Hosts, an_old_primary_that_comes_back_is_never_written_to) {
   EXPECT_FALSE(topology.primary_answers());
 }
 
+TEST_F(Hosts, an_old_primary_that_is_back_before_the_others_were_asked_waits_for_them) {
+  look();
+  is_gone(0);
+  look(seconds{1});
+  // It answers first, as it was before but for its start; the promoted one has not been asked since.
+  is_primary(0, 100, 1);
+  reports[0].identity.started_at = Timestamp{77};
+  now += seconds{1};
+  reports[0].asked_at = now;
+  auto topology = judge.judge(reports, now);
+  EXPECT_EQ(topology.primary, std::nullopt);
+  EXPECT_TRUE(topology.undecided);
+  is_primary(1, 120, 2);
+  topology = look(milliseconds{1});
+  EXPECT_EQ(topology.primary, 1);
+  EXPECT_EQ(topology.hosts[0].state, HostState::outdated);
+}
+
+TEST_F(Hosts, a_primary_that_merely_restarted_gets_the_writes_back_once_all_others_were_asked) {
+  look();
+  reports[0].identity.started_at = Timestamp{77};
+  now += seconds{1};
+  reports[0].asked_at = now;
+  EXPECT_EQ(judge.judge(reports, now).primary, std::nullopt);
+  is_gone(1);  // a host that fails to answer has been asked, too
+  EXPECT_EQ(look(milliseconds{1}).primary, 0);
+}
+
+TEST_F(Hosts, a_fresh_process_chooses_nobody_before_it_has_asked_everybody) {
+  is_gone(0);
+  is_primary(1, 120, 2);
+  is_primary(2, 130, 2);
+  reports[1].asked_at = now;
+  EXPECT_EQ(judge.judge(reports, now).primary, std::nullopt);
+  EXPECT_EQ(look().primary, std::nullopt);  // nothing tells the two apart
+}
+
 TEST_F(Hosts, a_standby_that_follows_a_newer_timeline_tells_on_the_old_primary) {
   is_gone(1);
   is_standby(2, 120, 2);
