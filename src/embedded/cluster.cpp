@@ -297,6 +297,7 @@ std::vector<std::string> Cluster::replica_tcp_urls() const {
 
 std::vector<Cluster::NodeStatus> Cluster::nodes() const {
   std::vector<NodeStatus> out;
+  out.reserve(nodes_.size());
   for (const auto& node : nodes_) {
     out.push_back({.name = node.server.name(),
                    .port = node.server.port(),
