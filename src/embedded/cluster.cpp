@@ -11,6 +11,7 @@
 
 #include "base/crypto.hpp"
 #include "base/text.hpp"
+#include "embedded/control_data.hpp"
 #include "embedded/port.hpp"
 #include "embedded/postmaster.hpp"
 #include "embedded/settings.hpp"
@@ -41,11 +42,15 @@ std::optional<std::uint16_t> last_port(const DataDirectory& directory, const Pos
   return port;
 }
 
-// The version of the existing nodes, which the servers must have too; nothing at the first start.
+// The version of the nodes, which the servers must have too: that of a primary counts. Nothing at the first start.
 Result<std::optional<int>> version_on_disk(const DataDirectory& directory) {
-  for (const auto& name : node_names()) {
-    auto version = data_version(directory.postgres() / name);
-    if (!version || *version) return version;
+  for (const bool standby : {false, true}) {
+    for (const auto& name : node_names()) {
+      const auto data = directory.postgres() / name;
+      if (is_standby(data) != standby) continue;
+      auto version = data_version(data);
+      if (!version || *version) return version;
+    }
   }
   return std::nullopt;
 }
@@ -69,7 +74,9 @@ Result<Cluster> Cluster::start(const DataDirectory& directory, Options options) 
 
   // Also of nodes that are not started now: their slots are dropped, and what they are is read from their data.
   for (const auto& name : node_names()) {
-    auto ended = end_orphan(directory.postgres() / name, directory.database_user(), interrupted);
+    const Postgres node(directory, *binaries, name, cluster.options_.max_connections);
+    if (!node.exists() || !node.check_owner()) continue;  // the launch says what is wrong
+    auto ended = end_orphan(node.data(), directory.database_user(), interrupted);
     if (!ended) return fail(ended.error());
   }
   const auto roles = read_roles(directory, *binaries, cluster.options_.replicas);
@@ -237,8 +244,9 @@ Result<void> Cluster::start_replicas() {
         node.server.stop();
         if (auto launched = launch_replica(node); !launched) return launched;
       } else if (*ready) {
+        const bool promoted = node.server.promoted();  // so early: watch() will see to it
         const auto following = follows(node, *timeline);
-        if (following && *following) {
+        if (promoted || (following && *following)) {
           waiting.erase(waiting.begin() + static_cast<std::ptrdiff_t>(i));
           continue;
         }
@@ -289,6 +297,7 @@ std::vector<std::string> Cluster::replica_tcp_urls() const {
 
 std::vector<Cluster::NodeStatus> Cluster::nodes() const {
   std::vector<NodeStatus> out;
+  out.reserve(nodes_.size());
   for (const auto& node : nodes_) {
     out.push_back({.name = node.server.name(),
                    .port = node.server.port(),

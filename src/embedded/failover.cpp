@@ -128,6 +128,7 @@ Result<void> Cluster::watch_node(Node& node) {
     }
     return {};
   }
+  if (options_.interrupted && options_.interrupted()) return {};  // the end of everything, not of this server
   node.announced = false;
   const auto now = Clock::now();
   if (const auto delay = node.policy.died(now)) {

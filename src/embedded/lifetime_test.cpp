@@ -23,12 +23,12 @@ using Lifetime = TemporaryDirectory;
 // Another process that has a cluster, as `cognive up` would, until it is killed.
 class Owner {
  public:
-  explicit Owner(const fs::path& path) {
+  explicit Owner(const fs::path& path, int replicas = 0) {
     std::array<int, 2> pipe{};
     EXPECT_EQ(::pipe(pipe.data()), 0);
     pid_ = ::fork();
     if (pid_ == 0) {
-      const auto started = start(path);
+      const auto started = start(path, {.replicas = replicas});
       const std::string said = started && started->cluster ? started->cluster->socket_url() : "failed";
       static_cast<void>(!::write(pipe[1], said.data(), said.size()));
       ::close(pipe[1]);
@@ -60,7 +60,7 @@ class Owner {
 };
 
 TEST_F(Lifetime, a_killed_owner_leaves_no_process_and_the_data_intact) {
-  Owner owner(path_);
+  Owner owner(path_, 1);
   const auto url = owner.url();
   ASSERT_EQ(answer(url, "CREATE TABLE kept AS SELECT generate_series(1, 1000) AS n; SELECT count(*) FROM kept"),
             "1000");

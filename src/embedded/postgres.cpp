@@ -135,6 +135,10 @@ Result<void> Postgres::check_data() const {
                     "directory with pg_upgrade.",
                     data_.native(), **made_by, binaries_.major));
   }
+  return check_owner();
+}
+
+Result<void> Postgres::check_owner() const {
   struct stat status{};
   if (::stat(data_.c_str(), &status) != 0) return system_failure("look at", data_, errno);
   const auto& user = directory_->database_user();

@@ -38,6 +38,9 @@ class Postgres {
 
   [[nodiscard]] bool exists() const;  // whether create() has succeeded, now or earlier
 
+  // Fails when the data directory belongs to another user than the one who runs PostgreSQL here.
+  [[nodiscard]] Result<void> check_owner() const;
+
   // Makes the data directory, with role postgres (superuser, no password), and role and database cognive. An attempt
   // that was interrupted leaves nothing that matters: the next one starts over.
   Result<void> create(const std::string& password, const Interrupted& interrupted);

@@ -121,7 +121,9 @@ Result<void> Postgres::follow(std::optional<std::uint16_t> primary_port, const I
   std::error_code error;
   const auto size = fs::file_size(log_path(), error);
   if (!error) searched_until_ = size;  // what it said of its former primary does not count
-  if (auto written = write_settings(port_); !written) {
+  auto written = forget_copied_upstream(data_, interrupted);
+  if (written) written = write_settings(port_);
+  if (!written) {
     follows_ = before;  // so that the next attempt is one
     return written;
   }

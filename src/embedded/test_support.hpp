@@ -33,7 +33,7 @@ inline bool eventually(const std::function<bool()>& condition, std::chrono::mill
 }
 
 inline Result<Output> psql(const std::string& url, const std::string& sql) {
-  const auto binaries = find_binaries(*Identity::unprivileged(), std::nullopt);
+  static const auto binaries = find_binaries(*Identity::unprivileged(), std::nullopt);
   const Command command{.argv = {binaries->program("psql"), url, "-XAtqc", sql}, .identity = *Identity::current()};
   return run(command, "", Clock::now() + 20s, {});
 }
