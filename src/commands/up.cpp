@@ -113,14 +113,17 @@ std::string shell_quoted(std::string_view text) {
   return out + "'";
 }
 
+// `database_urls`: of all nodes; in a failover they exchange their roles, and one of them may be down just now.
 Result<void> write_environment(const embedded::DataDirectory& directory, const embedded::Cluster& cluster,
-                               const std::string& url, const std::string& api_key) {
+                               std::vector<std::string> database_urls, const std::string& url,
+                               const std::string& api_key) {
   std::string text = "# How to reach this installation; written by `cognive up` at every start. Use: . this-file\n";
   const auto add = [&](std::string_view name, std::string_view value) {
     text += fmt::format("export {}={}\n", name, shell_quoted(value));
   };
+  std::erase(database_urls, cluster.tcp_url());
   add("DATABASE_URL", cluster.tcp_url());
-  add("DATABASE_READ_URLS", fmt::format("{}", fmt::join(cluster.replica_tcp_urls(), ",")));
+  add("DATABASE_READ_URLS", fmt::format("{}", fmt::join(database_urls, ",")));
   add("COGNIVE_URL", url);
   add("COGNIVE_API_KEY", api_key);
   add("COGNIVE_MASTER_KEY_FILE", (directory.root() / "master-key").string());
@@ -278,7 +281,9 @@ int up(const Flags& flags) {
   const auto port = server.start();
   if (!port) return explain(port.error());
   const auto url = public_url(*settings, *port);
-  const auto write_env = [&] { return write_environment(*directory, *cluster, url, key); };
+  auto database_urls = cluster->replica_tcp_urls();
+  database_urls.push_back(cluster->tcp_url());
+  const auto write_env = [&] { return write_environment(*directory, *cluster, database_urls, url, key); };
   if (const auto written = write_env(); !written) return explain(written.error());
   print_ready(url, directory->root(), *cluster, !flags.once);
 
