@@ -255,8 +255,17 @@ Async<Rows> Pool::write(const Query& query, Params params, const Call& call) {
   const auto state = state_;
   const State::Timed timed(state->duration_of(query));
   const auto attempt = [&]() -> Async<Committed> {
-    const auto connection = co_await state->shared_connection(call.deadline);
-    co_return co_await connection->execute_and_locate(query, params, call.deadline);
+    auto connection = co_await state->take_exclusive(call.deadline);
+    Committed committed;
+    std::exception_ptr failure;
+    try {
+      committed = co_await connection->execute_and_locate(query, params, call.deadline);
+    } catch (...) {
+      failure = std::current_exception();
+    }
+    state->give_back(std::move(connection));
+    if (failure) std::rethrow_exception(failure);
+    co_return committed;
   };
   auto committed = co_await attempt_statement(attempt, call.deadline);
   call.note(committed.position);

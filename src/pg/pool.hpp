@@ -41,7 +41,8 @@ class Pool {
   // point read waits behind it. At most half of the exclusive connections serve such statements at a time.
   Async<Rows> execute_apart(const Query& query, Params params, Deadline deadline);
 
-  // One statement that writes on behalf of a call, which is told where its commit stands.
+  // One statement that writes on behalf of a call, which is told where its commit stands. On a connection of its own:
+  // its commit waits for the disk, perhaps for a standby, and nobody's read shall wait with it.
   Async<Rows> write(const Query& query, Params params, const Call& call);
 
   // A read that returns nothing unless the server has replayed `not_before`: it is asked in the same round trip, before
