@@ -199,7 +199,8 @@ struct Pool::State : std::enable_shared_from_this<State> {
 
   void give_back(std::unique_ptr<Connection> connection) {
     lent.erase(connection.get());
-    if (connection->broken()) {
+    // One that still owes an answer nobody waits for would make its next user wait.
+    if (connection->broken() || connection->in_flight() > 0) {
       --exclusive_open;
     } else {
       idle.push_back(std::move(connection));
