@@ -145,8 +145,11 @@ namespace {
 
 // While a dependency is away every request fails alike.
 void log_unavailable(std::string_view operation, std::string_view request_id, std::string_view reason) {
-  thread_local LogThrottle throttle;
-  const auto held_back = throttle.pass();
+  // Each reason by itself: one that is frequent must not hide another.
+  constexpr std::size_t reasons_max = 16;
+  thread_local std::map<std::string, LogThrottle, std::less<>> throttles;
+  if (throttles.size() >= reasons_max && !throttles.contains(reason)) throttles.clear();
+  const auto held_back = throttles.try_emplace(std::string(reason)).first->second.pass();
   if (!held_back) return;
   log(Level::warning, "request not answered: dependency away",
       {{"request_id", request_id}, {"operation", operation}, {"reason", reason}, {"more_before", *held_back}});

@@ -51,6 +51,8 @@ struct Pool::State : std::enable_shared_from_this<State> {
   std::size_t waiters = 0;
   std::size_t apart = 0;  // statements on connections of their own, running or about to
   bool opening_shared = false;
+  std::size_t drops = 0;  // counts them, so that whoever waits notices
+  std::string drop_reason;
   Signal changed;  // a connection was opened, freed or lost
   TaskGroup background;
   std::string label;
@@ -81,7 +83,10 @@ struct Pool::State : std::enable_shared_from_this<State> {
     const auto begun = std::chrono::steady_clock::now();
     if (begun < retry_at) throw Unavailable(last_failure);
     try {
-      auto connection = co_await Connection::open(executor, options.url, options.statement_timeout, deadline);
+      const auto attempt = Deadline{std::min(deadline.at, begun + options.connect_timeout)};
+      const auto before = drops;
+      auto connection = co_await Connection::open(executor, options.url, options.statement_timeout, attempt);
+      throw_if_dropped(before);
       if (options.admit) options.admit(connection->identity());
       backoff = std::chrono::milliseconds{0};
       last_success = retry_at = std::chrono::steady_clock::now();
@@ -104,7 +109,12 @@ struct Pool::State : std::enable_shared_from_this<State> {
     }
   }
 
+  void throw_if_dropped(std::size_t before) const {
+    if (drops != before) throw Unavailable(drop_reason);
+  }
+
   Async<std::shared_ptr<Connection>> shared_connection(Deadline deadline) {
+    const auto before = drops;
     for (;;) {
       std::erase_if(shared, [](const auto& connection) { return connection->broken(); });
       const auto least = std::ranges::min_element(shared, {}, [](const auto& c) { return c->in_flight(); });
@@ -128,6 +138,7 @@ struct Pool::State : std::enable_shared_from_this<State> {
       }
       if (deadline.passed()) throw Unavailable("connecting to the database took too long");
       co_await changed.wait(deadline);
+      throw_if_dropped(before);
       if (shared.empty() && !opening_shared && std::chrono::steady_clock::now() < retry_at)
         throw Unavailable(last_failure);
     }
@@ -165,6 +176,7 @@ struct Pool::State : std::enable_shared_from_this<State> {
   Async<std::unique_ptr<Connection>> take_exclusive(Deadline deadline) {
     if (waiters >= options.waiters_max) throw Unavailable("too many requests wait for a database connection");
     const Counted waiting(waiters);
+    const auto before = drops;
     for (;;) {
       while (!idle.empty()) {
         auto connection = std::move(idle.back());
@@ -191,6 +203,7 @@ struct Pool::State : std::enable_shared_from_this<State> {
       }
       if (deadline.passed()) throw Unavailable("no database connection became free in time");
       co_await changed.wait(deadline);
+      throw_if_dropped(before);
     }
   }
 
@@ -330,6 +343,8 @@ Async<Rows> Pool::execute_apart(const Query& query, Params params, Deadline dead
 
 void Pool::drop(const std::string& reason) {
   auto& state = *state_;
+  ++state.drops;
+  state.drop_reason = reason;
   for (const auto& connection : state.shared) connection->abandon(reason);
   state.shared.clear();
   for (const auto& connection : state.idle) connection->abandon(reason);

@@ -20,6 +20,7 @@ struct PoolOptions {
   std::size_t shared_connections = 2;
   std::size_t exclusive_connections_max = 8;
   std::size_t waiters_max = 1024;                       // callers queueing for an exclusive connection
+  std::chrono::milliseconds connect_timeout{3'000};     // for one attempt, within the caller's deadline
   std::chrono::milliseconds statement_timeout{10'000};  // enforced by the server
 
   // Looks at whom a new connection leads to and throws Unavailable when it must not be used. Empty: anybody will do.
@@ -55,8 +56,8 @@ class Pool {
   // in time.
   Async<Transaction> begin(Deadline deadline);
 
-  // Gives up every connection at once, those in use too: their callers get Unavailable with this reason. The next
-  // caller opens new ones.
+  // Gives up every connection at once, those in use or being opened too, and everybody who waits for one: their callers
+  // get Unavailable with this reason. The next caller opens new ones.
   void drop(const std::string& reason);
 
   // Statements and transactions under way.
