@@ -7,6 +7,7 @@
 Roles move at a failover; `primary` and `replicas` are what they are now, and bring_back() gives every test the same start.
 """
 
+import concurrent.futures
 import contextlib
 import json
 import re
@@ -221,10 +222,13 @@ class Deployment:
         self.end_faults()
         if not self.primary.running:
             self.primary.start()
-        for node in self.replicas:
-            if not self._follows(node):
-                node.reseed_from(self.primary)
+        with concurrent.futures.ThreadPoolExecutor(len(self.nodes)) as pool:
+            list(pool.map(self._make_replica, self.replicas))
         self.wait_caught_up()
+
+    def _make_replica(self, node):
+        if not self._follows(node):
+            node.reseed_from(self.primary)
 
     def _follows(self, node):
         """Tell whether a node is a replica of the primary, or one again as soon as it is started."""
