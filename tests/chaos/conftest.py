@@ -20,7 +20,7 @@ def shared_deployment(shared_directory):
 def deployment(shared_deployment):
     """The deployment with one primary and two replicas that have caught up. Fails when a service erred in a way that no fault excuses."""
     shared_deployment.bring_back()
-    shared_deployment.primary.set_synchronous([])
+    shared_deployment.set_synchronous(False)
     starts = {node.name: node.log.stat().st_size for node in shared_deployment.nodes}
     served_before = len(shared_deployment.services)
     yield shared_deployment

@@ -31,7 +31,7 @@ def cut_off(nodes):
 @pytest.fixture
 def synchronous(deployment):
     """The deployment, where a commit waits for any one replica."""
-    deployment.primary.set_synchronous([node.name for node in deployment.replicas])
+    deployment.set_synchronous(True)
     return deployment
 
 
@@ -97,7 +97,8 @@ def test_synchronous_replication_loses_no_acknowledged_write(impatient, synchron
             synchronous.primary.kill()
     check_problem(refused, 503)
     # With ANY 1 it is the replica that has most that must be promoted.
-    synchronous.promote(max(synchronous.replicas, key=all_that_it_has), kill=False)
+    old = synchronous.promote(max(synchronous.replicas, key=all_that_it_has), kill=False)
+    next(node for node in synchronous.replicas if node is not old).follow(synchronous.primary)
     service.wait_writable()
     found = stored(synchronous.primary, run)
     assert sorted(acknowledged) == [each for each in found if each in set(acknowledged)]

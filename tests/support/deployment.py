@@ -203,6 +203,13 @@ class Deployment:
         self.primary = node
         return old
 
+    def set_synchronous(self, on):
+        """Let commits wait for one of the other two nodes on whichever node is the primary, now or later; or let none wait."""
+        for node in self.nodes:
+            names = [other.name for other in self.nodes if other is not node] if on else []
+            if on or node.superuser("SHOW synchronous_standby_names") != [("",)]:
+                node.set_synchronous(names)
+
     def wait_caught_up(self):
         """Wait until every replica shows what the primary has."""
         for replica in self.replicas:
