@@ -43,6 +43,13 @@ def host_of(service, deployment, node):
     return service.replica(deployment.url_of(node))
 
 
+def old_is_outdated(service, deployment, node):
+    """Tell whether the page knows that a node is an old primary; while it is taken for the primary, the page has no replica of its URL."""
+    answer = service.health()
+    states = {replica["url"].rsplit(":", 1)[1].split("/")[0]: replica["state"] for replica in answer.json()["replicas"]}
+    return states.get(str(deployment.proxy_of(node).port)) == "outdated"
+
+
 def primary_port(service):
     """The port of the primary, as the page has it."""
     return int(re.search(r":(\d+)/", service.health().json()["primary"]["url"])[1])
@@ -141,6 +148,8 @@ def test_an_old_primary_that_is_back_before_anybody_has_looked_gets_no_write(dep
     # The new primary answers more slowly than the old one does.
     deployment.proxy_of(new).delay(delay)
     with writing(service, threads=6) as load:
+        wait_until(lambda: old_is_outdated(service, deployment, old), "the old primary outdated", seconds=15)
+        deployment.proxy_of(new).pass_through()
         wait_until(lambda: load.statuses().get(201, 0) > 30, "writes succeed", seconds=30)
     check_failures(load)
     assert contents(old) == before, f"written to the old primary: {load.statuses()}"

@@ -96,7 +96,7 @@ def test_a_paused_replica_shows_its_true_growing_lag_and_is_not_read_beyond_the_
 
     def over_the_limit():
         before, replica, after = time.monotonic(), service.replica(deployment.url_of(one)), time.monotonic()
-        assert replica["state"] == "paused" or not seen
+        assert replica["state"] == "paused" or (replica["lag_ms"] or 0) <= 2 * PROBE_MS
         if replica["lag_ms"]:
             seen.append(replica["lag_ms"])
             assert before - written - 2 * PROBE_MS / 1000 - 0.3 <= replica["lag_ms"] / 1000 <= after - written + PROBE_MS / 1000 + 0.3
