@@ -156,7 +156,6 @@ def test_without_any_standby_no_write_succeeds_and_reads_go_on_and_nothing_piles
     assert stored(synchronous.primary, run) == sorted(event["id"] for event in events)
 
 
-@pytest.mark.xfail(strict=True, reason="starting a run shares a connection with reads")
 def test_starting_runs_that_wait_for_a_standby_holds_up_no_read(impatient, synchronous):
     service, api, run = impatient
     agent = api.get(f"/api/v1/runs/{run}").json()["agent_id"]
@@ -202,7 +201,6 @@ def test_a_commit_whose_wait_for_a_standby_is_broken_off_is_not_acknowledged(imp
     assert stored(synchronous.primary, run) == [event["id"]]
 
 
-@pytest.mark.xfail(strict=True, reason="a transaction that inserts nothing does not wait for a standby")
 @pytest.mark.parametrize("route", ["/api/v1/events", "/api/v1/runs/{run}/llm-calls", "/api/v1/runs/{run}/steps"])
 def test_a_repeat_is_not_acknowledged_before_its_first_copy_is_on_a_standby(impatient, synchronous, route):
     _, api, run = impatient

@@ -206,7 +206,6 @@ def test_a_replica_that_breaks_while_it_reads_costs_no_request(deployment, servi
     assert load.seconds_max() < 5
 
 
-@pytest.mark.xfail(strict=True, reason="an attempt to connect is not given up when the host is seen to be lost")
 def test_replicas_that_swallow_new_connections_cost_no_request(deployment, service, reader_key):
     agent = service.api().agent()["id"]
     deployment.wait_caught_up()
