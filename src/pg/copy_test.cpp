@@ -16,12 +16,14 @@ std::string lines(int rows, std::size_t note_length) {
   return out;
 }
 
+// One connection for transactions: the next one has the connection of the last one.
 void with_table(const std::function<Async<>(Pool&, Executor)>& test) {
-  with_pool([&](Pool& pool, Executor executor) -> Async<> {
+  const auto body = [&](Pool& pool, Executor executor) -> Async<> {
     co_await pool.execute(make_table, {}, soon());
     co_await pool.execute(clear, {}, soon());
     co_await test(pool, executor);
-  });
+  };
+  with_pool(body, pool_options(1, 1));
 }
 
 TEST(Copy, takes_many_megabytes_and_holds_up_nobody) {
