@@ -76,8 +76,8 @@ def check(path):
         target = header.split("/")[0]
         if target in ALLOWED and (SOURCE / header).exists():
             allowed = ALLOWED.get(folder)
-            # A test may start whatever it needs.
-            if not path.stem.endswith("_test") and folder and allowed is not None and target != folder and target not in allowed:
+            # A test may start whatever it needs, and so may what tests share.
+            if not path.stem.endswith(("_test", "test_support")) and folder and allowed is not None and target != folder and target not in allowed:
                 yield f"{where}: {folder}/ may not include {target}/"
             if folder in PRODUCT and target == "http" and path.name not in HTTP_FILES:
                 yield f"{where}: only routes.cpp may include http/"

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "base/decimal.hpp"
+#include "base/position.hpp"
 #include "base/text.hpp"
 #include "base/time.hpp"
 #include "base/uuid.hpp"
@@ -97,6 +98,30 @@ TEST(Text, shortens_at_a_code_point) {
   EXPECT_EQ(shortened("abc", 3), "abc");
   EXPECT_EQ(grouped(-1234567), "-1,234,567");
   EXPECT_EQ(grouped(999), "999");
+}
+
+TEST(Position, travels_as_a_token_and_back) {
+  for (const Position position : {Position{1, 1}, Position{1, 0x16B3748}, Position{0xFFFFFFFF, UINT64_MAX}}) {
+    const auto token = position.token();
+    EXPECT_LE(token.size(), 25);
+    EXPECT_EQ(Position::parse_token(token), position) << token;
+  }
+  EXPECT_EQ((Position{2, 0x1F}).token(), "2-1f");
+  EXPECT_EQ(lsn_text(0x2'16B3748F), "2/16B3748F");
+}
+
+TEST(Position, refuses_every_token_that_it_has_not_made) {
+  for (const auto* token :
+       {"",      "-",   "1",    "1-",   "-1",   "0-1",  "1-0",  "0-0",   "01-1",  "1-01",        "1-G",
+        "A-1",   "1-A", "+1-1", "1-+1", "1--1", " 1-1", "1-1 ", "1-1-1", "0x1-1", "100000000-1", "1-10000000000000000",
+        "1-1\n", "1/1"}) {
+    EXPECT_FALSE(Position::parse_token(token)) << token;
+  }
+}
+
+TEST(Position, of_a_later_timeline_is_later) {
+  EXPECT_GT((Position{2, 1}), (Position{1, 100}));
+  EXPECT_GT((Position{2, 2}), (Position{2, 1}));
 }
 
 }  // namespace

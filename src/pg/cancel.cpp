@@ -3,14 +3,14 @@
 #include <libpq-fe.h>
 
 #include <array>
-#include <atomic>
-#include <boost/asio/post.hpp>
-#include <boost/asio/thread_pool.hpp>
-#include <memory>
+#include <system_error>
+#include <thread>
 
 namespace cognive::pg {
 namespace {
 
+// Frozen servers accept connections and say nothing, so that each of their cancellations holds up its thread until the
+// connection is given up by somebody.
 constexpr int pending_max = 64;
 
 struct CancelFreer {
@@ -19,20 +19,29 @@ struct CancelFreer {
 
 }  // namespace
 
-void cancel_in_background(pg_conn* connection) {
+CancellationOver cancel_in_background(pg_conn* connection) {
   static std::atomic<int> pending{0};
-  // Two: one server that swallows connections holds up one thread for the TCP user timeout only.
-  static boost::asio::thread_pool threads(2);
   const std::shared_ptr<PGcancel> cancel(PQgetCancel(connection), CancelFreer{});
-  if (!cancel || pending.fetch_add(1) >= pending_max) {
-    if (cancel) pending.fetch_sub(1);
-    return;
-  }
-  boost::asio::post(threads, [cancel] {
-    std::array<char, 256> reason{};
-    PQcancel(cancel.get(), reason.data(), static_cast<int>(reason.size()));
+  if (!cancel) return nullptr;
+  if (pending.fetch_add(1) >= pending_max) {
     pending.fetch_sub(1);
-  });
+    return nullptr;
+  }
+  const auto over = std::make_shared<std::atomic<bool>>(false);
+  try {
+    // Detached: a server that never answers must hold up neither other servers' cancellations nor the end of the
+    // program.
+    std::thread([cancel, over] {
+      std::array<char, 256> reason{};
+      PQcancel(cancel.get(), reason.data(), static_cast<int>(reason.size()));
+      *over = true;
+      pending.fetch_sub(1);
+    }).detach();
+  } catch (const std::system_error&) {
+    pending.fetch_sub(1);
+    return nullptr;
+  }
+  return over;
 }
 
 }  // namespace cognive::pg

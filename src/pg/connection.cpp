@@ -5,10 +5,12 @@
 
 #include <boost/asio.hpp>
 #include <deque>
+#include <map>
 #include <set>
 
 #include "pg/cancel.hpp"
 #include "pg/conninfo.hpp"
+#include "pg/result_error.hpp"
 
 namespace cognive::pg {
 
@@ -27,52 +29,6 @@ constexpr Query identity_query{"identity", "SELECT " COGNIVE_IDENTITY_COLUMNS};
 // Not the flushed position: with synchronous_commit off it may be before the commit.
 constexpr Query position_query{"position", "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint"};
 
-// What the caller's message says of an error of the connection itself: libpq's first line, which never holds a
-// password.
-std::string first_line(const char* message) {
-  std::string text(message == nullptr ? "" : message);
-  text.resize(std::min(text.find('\n'), text.size()));
-  return text.empty() ? "the connection was closed" : text;
-}
-
-SqlError sql_error(const PGresult* result) {
-  const auto field = [&](int code) {
-    const char* value = PQresultErrorField(result, code);
-    return std::string(value == nullptr ? "" : value);
-  };
-  // Not the detail: it quotes whole rows, and rows hold what callers sent.
-  return {field(PG_DIAG_SQLSTATE), field(PG_DIAG_CONSTRAINT_NAME), field(PG_DIAG_MESSAGE_PRIMARY)};
-}
-
-// Errors that end the session rather than the statement: shutdown (57P01…57P03), connection exceptions (08…), too many
-// connections (53300), and a primary that has become read-only.
-bool ends_session(std::string_view state) {
-  return state.starts_with("57P0") || state.starts_with("08") || state == "53300" ||
-         state == sqlstate::read_only_transaction;
-}
-
-// Errors after which the same statement may well succeed: timeouts, no resources (53…).
-bool worth_repeating(std::string_view state) {
-  return state == sqlstate::query_canceled || state == sqlstate::lock_not_available || state.starts_with("53");
-}
-
-// The prepared statement is not, or no longer, what was prepared: the table has changed (only then does a statement
-// that has worked say "not supported"), or the request that was to prepare it failed.
-bool outdated_plan(std::string_view state) {
-  return state == sqlstate::feature_not_supported || state == sqlstate::unknown_statement;
-}
-
-bool lost_to_another(std::string_view state) {
-  return state == sqlstate::serialization_failure || state == sqlstate::deadlock_detected;
-}
-
-std::exception_ptr exception_for(SqlError error) {
-  if (lost_to_another(error.state()) || outdated_plan(error.state()))
-    return std::make_exception_ptr(Retryable(error.what()));
-  if (worth_repeating(error.state())) return std::make_exception_ptr(Unavailable(error.what()));
-  return std::make_exception_ptr(std::move(error));
-}
-
 // One caller's statements between two Syncs.
 struct Request {
   explicit Request(const Executor& executor) : answered(executor) {}
@@ -81,11 +37,25 @@ struct Request {
   std::vector<Rows> rows;
   std::exception_ptr error;
   bool done = false;
-  bool abandoned = false;               // nobody waits for it any more
+  bool awaited = false;                 // somebody waits for it now
+  bool abandoned = false;               // somebody has waited for it, and does not any more
+  bool cancelled = false;               // the server has been asked to end it
+  bool exposed = false;                 // the cancellation of another request may hit it
   std::string doubt;                    // what the server warned of: the commit may not be where it should be
   const char* prepares = nullptr;       // the query's name, when the request only prepares it
   std::vector<const char*> executes{};  // the names of its queries, when it runs prepared ones
 };
+
+std::exception_ptr exception_for(SqlError error, const Request& request) {
+  const auto state = error.state();
+  // What cannot even be prepared has no plan that could be out of date.
+  const bool outdated = request.prepares == nullptr ? outdated_plan(state) : state == sqlstate::duplicate_statement;
+  const bool hit_in_place_of_another = state == sqlstate::query_canceled && request.exposed;
+  if (lost_to_another(state) || outdated || hit_in_place_of_another)
+    return std::make_exception_ptr(Retryable(error.what()));
+  if (worth_repeating(state)) return std::make_exception_ptr(Unavailable(error.what()));
+  return std::make_exception_ptr(std::move(error));
+}
 
 }  // namespace
 
@@ -101,9 +71,11 @@ struct Connection::State : std::enable_shared_from_this<State> {
   asio::steady_timer watchdog;  // runs while an abandoned statement is given time to end
   ServerIdentity identity;
   std::deque<std::shared_ptr<Request>> waiting;  // in the order of their Syncs
-  // By address of the query's name: queries are constants, so their number is bounded by the program.
-  std::set<const char*, std::less<>> prepared;
+  // The requests that have prepared a query, or are about to, by address of the query's name: queries are constants, so
+  // their number is bounded by the program.
+  std::map<const char*, std::shared_ptr<Request>, std::less<>> prepared;
   std::set<const char*, std::less<>> outdated;  // prepared ones that have to be prepared anew
+  std::vector<CancellationOver> cancellations;  // those that may still be on their way
   std::string failure;                          // not empty: broken
   bool reading = false;
   bool writing = false;
@@ -134,16 +106,30 @@ struct Connection::State : std::enable_shared_from_this<State> {
   void give_up_on(const std::shared_ptr<Request>& request) {
     request->abandoned = true;
     if (!failure.empty() || waiting.empty()) return;
-    const auto head = waiting.front();
-    // Behind somebody else's statement: nothing to cancel yet.
-    if (!head->abandoned && head->prepares == nullptr) return;
-    cancel_in_background(connection);
+    // Behind somebody else's statement there is nothing to cancel yet; its turn will come.
+    if (!waiting.front()->awaited) cancel_first();
+  }
+
+  // Ends the statement that the server is running, or else the connection.
+  void cancel_first() {
+    const auto first = waiting.front();
+    if (first->cancelled) return;
+    first->cancelled = true;
+    send_cancellation();
     watchdog.expires_after(cancel_patience);
-    watchdog.async_wait([weak = weak_from_this(), head](boost::system::error_code error) {
+    watchdog.async_wait([weak = weak_from_this(), first](boost::system::error_code error) {
       const auto self = weak.lock();
-      if (error || !self || self->waiting.empty() || self->waiting.front() != head) return;
+      if (error || !self || self->waiting.empty() || self->waiting.front() != first) return;
       self->fail_all("the database did not answer in time");
     });
+  }
+
+  // It may be late, and hit one of those that come next.
+  void send_cancellation() {
+    auto over = cancel_in_background(connection);
+    if (!over) return;
+    cancellations.push_back(std::move(over));
+    for (const auto& request : waiting) request->exposed = true;
   }
 
   // Synchronous replication: when the wait for a standby is broken off, the commit stands on this server alone, and all
@@ -197,6 +183,7 @@ struct Connection::State : std::enable_shared_from_this<State> {
       take(result);
       if (!failure.empty()) return;
     }
+    if (!waiting.empty() && waiting.front()->abandoned) cancel_first();
     if (PQstatus(connection) == CONNECTION_BAD) fail_all(first_line(PQerrorMessage(connection)));
   }
 
@@ -223,11 +210,21 @@ struct Connection::State : std::enable_shared_from_this<State> {
       default: {
         auto error = sql_error(result);
         if (ends_session(error.state())) return fail_all(error.what());
-        if (request.prepares != nullptr) prepared.erase(request.prepares);
+        if (request.prepares != nullptr && error.state() == sqlstate::duplicate_statement) {
+          // What was to take it away came in a transaction that had failed already.
+          outdated.insert(request.prepares);
+        } else if (request.prepares != nullptr) {
+          forget_preparation(request);
+        }
         if (outdated_plan(error.state())) outdated.insert(request.executes.begin(), request.executes.end());
-        if (!request.error) request.error = exception_for(std::move(error));
+        if (!request.error) request.error = exception_for(std::move(error), request);
       }
     }
+  }
+
+  void forget_preparation(const Request& request) {
+    const auto known = prepared.find(request.prepares);
+    if (known != prepared.end() && known->second.get() == &request) prepared.erase(known);
   }
 
   void must(int sent) {
@@ -240,24 +237,27 @@ struct Connection::State : std::enable_shared_from_this<State> {
   std::shared_ptr<Request> enqueue() {
     must(PQpipelineSync(connection));
     auto request = std::make_shared<Request>(executor);
+    std::erase_if(cancellations, [](const auto& over) { return over->load(); });
+    request->exposed = !cancellations.empty();
     waiting.push_back(request);
     return request;
   }
 
-  // With a Sync of its own: were it part of a request, an error there would take the preparation with it. Null when
-  // there is nothing to prepare.
+  // With a Sync of its own: were it part of a request, an error there would take the preparation with it. Several
+  // callers may depend on one preparation. Null when it has succeeded long ago.
   std::shared_ptr<Request> prepare(const Query& query, const Params& params) {
     if (outdated.erase(query.name) > 0 && prepared.erase(query.name) > 0) {
       const auto sql = fmt::format("DEALLOCATE \"{}\"", query.name);
       must(PQsendQueryParams(connection, sql.c_str(), 0, nullptr, nullptr, nullptr, nullptr, 1));
       enqueue();
     }
-    if (prepared.contains(query.name)) return nullptr;
+    if (const auto known = prepared.find(query.name); known != prepared.end())
+      return known->second->done ? nullptr : known->second;
     const auto& oids = params.oids();
     must(PQsendPrepare(connection, query.name, query.sql, static_cast<int>(oids.size()), oids.data()));
     auto request = enqueue();
     request->prepares = query.name;
-    prepared.insert(query.name);
+    prepared.emplace(query.name, request);
     return request;
   }
 
@@ -273,12 +273,18 @@ struct Connection::State : std::enable_shared_from_this<State> {
   }
 
   Async<> wait_for(std::shared_ptr<Request> request, Deadline deadline) {
-    while (!request->done) {
-      const bool notified = co_await request->answered.wait(deadline);
-      if (notified || request->done) continue;
-      give_up_on(request);
-      throw Unavailable("the database did not answer in time");
+    request->awaited = true;
+    try {
+      while (!request->done) {
+        const bool notified = co_await request->answered.wait(deadline);
+        if (!notified && !request->done) throw Unavailable("the database did not answer in time");
+      }
+    } catch (...) {  // also when the caller is being stopped
+      request->awaited = false;
+      if (!request->done) give_up_on(request);
+      throw;
     }
+    request->awaited = false;
   }
 };
 
@@ -401,14 +407,20 @@ Async<Committed> Connection::execute_and_locate(const Query& query, Params param
   state->flush();
   co_await state->wait_for(request, deadline);
   if (preparation && preparation->error) std::rethrow_exception(preparation->error);
-  if (request->error) {
-    located->abandoned = true;
-    std::rethrow_exception(request->error);
-  }
+  if (request->error) std::rethrow_exception(request->error);
   co_await state->wait_for(located, deadline);
-  if (located->error) std::rethrow_exception(located->error);
-  const auto lsn = located->rows.front()[0].at<std::int64_t>(0);
-  co_return Committed{std::move(request->rows.front()), {state->identity.timeline, static_cast<std::uint64_t>(lsn)}};
+  // The statement stands: whatever is wrong with the question where, nobody must run it again.
+  std::string reason;
+  try {
+    const auto rows = located->error ? co_await execute(position_query, {}, deadline) : located->rows.front();
+    const auto lsn = static_cast<std::uint64_t>(rows[0].at<std::int64_t>(0));
+    co_return Committed{std::move(request->rows.front()), {state->identity.timeline, lsn}};
+  } catch (const Unavailable& error) {
+    reason = error.what();
+  } catch (const SqlError& error) {
+    reason = error.what();
+  }
+  throw Unavailable("committed, but where is not known: " + reason);
 }
 
 Async<Rows> Connection::execute(const Query& query, Params params, Deadline deadline) {
@@ -424,12 +436,26 @@ bool is_error(ExecStatusType status) {
   return status == PGRES_FATAL_ERROR || status == PGRES_BAD_RESPONSE || status == PGRES_NONFATAL_ERROR;
 }
 
+bool is_copy(ExecStatusType status) {
+  return status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH;
+}
+
 }  // namespace
 
 // Statements outside the pipeline, on a connection that nobody else uses meanwhile.
 struct Connection::Plain {
   std::shared_ptr<State> state;
   Deadline deadline;
+
+  Async<> ready(Descriptor::wait_type direction) {
+    try {
+      co_await wait_ready(state->descriptor, direction, deadline, "a statement");
+    } catch (const boost::system::system_error&) {
+      // Whoever listened for answers at the same time has found the connection lost, and woken everybody.
+      if (!state->failure.empty()) throw Unavailable(state->failure);
+      throw;
+    }
+  }
 
   Async<> send(std::string sql) {
     if (!state->failure.empty()) throw Unavailable(state->failure);
@@ -445,7 +471,7 @@ struct Connection::Plain {
       const int pending = PQflush(state->connection);
       if (pending < 0) throw Unavailable(first_line(PQerrorMessage(state->connection)));
       if (pending == 0) co_return;
-      co_await wait_ready(state->descriptor, Descriptor::wait_write, deadline, "a statement");
+      co_await ready(Descriptor::wait_write);
       state->must(PQconsumeInput(state->connection));
     }
   }
@@ -453,7 +479,7 @@ struct Connection::Plain {
   // The next result without blocking the thread; null after the last one.
   Async<PGresult*> next() {
     while (PQisBusy(state->connection) == 1) {
-      co_await wait_ready(state->descriptor, Descriptor::wait_read, deadline, "a statement");
+      co_await ready(Descriptor::wait_read);
       state->must(PQconsumeInput(state->connection));
     }
     co_return PQgetResult(state->connection);
@@ -467,6 +493,11 @@ struct Connection::Plain {
       PGresult* result = co_await next();
       if (result == nullptr) break;
       const Rows rows(result);
+      if (is_copy(PQresultStatus(result))) {
+        // There is no way out of it but to send or take rows: libpq would answer the same for ever.
+        state->fail_all("a statement copies rows where none are expected");
+        throw std::logic_error(state->failure);
+      }
       if (!is_error(PQresultStatus(result))) {
         affected = rows.affected();
         continue;
@@ -503,6 +534,9 @@ Async<> Connection::run_script(std::string sql, Deadline deadline) {
   } catch (const Unavailable& lost) {
     plain.state->fail_all(lost.what());
     throw;
+  } catch (const boost::system::system_error&) {
+    plain.state->fail_all("a statement was given up half way");
+    throw;
   }
 }
 
@@ -523,6 +557,9 @@ Async<std::int64_t> Connection::copy_in(std::string sql, std::string_view data, 
   } catch (const Unavailable& lost) {
     plain.state->fail_all(lost.what());
     throw;
+  } catch (const boost::system::system_error&) {
+    plain.state->fail_all("a statement was given up half way");
+    throw;
   }
 }
 
@@ -531,6 +568,8 @@ const ServerIdentity& Connection::identity() const {
 }
 
 void Connection::abandon(const std::string& reason) {
+  // A server does not notice that nobody listens: a commit that waits for its standby would wait for ever.
+  if (!broken() && !state_->waiting.empty()) state_->send_cancellation();
   state_->fail_all(reason);
 }
 

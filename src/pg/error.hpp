@@ -40,6 +40,7 @@ inline constexpr std::string_view check_violation = "23514";
 inline constexpr std::string_view serialization_failure = "40001";
 inline constexpr std::string_view deadlock_detected = "40P01";
 inline constexpr std::string_view unknown_statement = "26000";
+inline constexpr std::string_view duplicate_statement = "42P05";
 inline constexpr std::string_view query_canceled = "57014";
 inline constexpr std::string_view read_only_transaction = "25006";
 inline constexpr std::string_view undefined_table = "42P01";

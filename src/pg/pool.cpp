@@ -53,6 +53,7 @@ struct Pool::State : std::enable_shared_from_this<State> {
   bool opening_shared = false;
   std::size_t drops = 0;  // counts them, so that whoever waits notices
   std::string drop_reason;
+  bool closed = false;
   Signal changed;  // a connection was opened, freed or lost
   TaskGroup background;
   std::string label;
@@ -81,6 +82,7 @@ struct Pool::State : std::enable_shared_from_this<State> {
 
   Async<std::unique_ptr<Connection>> open(Deadline deadline) {
     const auto begun = std::chrono::steady_clock::now();
+    if (closed) throw Unavailable("the pool is closed");
     if (begun < retry_at) throw Unavailable(last_failure);
     try {
       const auto attempt = Deadline{std::min(deadline.at, begun + options.connect_timeout)};
@@ -90,13 +92,14 @@ struct Pool::State : std::enable_shared_from_this<State> {
       if (options.admit) options.admit(connection->identity());
       backoff = std::chrono::milliseconds{0};
       last_success = retry_at = std::chrono::steady_clock::now();
+      if (closed) throw Unavailable("the pool is closed");
       co_return connection;
     } catch (const boost::system::system_error&) {
       throw;  // the task is being stopped, which says nothing about the server
     } catch (const std::exception& error) {
       // A failure that began before somebody else's success is old news, and a caller who had no time left says nothing
       // about the server: neither keeps others from trying.
-      if (begun < last_success || deadline.passed()) throw Unavailable(error.what());
+      if (begun < last_success || deadline.passed() || closed) throw Unavailable(error.what());
       thread_local std::minstd_rand random{std::random_device{}()};
       backoff = std::clamp(backoff * 2, backoff_first, backoff_max);
       // Full jitter: nodes that lost the same server do not come back in step.
@@ -123,15 +126,24 @@ struct Pool::State : std::enable_shared_from_this<State> {
       if (!opening_shared) {
         opening_shared = true;
         std::exception_ptr failure;
+        std::exception_ptr stopped;
         std::shared_ptr<Connection> connection;
         try {
           connection = co_await open(deadline);
-        } catch (...) {
+        } catch (const Unavailable&) {
           failure = std::current_exception();
+        } catch (...) {
+          stopped = std::current_exception();
         }
         opening_shared = false;
         changed.notify_all();
-        if (failure) std::rethrow_exception(failure);
+        if (stopped) std::rethrow_exception(stopped);
+        if (failure) {
+          // Fewer connections than wanted still serve everybody.
+          const auto working = std::ranges::find_if(shared, [](const auto& c) { return !c->broken(); });
+          if (working == shared.end() || deadline.passed()) std::rethrow_exception(failure);
+          co_return *working;
+        }
         shared.push_back(connection);
         count();
         co_return connection;
@@ -372,6 +384,7 @@ Async<Transaction> Pool::begin(Deadline deadline) {
 
 Async<> Pool::close() {
   const auto state = state_;
+  state->closed = true;
   state->background.stop();
   co_await state->background.join(Deadline::in(rollback_deadline));
   drop("the pool is being closed");

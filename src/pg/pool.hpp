@@ -63,7 +63,7 @@ class Pool {
   // Statements and transactions under way.
   [[nodiscard]] std::size_t load() const;
 
-  // Ends what the pool runs in the background and closes the connections.
+  // Ends what the pool runs in the background and closes the connections. Whoever wants one later gets Unavailable.
   Async<> close();
 
  private:

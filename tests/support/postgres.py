@@ -324,7 +324,7 @@ class Node:
         if self.running:
             self.kill()
         self._discard_data()
-        other.make_slot(self.name)
+        other.make_slot(self.name, afresh=True)
         self._cluster.run("pg_basebackup", "-D", self.data, "-d", self._conninfo(other), "-R", "-S", self.name, "-X", "stream", "-c", "fast", "--no-sync")
         # The copy has what ALTER SYSTEM set on the other node too; this one starts with nothing but its own.
         settings = f"primary_conninfo = '{self._conninfo(other)}'\nprimary_slot_name = '{self.name}'\n"
@@ -342,12 +342,14 @@ class Node:
     def _conninfo(self, other):
         return f"host=127.0.0.1 port={other.port} user=replicator passfile={self._cluster.passfile} application_name={self.name}"
 
-    def make_slot(self, name):
-        """A physical slot that nobody uses; promotion does not bring the old primary's along."""
-        self.superuser("SELECT pg_create_physical_replication_slot(%s) WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = %s)",
+    def make_slot(self, name, afresh=False):
+        """A physical slot that nobody uses; promotion does not bring the old primary's along. An old one may have lost the log that it stood for."""
+        free = "SELECT active FROM pg_replication_slots WHERE slot_name = %s"
+        wait_until(lambda: self.superuser(free, parameters=(name,)) in ([], [(False,)]), f"slot {name} on {self.name} free")
+        if afresh:
+            self.superuser("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = %s", parameters=(name,))
+        self.superuser("SELECT pg_create_physical_replication_slot(%s, true) WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = %s)",
                        parameters=(name, name))
-        wait_until(lambda: self.superuser("SELECT active FROM pg_replication_slots WHERE slot_name = %s", parameters=(name,)) == [(False,)],
-                   f"slot {name} on {self.name} free")
 
     def wait_streaming(self, seconds=SECONDS):
         """Wait until a replica streams from the node that it follows."""
