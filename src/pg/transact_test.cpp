@@ -14,7 +14,7 @@ constexpr Query everything{"everything", "SELECT * FROM accounts"};
 constexpr Query serializable{"serializable", "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"};
 constexpr Query lose{"lose", "SELECT lose_to_another()"};
 constexpr Query forget_position{"forget_position", "DEALLOCATE position"};
-constexpr Query deadlock_timeout{"deadlock_timeout", "SELECT set_config('lock_timeout', '5s', true)"};
+constexpr Query lock_timeout{"lock_timeout", "SELECT set_config('lock_timeout', '5s', true)"};
 
 void with_accounts(const std::function<Async<>(Cluster&, Executor)>& test) {
   with_cluster([&](Cluster& database, Executor executor) -> Async<> {
@@ -144,62 +144,74 @@ TEST(Transact, runs_a_lost_transaction_five_times_at_most) {
   });
 }
 
-// Two accounts, locked in opposite order.
-Async<> transfer(Cluster& database, std::int64_t first, std::int64_t second, int& runs, int& done) {
+// Two accounts, locked in opposite order: neither goes on before the other has its first one.
+struct Transfers {
+  int runs = 0;
+  int locked = 0;
+  int done = 0;
+};
+
+Async<> transfer(Cluster& database, std::int64_t first, std::int64_t second, Transfers& transfers) {
   const auto call = some_call();
   const auto body = [&](Transaction& transaction) -> Async<Result<int>> {
-    ++runs;
-    co_await transaction.execute(deadlock_timeout, {});
+    ++transfers.runs;
+    co_await transaction.execute(lock_timeout, {});
     co_await transaction.execute(add, Params::of(first));
-    co_await sleep_for(milliseconds{50});
+    ++transfers.locked;
+    while (transfers.locked < 2 && !call.deadline.passed()) co_await sleep_for(milliseconds{5});
     co_await transaction.execute(add, Params::of(second));
     co_return 1;
   };
   const auto result = co_await transact(database, "transfer", call, body);
-  if (result) ++done;
+  if (result) ++transfers.done;
 }
 
 TEST(Transact, runs_the_loser_of_a_deadlock_again) {
   with_accounts([](Cluster& database, Executor executor) -> Async<> {
     for (const std::int64_t id : {1, 2}) co_await database.primary().execute(open_account, Params::of(id), soon());
-    int runs = 0;
-    int done = 0;
+    Transfers transfers;
     Tasks group(executor);
-    group.spawn(transfer(database, 1, 2, runs, done));
-    group.spawn(transfer(database, 2, 1, runs, done));
+    group.spawn(transfer(database, 1, 2, transfers));
+    group.spawn(transfer(database, 2, 1, transfers));
     EXPECT_TRUE(co_await group.join(soon()));
-    EXPECT_EQ(done, 2);
-    EXPECT_GE(runs, 3);
+    EXPECT_EQ(transfers.done, 2);
+    EXPECT_GE(transfers.runs, 3);
     const auto rows = co_await database.primary().execute(count, {}, soon());
     EXPECT_EQ(rows[0].at<std::int64_t>(1), 4);
   });
 }
 
-// Reads, thinks and writes what it has read.
-Async<> increment(Cluster& database, int& runs, int& done) {
+// Three read the same balance before any of them writes.
+struct Increments {
+  int runs = 0;
+  int read = 0;
+  int done = 0;
+};
+
+Async<> increment(Cluster& database, Increments& increments) {
   const auto call = some_call();
   const auto body = [&](Transaction& transaction) -> Async<Result<int>> {
-    ++runs;
+    ++increments.runs;
     co_await transaction.execute(serializable, {});
     co_await transaction.execute(balance, Params::of(std::int64_t{1}));
-    co_await sleep_for(milliseconds{20});
+    ++increments.read;
+    while (increments.read < 3 && !call.deadline.passed()) co_await sleep_for(milliseconds{5});
     co_await transaction.execute(add, Params::of(std::int64_t{1}));
     co_return 1;
   };
   const auto result = co_await transact(database, "increment", call, body);
-  if (result) ++done;
+  if (result) ++increments.done;
 }
 
 TEST(Transact, runs_what_could_not_be_serialized_again) {
   with_accounts([](Cluster& database, Executor executor) -> Async<> {
     co_await database.primary().execute(open_account, Params::of(std::int64_t{1}), soon());
-    int runs = 0;
-    int done = 0;
+    Increments increments;
     Tasks group(executor);
-    for (int i = 0; i < 3; ++i) group.spawn(increment(database, runs, done));
+    for (int i = 0; i < 3; ++i) group.spawn(increment(database, increments));
     EXPECT_TRUE(co_await group.join(soon()));
-    EXPECT_EQ(done, 3);
-    EXPECT_GT(runs, 3);
+    EXPECT_EQ(increments.done, 3);
+    EXPECT_GT(increments.runs, 3);
     const auto rows = co_await database.primary().execute(count, {}, soon());
     EXPECT_EQ(rows[0].at<std::int64_t>(1), 3);
   });
@@ -230,8 +242,10 @@ TEST(Transact, runs_again_when_a_table_has_changed_under_its_statements) {
       is_retryable = true;
     }
     EXPECT_TRUE(is_retryable);
+    // Once for each connection at most, and there is one that is planned anew already.
     EXPECT_EQ(co_await transact(database, "changed_table", call, body), 1);
-    EXPECT_EQ(runs, 2);
+    EXPECT_GE(runs, 2);
+    EXPECT_LE(runs, 4);
   });
 }
 
