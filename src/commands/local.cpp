@@ -47,6 +47,10 @@ Result<Variables> tool_variables(const std::string& data) {
   if (!process) return process;
   const auto directory = data.empty() ? default_data_directory() : std::filesystem::path(data);
   const auto content = read_file(directory / "env");
+  if (!content && !data.empty()) {
+    return fail(Code::not_found, fmt::format("there is no installation of `cognive up` in {}: it has no file {}", data,
+                                             (directory / "env").string()));
+  }
   if (!content) return process;
   auto file = parse_env_file(*content, *process);
   if (!file) return std::unexpected(file.error());

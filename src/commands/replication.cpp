@@ -163,9 +163,11 @@ Async<Result<void>> run_promotion(std::string url, std::string label) {
                    fmt::format("{} was not promoted within {} s; look at its log.", label, promotion_seconds));
   } catch (const pg::SqlError& error) {
     if (error.state() != insufficient_privilege) throw;
-    co_return fail(Code::forbidden,
-                   "The role of the database URL may not promote. Either run, once, on the primary: GRANT EXECUTE ON "
-                   "FUNCTION pg_promote(boolean, integer) TO that role; or run pg_ctl promote on the host itself.");
+    co_return fail(
+        Code::forbidden,
+        "The role of the database URL may not promote: run pg_ctl promote on the host itself. For the next time, "
+        "let a superuser run in this database, on the primary: GRANT EXECUTE ON FUNCTION "
+        "pg_promote(boolean, integer) TO that role.");
   }
 }
 
@@ -192,8 +194,8 @@ Async<int> promote_host(pg::Monitor& monitor, const Flags& flags) {
   while (monitor.topology()->primary != *index && !deadline.passed()) co_await sleep_for(catch_up_interval);
   std::printf(
       "%s\n%s has been promoted. A running service follows it within two seconds.\n"
-      "Next: point DATABASE_URL at it for the next start, let the other replicas follow it, and re-seed the old\n"
-      "primary as a replica (docs/operations/failover.md).\n",
+      "`cognive up` does the rest by itself. Otherwise: point DATABASE_URL at it for the next start, let the other\n"
+      "replicas follow it, and re-seed the old primary as a replica (docs/operations/failover.md).\n",
       table_of(*monitor.topology()).c_str(), pg::host_label(url).c_str());
   co_return 0;
 }

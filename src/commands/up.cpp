@@ -237,7 +237,10 @@ int watch(StopSignals& signals, embedded::Cluster& cluster, const std::function<
   while (!signals.wait(watch_interval)) {
     const auto news = cluster.watch();
     if (!news) return explain(news.error());
-    for (const auto& line : *news) log(Level::warning, "embedded PostgreSQL", {{"news", line}});
+    for (const auto& line : *news) {
+      log(Level::warning, "embedded PostgreSQL", {{"news", line}});
+      std::fprintf(stderr, "cognive: %s\n", line.c_str());
+    }
     if (primary == cluster.primary().name()) continue;
     primary = cluster.primary().name();
     if (const auto done = changed(); !done) return explain(done.error());

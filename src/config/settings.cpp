@@ -94,6 +94,8 @@ std::optional<std::string> libpq_url(std::string_view text) {
   text = trim(text);
   const auto scheme_end = text.find("://");
   if (scheme_end == std::string_view::npos || !looks_like_url(text)) return std::nullopt;
+  // Two URLs with something else than a comma between them would be one with a password in its path.
+  if (text.find("://", scheme_end + 3) != std::string_view::npos) return std::nullopt;
   const auto scheme = text.substr(0, text.find_first_of("+:"));
   if (scheme != "postgresql" && scheme != "postgres") return std::nullopt;
   return "postgresql" + std::string(text.substr(scheme_end));

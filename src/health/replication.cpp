@@ -64,6 +64,12 @@ ReplicationHealth describe(const pg::Topology& topology, const std::vector<std::
     }
   }
   out.problems = topology.problems;
+  for (std::size_t i = 0; i < topology.hosts.size(); ++i) {
+    const auto& host = topology.hosts[i];
+    const bool told = host.state == pg::HostState::outdated || host.state == pg::HostState::foreign;
+    if (i == primary || host.routed || told) continue;
+    out.problems.push_back(host.label + " is not read: " + host.not_routed + ".");
+  }
   const bool all_routed = std::ranges::all_of(out.replicas, &ReplicaHealth::routed);
   out.status = topology.primary_answers() && all_routed && out.problems.empty() ? "ok" : "degraded";
   return out;

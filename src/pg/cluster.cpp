@@ -14,6 +14,9 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds ejection_first{1'000};
 constexpr milliseconds ejection_max{30'000};
+// A primary that is slow to answer the monitor once or twice is still worth asking; after this long it has hung, and
+// nobody shall wait for it until their own deadline.
+constexpr milliseconds silence_max{3'000};
 
 }  // namespace
 
@@ -85,6 +88,8 @@ struct Cluster::State : std::enable_shared_from_this<State> {
         reason = "the database host has restarted or changed its role";
       } else if (!host.report.reachable && topology->primary != i) {
         reason = "the database host does not answer";
+      } else if (topology->primary == i && is_silent(host)) {
+        reason = "the primary does not answer";
       } else if (!member.admitted->in_recovery && topology->primary != i) {
         reason = "the primary is another database host now";
       }
@@ -94,8 +99,14 @@ struct Cluster::State : std::enable_shared_from_this<State> {
     }
   }
 
+  [[nodiscard]] static bool is_silent(const Host& host) {
+    return !host.report.reachable && std::chrono::steady_clock::now() - host.report.answered_at > silence_max;
+  }
+
   [[nodiscard]] Pool& primary() const {
     if (!topology->primary) throw Unavailable("no primary database: " + topology->no_primary);
+    const auto& host = topology->hosts[*topology->primary];
+    if (is_silent(host)) throw Unavailable("the primary database does not answer: " + host.report.failure);
     return members[*topology->primary]->pool;
   }
 

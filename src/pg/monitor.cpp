@@ -188,12 +188,14 @@ struct Monitor::State : std::enable_shared_from_this<State> {
     for (;;) {
       HostReport report;
       report.asked_at = std::chrono::steady_clock::now();
+      report.answered_at = state->reports[index].answered_at;
       const auto deadline = Deadline::in(state->patience());
       try {
         if (!connection || connection->broken())
           connection = co_await Connection::open(state->executor, state->urls[index], state->patience(), deadline);
         const auto rows = co_await connection->execute(probe_query, {}, deadline);
         read_report(rows[0], report);
+        report.answered_at = std::chrono::steady_clock::now();
       } catch (const Unavailable& error) {
         report.failure = error.what();
       } catch (const SqlError& error) {

@@ -10,7 +10,7 @@
 namespace cognive::pg {
 
 struct ServerIdentity {
-  std::string system;          // system identifier: the same on a primary and all of its replicas
+  std::string system;          // system identifier and database: the same on a primary and all of its replicas
   std::uint32_t timeline = 0;  // raised by each promotion
   Timestamp started_at{};      // of the server process, by its own clock: another one after each restart
   bool in_recovery = false;    // a standby
@@ -29,7 +29,8 @@ struct ServerIdentity {
 // points: a primary is asked for the name of its current log file instead, and of a standby the latest of all that it
 // knows.
 #define COGNIVE_IDENTITY_COLUMNS                                                                                     \
-  "(SELECT system_identifier::text FROM pg_control_system()), "                                                      \
+  "(SELECT c.system_identifier || '/' || d.oid FROM pg_control_system() c, pg_database d WHERE d.datname = "         \
+  "current_database()), "                                                                                            \
   "CASE WHEN pg_is_in_recovery() THEN greatest((SELECT timeline_id FROM pg_control_checkpoint()), "                  \
   "(SELECT min_recovery_end_timeline FROM pg_control_recovery()), (SELECT received_tli FROM pg_stat_wal_receiver)) " \
   "ELSE ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::integer END, "                             \

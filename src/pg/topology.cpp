@@ -47,6 +47,15 @@ bool Topology::complete() const {
 Judge::Judge(std::vector<std::string> labels, milliseconds lag_max)
     : labels_(std::move(labels)), lag_max_(lag_max), sightings_(labels_.size()) {}
 
+// Which database this is: DATABASE_URL says so, and while its host does not answer, the others in their order.
+void Judge::settle_system(const std::vector<HostReport>& reports) {
+  if (!system_.empty() || reports.empty()) return;
+  const bool all_asked = std::ranges::all_of(reports, &HostReport::asked);
+  if (!reports.front().reachable && !all_asked) return;
+  const auto first = std::ranges::find_if(reports, &HostReport::reachable);
+  if (first != reports.end()) system_ = first->identity.system;
+}
+
 void Judge::note_sightings(const std::vector<HostReport>& reports) {
   for (std::size_t i = 0; i < reports.size(); ++i) {
     if (!reports[i].reachable) continue;
@@ -58,6 +67,7 @@ void Judge::note_sightings(const std::vector<HostReport>& reports) {
 
 Topology Judge::judge(const std::vector<HostReport>& reports, Instant now) {
   Topology topology;
+  settle_system(reports);
   note_sightings(reports);
   for (std::size_t i = 0; i < labels_.size(); ++i) {
     auto& host = topology.hosts.emplace_back(Host{.label = labels_[i], .report = reports[i]});
@@ -68,8 +78,9 @@ Topology Judge::judge(const std::vector<HostReport>& reports, Instant now) {
       host.not_routed = "it does not answer: " + host.report.failure;
     } else if (!system_.empty() && host.report.identity.system != system_) {
       host.state = HostState::foreign;
-      host.not_routed = "it belongs to another database system";
-      topology.problems.push_back(host.label + " belongs to another database system and is not used.");
+      host.not_routed = "it belongs to another database system, or is another database of it";
+      topology.problems.push_back(
+          host.label + " belongs to another database system, or is another database of it, and is not used.");
     } else {
       timeline_ = std::max(timeline_, host.report.identity.timeline);
     }
@@ -151,7 +162,6 @@ void Judge::choose_primary(Topology& topology) {
     }
     primary_ = newest.front();
     accepted_ = host.report.identity;
-    system_ = host.report.identity.system;
     host.state = HostState::primary;
     host.not_routed = "it is the primary";
     topology.primary = primary_;

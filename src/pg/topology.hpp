@@ -22,7 +22,8 @@ struct HostReport {
 
   Instant asked_at{};  // just before the question; the epoch: never asked
   bool reachable = false;
-  std::string failure;  // when it is not reachable
+  Instant answered_at{};  // the last time that it was; the epoch: never
+  std::string failure;    // when it is not reachable
   ServerIdentity identity;
   std::uint64_t lsn = 0;                     // of a primary: flushed; of a standby: replayed
   std::optional<std::uint64_t> receive_lsn;  // of a standby, flushed there; none when it never received anything
@@ -41,7 +42,7 @@ enum class HostState {
   paused,        // a standby whose replay somebody has paused
   disconnected,  // a standby that receives nothing
   outdated,      // no standby, but not the primary either: an old primary, or a second one
-  foreign,       // belongs to another database system
+  foreign,       // belongs to another database system, or is another database of it
 };
 
 std::string_view text_of(HostState state);
@@ -91,6 +92,7 @@ class Judge {
     Instant at;
   };
 
+  void settle_system(const std::vector<HostReport>& reports);
   void note_sightings(const std::vector<HostReport>& reports);
   std::vector<std::size_t> candidates(Topology& topology) const;
   void choose_primary(Topology& topology);

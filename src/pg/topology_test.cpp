@@ -254,6 +254,24 @@ TEST_F(Hosts, a_host_of_another_database_system_is_not_used) {
   EXPECT_FALSE(topology.hosts[1].routed);
 }
 
+TEST_F(Hosts, a_foreign_host_is_foreign_from_the_first_look_on_however_late_its_timeline) {
+  is_primary(1, 900, 7);
+  reports[1].identity.system = "8002";
+  const auto topology = look();
+  EXPECT_EQ(topology.primary, 0);
+  EXPECT_EQ(topology.hosts[1].state, HostState::foreign);
+  EXPECT_EQ(topology.hosts[2].state, HostState::streaming);
+}
+
+TEST_F(Hosts, of_foreign_hosts_the_standby_is_not_read_either) {
+  reports[1].identity.system = "8002";
+  reports[1].identity.timeline = 9;
+  const auto topology = look();
+  EXPECT_EQ(topology.primary, 0);
+  EXPECT_EQ(topology.hosts[1].state, HostState::foreign);
+  EXPECT_FALSE(topology.hosts[1].routed);
+}
+
 TEST_F(Hosts, a_restarted_server_is_not_taken_for_the_one_before) {
   const auto before = reports[0].identity;
   auto after = before;
