@@ -26,7 +26,7 @@ std::optional<Position> Position::parse_token(std::string_view token) {
   const auto dash = token.find('-');
   Position out;
   if (dash == std::string_view::npos || !parse_hex(token.substr(0, dash), out.timeline) ||
-      !parse_hex(token.substr(dash + 1), out.lsn))
+      !parse_hex(token.substr(dash + 1), out.lsn) || out.lsn > static_cast<std::uint64_t>(INT64_MAX))
     return std::nullopt;
   return out;
 }

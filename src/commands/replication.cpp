@@ -137,7 +137,15 @@ std::string objection(const pg::Topology& topology, const pg::Host& host, bool f
   if (!host.report.reachable) return host.label + " does not answer: " + host.report.failure + ".";
   if (!host.report.identity.in_recovery)
     return host.label + " is no standby: it is " + std::string(pg::text_of(host.state)) + ".";
+  if (host.state == pg::HostState::foreign) return host.label + " cannot be meant: " + host.not_routed + ".";
   if (forced) return "";
+  for (const auto& other : topology.hosts) {
+    if (!other.report.reachable || other.report.identity.system != host.report.identity.system ||
+        other.report.identity.timeline <= host.report.identity.timeline)
+      continue;
+    return fmt::format("{} stayed on timeline {}, {} is on {} and has what came since. Choose that, or say --force.",
+                       host.label, host.report.identity.timeline, other.label, other.report.identity.timeline);
+  }
   if (topology.primary_answers()) {
     return fmt::format(
         "The primary {} answers: promoting another host makes two of them. Stop it first, or say --force.",

@@ -32,6 +32,7 @@ struct Cluster::State : std::enable_shared_from_this<State> {
     Counter reads;
     std::optional<ServerIdentity> admitted;  // whom the pool's connections lead to
     // After a failure: not before `ejected_until`, nor before the monitor has asked again.
+    Instant admitted_at{};  // the latest connection
     Instant failed_at{};
     Instant ejected_until{};
     milliseconds ejection{0};
@@ -75,6 +76,7 @@ struct Cluster::State : std::enable_shared_from_this<State> {
       throw Unavailable("the database host has just started or changed its role, and is being looked at");
     }
     members[index]->admitted = identity;
+    members[index]->admitted_at = std::chrono::steady_clock::now();
   }
 
   void apply() {
@@ -135,13 +137,18 @@ struct Cluster::State : std::enable_shared_from_this<State> {
   [[nodiscard]] bool must_check(const Member& member, const std::optional<Position>& not_before) const {
     if (!not_before) return false;
     for (std::size_t i = 0; i < members.size(); ++i) {
-      if (members[i].get() == &member) return not_before->lsn > topology->hosts[i].report.lsn;
+      if (members[i].get() != &member) continue;
+      // A standby that crashed and recovered within one server process may be behind what it showed before.
+      const auto& report = topology->hosts[i].report;
+      return not_before->lsn > report.lsn || report.asked_at <= member.admitted_at;
     }
     return true;
   }
 
   void eject(Member& member, const std::string& reason) {
     thread_local std::minstd_rand random{std::random_device{}()};
+    // The reads that were under way fail together; that is one incident.
+    if (std::chrono::steady_clock::now() < member.ejected_until) return;
     member.failed_at = std::chrono::steady_clock::now();
     member.ejection = std::clamp(member.ejection * 2, ejection_first, ejection_max);
     std::uniform_int_distribution<std::int64_t> jitter(member.ejection.count() / 2, member.ejection.count());
@@ -156,18 +163,20 @@ struct Cluster::State : std::enable_shared_from_this<State> {
   Async<std::optional<Rows>> ask_replica(const Query& query, Params params, Kind kind,
                                          std::optional<Position> not_before, Deadline deadline) {
     auto* const member = choose(not_before);
-    if (member == nullptr) co_return std::nullopt;
+    if (member == nullptr || deadline.passed()) co_return std::nullopt;
+    // Half of the time: the rest is for the primary, should the replica's way be blocked.
+    const auto patience = Deadline::in(deadline.remaining() / 2);
     std::string failure;
     bool refused = false;
     try {
       std::optional<Rows> rows;
       if (must_check(*member, not_before)) {
         const auto lane = kind == Kind::apart ? Pool::Lane::apart : Pool::Lane::shared;
-        rows = co_await member->pool.execute_not_before(query, std::move(params), lane, *not_before, deadline);
+        rows = co_await member->pool.execute_not_before(query, std::move(params), lane, *not_before, patience);
       } else if (kind == Kind::apart) {
-        rows = co_await member->pool.execute_apart(query, std::move(params), deadline);
+        rows = co_await member->pool.execute_apart(query, std::move(params), patience);
       } else {
-        rows = co_await member->pool.execute(query, std::move(params), deadline);
+        rows = co_await member->pool.execute(query, std::move(params), patience);
       }
       member->ejection = milliseconds{0};
       if (!rows) stale.add();
@@ -184,8 +193,7 @@ struct Cluster::State : std::enable_shared_from_this<State> {
       // Perhaps a table that a migration has just made and the replica does not have yet; the primary will tell.
       refused = true;
     }
-    // A caller whose own time is up has learnt nothing about the replica.
-    if (!refused && !deadline.passed()) eject(*member, failure);
+    if (!refused) eject(*member, failure);
     failed.add();
     co_return std::nullopt;
   }
@@ -195,6 +203,12 @@ struct Cluster::State : std::enable_shared_from_this<State> {
     auto answer = co_await state->ask_replica(query, params, kind, not_before, deadline);
     if (answer) co_return std::move(*answer);
     auto& pool = state->primary();
+    const auto& report = state->topology->hosts[*state->topology->primary].report;
+    if (not_before && report.reachable && not_before->timeline > report.identity.timeline) {
+      // Somebody knows of a promotion that we have not seen yet.
+      state->monitor.look_again();
+      throw Unavailable("the read is to be newer than the primary that is known here");
+    }
     state->members[*state->topology->primary]->reads.add();
     if (kind == Kind::apart) co_return co_await pool.execute_apart(query, std::move(params), deadline);
     co_return co_await pool.execute(query, std::move(params), deadline);

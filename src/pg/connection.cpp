@@ -41,6 +41,7 @@ struct Request {
   bool abandoned = false;               // somebody has waited for it, and does not any more
   bool cancelled = false;               // the server has been asked to end it
   bool exposed = false;                 // the cancellation of another request may hit it
+  bool commits = false;                 // a write, whose caller is told that it is safe
   std::string doubt;                    // what the server warned of: the commit may not be where it should be
   const char* prepares = nullptr;       // the query's name, when the request only prepares it
   std::vector<const char*> executes{};  // the names of its queries, when it runs prepared ones
@@ -139,7 +140,7 @@ struct Connection::State : std::enable_shared_from_this<State> {
     const char* state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
     if (severity == nullptr || state == nullptr || std::string_view(severity) != "WARNING") return;
     if (state != sqlstate::warning && state != sqlstate::admin_shutdown) return;
-    if (!waiting.empty() && waiting.front()->doubt.empty()) {
+    if (!waiting.empty() && waiting.front()->commits && waiting.front()->doubt.empty()) {
       waiting.front()->doubt = first_line(PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY));
     }
   }
@@ -403,6 +404,7 @@ Async<Committed> Connection::execute_and_locate(const Query& query, Params param
   const auto preparation = state->prepare(query, statements.front().params);
   state->prepare(position_query, {});
   const auto request = state->run_prepared(statements);
+  request->commits = true;
   const auto located = state->run_prepared(location);
   state->flush();
   co_await state->wait_for(request, deadline);

@@ -3,7 +3,6 @@
 #include <libpq-fe.h>
 
 #include <boost/asio.hpp>
-#include <boost/asio/experimental/awaitable_operators.hpp>
 
 #include "base/error.hpp"
 #include "base/text.hpp"
@@ -60,25 +59,37 @@ bool is_name(const std::string& host) {
   return static_cast<bool>(not_an_address);
 }
 
-Async<std::vector<std::string>> addresses_of(Executor executor, std::string host, Deadline deadline) {
-  using namespace asio::experimental::awaitable_operators;
+struct Lookup {
+  explicit Lookup(const Executor& executor) : resolver(executor), answered(executor) {}
+
+  asio::ip::tcp::resolver resolver;
+  Signal answered;
+  bool done = false;
   boost::system::error_code error;
+  std::vector<std::string> addresses;
+};
+
+// Empty when the name has none. A look-up cannot be broken off: one that is late is left to itself.
+Async<std::vector<std::string>> addresses_of(Executor executor, std::string host, Deadline deadline,
+                                             std::string& fault) {
   // Asio asks on a thread of its own.
-  asio::ip::tcp::resolver resolver(executor);
-  auto asked = resolver.async_resolve(host, "", asio::redirect_error(asio::use_awaitable, error));
-  auto timeout = sleep_for(deadline.remaining());
-  const auto first = co_await (std::move(asked) || std::move(timeout));
-  if (first.index() == 1) throw Unavailable("no answer in time for the address of the database host " + host);
-  if (error == asio::error::operation_aborted) throw boost::system::system_error(error);
-  std::vector<std::string> out;
-  if (!error) {
-    for (const auto& entry : std::get<0>(first)) {
+  const auto lookup = std::make_shared<Lookup>(executor);
+  lookup->resolver.async_resolve(host, "", [lookup](boost::system::error_code error, const auto& results) {
+    lookup->error = error;
+    for (const auto& entry : results) {
       auto address = entry.endpoint().address().to_string();
-      if (std::ranges::find(out, address) == out.end()) out.push_back(std::move(address));
+      if (std::ranges::find(lookup->addresses, address) == lookup->addresses.end())
+        lookup->addresses.push_back(std::move(address));
     }
+    lookup->done = true;
+    lookup->answered.notify_all();
+  });
+  while (!lookup->done) {
+    const bool notified = co_await lookup->answered.wait(deadline);
+    if (!notified && !lookup->done) throw Unavailable("no answer in time for the address of the database host " + host);
   }
-  if (out.empty()) throw Unavailable("the database host " + host + " has no address: " + error.message());
-  co_return out;
+  if (lookup->error) fault = "the database host " + host + " has no address: " + lookup->error.message();
+  co_return lookup->addresses;
 }
 
 void add_missing(ConnectionParameters& parameters) {
@@ -126,13 +137,15 @@ Async<ConnectionParameters> connection_parameters(Executor executor, std::string
   std::vector<std::string> out_ports;
   for (std::size_t i = 0; i < hosts.size(); ++i) {
     std::vector<std::string> addresses{""};
-    if (is_name(hosts[i])) addresses = co_await addresses_of(executor, hosts[i], deadline);
+    if (is_name(hosts[i])) addresses = co_await addresses_of(executor, hosts[i], deadline, fault);
     for (auto& address : addresses) {
       out_hosts.push_back(hosts[i]);
       out_addresses.push_back(std::move(address));
       if (ports.size() > 1) out_ports.push_back(ports[std::min(i, ports.size() - 1)]);
     }
   }
+  // One name that is unknown does not keep the others of the URL from being tried.
+  if (out_hosts.empty()) throw Unavailable(fault);
   *find(parameters, "host") = joined(out_hosts);
   if (!out_ports.empty()) *find(parameters, "port") = joined(out_ports);
   parameters.emplace_back("hostaddr", joined(out_addresses));

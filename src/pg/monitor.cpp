@@ -27,6 +27,8 @@ constexpr Query probe_query{
              "CASE WHEN pg_is_in_recovery() THEN pg_get_wal_replay_pause_state() = 'paused' ELSE false END, "
              "(extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp()) * 1000)::bigint"};
 
+constexpr milliseconds pause_min{50};
+
 HostReport::Receiver receiver_of(const std::optional<std::string>& status) {
   if (!status) return HostReport::Receiver::none;
   if (*status == "streaming") return HostReport::Receiver::streaming;
@@ -196,9 +198,9 @@ struct Monitor::State : std::enable_shared_from_this<State> {
         const auto rows = co_await connection->execute(probe_query, {}, deadline);
         read_report(rows[0], report);
         report.answered_at = std::chrono::steady_clock::now();
-      } catch (const Unavailable& error) {
-        report.failure = error.what();
-      } catch (const SqlError& error) {
+      } catch (const boost::system::system_error&) {
+        throw;  // the process is stopping
+      } catch (const std::exception& error) {
         report.failure = error.what();
       }
       if (!report.reachable) connection.reset();
@@ -210,6 +212,9 @@ struct Monitor::State : std::enable_shared_from_this<State> {
       std::uniform_int_distribution<std::int64_t> jitter(0, pause.count() / 5);
       pause -= milliseconds{jitter(random)};
       co_await state->hurry.wait(Deadline::in(pause));
+      // Whoever is in a hurry shall not keep the hosts busy.
+      const auto asked = std::chrono::steady_clock::now() - state->reports[index].asked_at;
+      if (asked < pause_min) co_await sleep_for(std::chrono::ceil<milliseconds>(pause_min - asked));
     }
   }
 };

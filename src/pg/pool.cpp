@@ -91,6 +91,7 @@ struct Pool::State : std::enable_shared_from_this<State> {
       throw_if_dropped(before);
       if (options.admit) options.admit(connection->identity());
       backoff = std::chrono::milliseconds{0};
+      last_failure.clear();
       last_success = retry_at = std::chrono::steady_clock::now();
       if (closed) throw Unavailable("the pool is closed");
       co_return connection;
@@ -397,7 +398,8 @@ Transaction::Transaction(Transaction&&) noexcept = default;
 
 Transaction::~Transaction() {
   if (!connection_) return;
-  if (connection_->broken()) {
+  if (connection_->broken() || pool_->closed) {
+    connection_->abandon("the pool is being closed");
     pool_->give_back(std::move(connection_));
   } else {
     pool_->background.spawn(Pool::State::roll_back(pool_, std::move(connection_)));

@@ -47,13 +47,18 @@ bool Topology::complete() const {
 Judge::Judge(std::vector<std::string> labels, milliseconds lag_max)
     : labels_(std::move(labels)), lag_max_(lag_max), sightings_(labels_.size()) {}
 
-// Which database this is: DATABASE_URL says so, and while its host does not answer, the others in their order.
+// Which database this is: DATABASE_URL says so, and while its host does not answer, the others if they agree.
 void Judge::settle_system(const std::vector<HostReport>& reports) {
   if (!system_.empty() || reports.empty()) return;
-  const bool all_asked = std::ranges::all_of(reports, &HostReport::asked);
-  if (!reports.front().reachable && !all_asked) return;
-  const auto first = std::ranges::find_if(reports, &HostReport::reachable);
-  if (first != reports.end()) system_ = first->identity.system;
+  if (!reports.front().reachable && !std::ranges::all_of(reports, &HostReport::asked)) return;
+  std::string found;
+  for (const auto& report : reports) {
+    if (!report.reachable) continue;
+    if (!found.empty() && report.identity.system != found) return;
+    found = report.identity.system;
+    if (&report == &reports.front()) break;
+  }
+  system_ = found;
 }
 
 void Judge::note_sightings(const std::vector<HostReport>& reports) {
@@ -76,7 +81,11 @@ Topology Judge::judge(const std::vector<HostReport>& reports, Instant now) {
     } else if (!host.report.reachable) {
       host.state = HostState::unreachable;
       host.not_routed = "it does not answer: " + host.report.failure;
-    } else if (!system_.empty() && host.report.identity.system != system_) {
+    } else if (system_.empty()) {
+      host.state = HostState::foreign;
+      host.not_routed = "the hosts belong to different databases, and that of DATABASE_URL does not answer";
+      topology.no_primary = host.not_routed;
+    } else if (host.report.identity.system != system_) {
       host.state = HostState::foreign;
       host.not_routed = "it belongs to another database system, or is another database of it";
       topology.problems.push_back(
@@ -120,6 +129,16 @@ std::vector<std::size_t> Judge::candidates(Topology& topology) const {
   return newest;
 }
 
+// A server on the timeline of the primary that is neither the primary under another name, nor its successor: to become
+// one it would have to be promoted, which begins a timeline. That the primary is silent is no permission.
+bool Judge::is_rival(const Topology& topology, std::size_t index) const {
+  const auto& identity = topology.hosts[index].report.identity;
+  if (!accepted_ || primary_ == index || identity.timeline > accepted_->timeline || identity.is_still(*accepted_))
+    return false;
+  const auto& former = topology.hosts[*primary_].report;
+  return !(former.reachable && former.identity.in_recovery);
+}
+
 // An old primary that comes back looks just as it did before it was lost. So a server process that has not had the
 // writes gets them only when it is on a later timeline than any before it, or when every other host has been asked, or
 // failed to answer, since it was first seen.
@@ -151,6 +170,14 @@ void Judge::choose_primary(Topology& topology) {
     } else {
       newest = {*known};
     }
+  }
+  if (!newest.empty() && is_rival(topology, newest.front())) {
+    auto& host = topology.hosts[newest.front()];
+    host.not_routed = "it is a second primary";
+    topology.problems.push_back(host.label +
+                                " takes writes on the timeline of the primary, which is another host: stop "
+                                "it and re-seed it as a replica.");
+    newest.clear();
   }
   if (!newest.empty()) {
     auto& host = topology.hosts[newest.front()];

@@ -96,6 +96,7 @@ class Judge {
   void note_sightings(const std::vector<HostReport>& reports);
   std::vector<std::size_t> candidates(Topology& topology) const;
   void choose_primary(Topology& topology);
+  [[nodiscard]] bool is_rival(const Topology& topology, std::size_t index) const;
   [[nodiscard]] bool may_have_writes(const Topology& topology, std::size_t index) const;
   void remember(const Host& primary);
   void place_standby(const Topology& topology, Host& host, Instant now) const;

@@ -263,6 +263,29 @@ TEST_F(Hosts, a_foreign_host_is_foreign_from_the_first_look_on_however_late_its_
   EXPECT_EQ(topology.hosts[2].state, HostState::streaming);
 }
 
+TEST_F(Hosts, a_second_primary_does_not_get_the_writes_because_the_first_one_is_silent_for_a_moment) {
+  is_primary(2, 130);
+  EXPECT_EQ(look().primary, 0);
+  const auto before = reports[0];
+  is_gone(0);
+  const auto silent = look(seconds{1});
+  EXPECT_EQ(silent.primary, 0);
+  EXPECT_FALSE(silent.primary_answers());
+  reports[0] = before;
+  EXPECT_EQ(look(seconds{1}).primary, 0);
+}
+
+TEST_F(Hosts, when_the_hosts_disagree_about_the_database_and_that_of_database_url_is_silent_nobody_is_used) {
+  is_gone(0);
+  is_primary(1, 100, 3);
+  reports[1].identity.system = "8002";
+  EXPECT_EQ(look().primary, std::nullopt);
+  is_primary(0, 100);
+  const auto topology = look(seconds{1});
+  EXPECT_EQ(topology.primary, 0);
+  EXPECT_EQ(topology.hosts[1].state, HostState::foreign);
+}
+
 TEST_F(Hosts, of_foreign_hosts_the_standby_is_not_read_either) {
   reports[1].identity.system = "8002";
   reports[1].identity.timeline = 9;

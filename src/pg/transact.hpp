@@ -11,14 +11,14 @@ inline constexpr int transaction_attempts_max = 5;
 
 namespace detail {
 
-// Counts the repetition and waits: at random, so that two transactions that met do not meet again.
+// Logs the repetition and waits: at random, so that two transactions that met do not meet again.
 Async<> before_retry(const char* name, int attempt, const std::string& reason);
 
 }  // namespace detail
 
 // Runs `body`, an Async<Result<T>>(Transaction&), in a transaction on the primary. A value commits, an error rolls
 // back. `body` may run several times (serialization failures, deadlocks) and must have no other effects; it must
-// outlive the call. `name` is for metrics and logs. The call is told where the commit stands. Throws Unavailable when
+// outlive the call. `name` is for logs. The call is told where the commit stands. Throws Unavailable when
 // the outcome is not known, and whatever the body throws.
 template <typename Body>
 auto transact(Cluster& database, const char* name, const Call& call, const Body& body)

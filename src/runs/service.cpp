@@ -87,6 +87,7 @@ Async<Result<StartAnswer>> Runs::start(const Call& call, RunStart request) {
 Async<Result<Run>> Runs::end(const Call& call, Uuid id, RunEnd request) {
   bool ended_now = false;
   const auto body = [&](pg::Transaction& transaction) -> Async<Result<Run>> {
+    ended_now = false;
     auto run = co_await store::lock(transaction, id, call.principal);
     if (!run) co_return fail(not_found());
     const auto wanted = status_of(request.status);
