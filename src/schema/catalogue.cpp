@@ -14,8 +14,8 @@ namespace {
 
 constexpr pg::Query enums_query{
     "catalogue_enums",
-    "SELECT t.typname::text, (SELECT array_agg(e.enumlabel::text ORDER BY e.enumsortorder) FROM pg_enum e WHERE "
-    "e.enumtypid = t.oid), coalesce(obj_description(t.oid, 'pg_type'), '') FROM pg_type t "
+    "SELECT t.typname::text, array(SELECT e.enumlabel::text FROM pg_enum e WHERE e.enumtypid = t.oid "
+    "ORDER BY e.enumsortorder), coalesce(obj_description(t.oid, 'pg_type'), '') FROM pg_type t "
     "JOIN pg_namespace n ON n.oid = t.typnamespace WHERE n.nspname = $1 AND t.typtype = 'e' "
     "AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_type'::regclass AND d.objid = t.oid AND d.deptype = "
     "'e') ORDER BY 1"};
@@ -40,17 +40,22 @@ constexpr pg::Query columns_query{
 constexpr pg::Query constraints_query{
     "catalogue_constraints",
     "SELECT t.relname::text, c.conname::text, c.contype::text, pg_get_constraintdef(c.oid), c.convalidated, "
-    "coalesce((SELECT array_agg(a.attname::text ORDER BY k.position) FROM unnest(c.conkey) WITH ORDINALITY AS "
-    "k(number, position) JOIN pg_attribute a ON a.attrelid = t.oid AND a.attnum = k.number), '{}'), "
+    "array(SELECT a.attname::text FROM unnest(c.conkey) WITH ORDINALITY AS k(number, position) "
+    "JOIN pg_attribute a ON a.attrelid = c.conrelid AND a.attnum = k.number ORDER BY k.position), "
     "coalesce((SELECT r.relname::text FROM pg_class r WHERE r.oid = c.confrelid), ''), "
+    "array(SELECT a.attname::text FROM unnest(c.confkey) WITH ORDINALITY AS k(number, position) "
+    "JOIN pg_attribute a ON a.attrelid = c.confrelid AND a.attnum = k.number ORDER BY k.position), "
     "coalesce(obj_description(c.oid, 'pg_constraint'), '') "
     "FROM (SELECT t.oid, t.relname " COGNIVE_TABLES_OF_SCHEMA
     ") t JOIN pg_constraint c ON c.conrelid = t.oid AND c.contype IN ('p', 'u', 'f', 'c', 'x') AND c.conparentid = 0 "
     "ORDER BY 1, 2"};
 
+// Of a partitioned table PostgreSQL prints an index ON ONLY the parent; it is wanted on the partitions as well.
 constexpr pg::Query indexes_query{
     "catalogue_indexes",
-    "SELECT t.relname::text, i.relname::text, pg_get_indexdef(x.indexrelid, 0, true), x.indisunique, x.indisvalid, "
+    "SELECT t.relname::text, i.relname::text, CASE WHEN i.relkind = 'I' THEN regexp_replace(pg_get_indexdef("
+    "x.indexrelid, 0, true), ' ON ONLY ', ' ON ') ELSE pg_get_indexdef(x.indexrelid, 0, true) END, x.indisunique, "
+    "x.indisvalid, "
     "coalesce(obj_description(i.oid, 'pg_class'), '') "
     "FROM (SELECT t.oid, t.relname " COGNIVE_TABLES_OF_SCHEMA
     ") t JOIN pg_index x ON x.indrelid = t.oid JOIN pg_class i ON i.oid = x.indexrelid "
@@ -97,7 +102,7 @@ Async<Catalogue> read_catalogue(pg::Connection& connection, std::string schema, 
     std::string kind;
     ConstraintState state;
     constraints[i].read(table, name, kind, state.definition, state.validated, state.columns, state.references,
-                        state.comment);
+                        state.reference_columns, state.comment);
     state.kind = kind.front();
     out.tables.at(table).constraints.emplace(std::move(name), std::move(state));
   }

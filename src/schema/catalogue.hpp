@@ -30,6 +30,7 @@ struct ConstraintState {
   bool validated = true;
   std::vector<std::string> columns;
   std::string references;  // the table that a foreign key refers to
+  std::vector<std::string> reference_columns;
   std::string comment;
 
   bool operator==(const ConstraintState&) const = default;

@@ -27,6 +27,7 @@ enum class Phase {
   create_tables,
   add_columns,
   change_columns,
+  add_generated_columns,
   add_constraints,
   add_foreign_keys,
   add_indexes,
@@ -40,11 +41,12 @@ enum class Phase {
 struct Change {
   Stage stage = Stage::structure;
   Phase phase = Phase::comments;
-  std::string object;  // "agents.name", "index agents_name_idx": for sorting and for people
+  std::string object;  // "agents.name", "agents_name_idx": for sorting and for people
   std::string up;      // one or several statements, each ending in ";\n"
   std::string down;
   bool review = false;                  // loses data: written as a comment, for a person to decide
   std::vector<std::string> warnings{};  // of what it does to a large table
+  int order = 0;                        // among those of one table or object, before the name decides
 };
 
 struct Difference {

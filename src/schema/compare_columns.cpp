@@ -21,8 +21,11 @@ bool rewrites(const std::string& from, const std::string& to) {
   return !(length(from) >= 0 && length(to) >= length(from));
 }
 
-void add_column(Findings& findings, const std::string& table, const ColumnState& column) {
-  Change change{.phase = Phase::add_columns, .object = table + "." + column.name};
+void add_column(Findings& findings, const std::string& table, const ColumnState& column, int position) {
+  // Generated ones after the changes to what they are generated from.
+  Change change{.phase = column.generated ? Phase::add_generated_columns : Phase::add_columns,
+                .object = table + "." + column.name,
+                .order = position};
   change.up = fmt::format("ALTER TABLE {} ADD COLUMN {};\n", quoted_name(table), column_definition(column)) +
               column_comment(table, column);
   change.down = fmt::format("ALTER TABLE {} DROP COLUMN {};\n", quoted_name(table), quoted_name(column.name));
@@ -50,7 +53,7 @@ std::string change_type(const std::string& table, const ColumnState& from, const
   if (from.default_value) out += alter(table, to.name, "DROP DEFAULT");
   auto type = "TYPE " + to.type;
   if (!to.collation.empty()) type += " COLLATE " + quoted_name(to.collation);
-  if (from.type != to.type) type += " USING " + quoted_name(to.name) + "::" + to.type;
+  if (from.type != to.type && !to.generated) type += " USING " + quoted_name(to.name) + "::" + to.type;
   out += alter(table, to.name, type);
   if (to.default_value) out += set_default(table, to);
   return out;
@@ -58,8 +61,15 @@ std::string change_type(const std::string& table, const ColumnState& from, const
 
 void type_change(Findings& findings, const std::string& table, const TableState& owner, const ColumnState& from,
                  const ColumnState& to) {
+  if (mentions_name(owner.partition_key, to.name)) {
+    findings.refuse(
+        fmt::format("Column {}.{}: the table is partitioned by it, so its type cannot be changed. By hand: create the "
+                    "new table beside it, copy the rows, swap the names.",
+                    table, to.name));
+    return;
+  }
   for (const auto& column : owner.columns) {
-    if (!column.generated || column.generated->find(quoted_name(to.name)) == std::string::npos) continue;
+    if (!column.generated || !mentions_name(*column.generated, to.name)) continue;
     findings.refuse(
         fmt::format("Column {}.{}: column {} is generated from it, so its type cannot be changed. By hand: drop {} "
                     "first and add it again afterwards.",
@@ -83,10 +93,12 @@ void identity_change(Findings& findings, const std::string& table, const ColumnS
     return alter(table, b.name,
                  a.identity.empty() ? "ADD GENERATED " + kind + " AS IDENTITY" : "SET GENERATED " + kind);
   };
+  // An identity needs NOT NULL and bears no default: it comes after everything else and goes before.
   findings.add({.phase = Phase::change_columns,
-                .object = table + "." + to.name + " zidentity",  // after NOT NULL, which it needs
+                .object = table + "." + to.name + " identity",
                 .up = statement(from, to),
-                .down = statement(to, from)});
+                .down = statement(to, from),
+                .order = to.identity.empty() ? -1 : 1});
 }
 
 void nullability_change(Findings& findings, const std::string& table, const TableState& owner, const ColumnState& from,
@@ -180,7 +192,8 @@ void compare_columns(Findings& findings, const std::string& table, const TableSt
       return;
     }
   }
-  for (const auto* column : fresh) add_column(findings, table, *column);
+  int position = 0;
+  for (const auto* column : fresh) add_column(findings, table, *column, position++);
   for (const auto* column : gone) {
     findings.add(
         {.phase = Phase::drop_columns,
@@ -188,7 +201,8 @@ void compare_columns(Findings& findings, const std::string& table, const TableSt
          .up = fmt::format("ALTER TABLE {} DROP COLUMN {};\n", quoted_name(table), quoted_name(column->name)),
          .down = fmt::format("ALTER TABLE {} ADD COLUMN {};\n", quoted_name(table), column_definition(*column)) +
                  column_comment(table, *column),
-         .review = true});
+         .review = true,
+         .order = column->generated ? -1 : 0});  // before what it is generated from
   }
   if (gone.empty() && fresh.empty()) {
     const bool same_order = std::ranges::equal(from.columns, to.columns, {}, &ColumnState::name, &ColumnState::name);

@@ -40,7 +40,8 @@ void constraint_comes(Findings& findings, const std::string& table, const std::s
                   .phase = adding(state.kind),
                   .object = name,
                   .up = fmt::format("ALTER TABLE {} VALIDATE CONSTRAINT {};\n", target, object),
-                  .down = ""});
+                  .down = "",
+                  .order = 1});
     return;
   }
   if (state.kind == 'u' && !partitioned && state.definition.find("DEFERRABLE") == std::string::npos) {
@@ -66,10 +67,10 @@ void constraint_comes(Findings& findings, const std::string& table, const std::s
 }
 
 void constraint_change(Findings& findings, const std::string& table, const std::string& name, const TableState& from,
-                       const TableState& to) {
+                       const TableState& to, bool detached) {
   const auto& before = from.constraints.at(name);
   const auto& after = to.constraints.at(name);
-  if (before.definition == after.definition && before.validated == after.validated) return;
+  if (!detached && before.definition == after.definition && before.validated == after.validated) return;
   if (before.kind == 'p' || after.kind == 'p') return refuse_key(findings, table);
   constexpr std::string_view not_valid = " NOT VALID";
   if (!before.validated && after.validated && before.definition == after.definition + std::string(not_valid)) {
@@ -122,17 +123,17 @@ std::string drop_index(const std::string& name) {
 bool names_gone_column(const std::string& definition, const TableState& from, const TableState& to) {
   return std::ranges::any_of(from.columns, [&](const ColumnState& column) {
     if (to.column(column.name) != nullptr) return false;
-    auto text = definition;
-    replace_name_after(text, " USING ", column.name, column.name + "_");
-    return text != definition;
+    return mentions_name(definition.substr(definition.find(" USING ")), column.name);
   });
 }
 
-void index_goes(Findings& findings, const std::string& name, const IndexState& state) {
+// `review`: a column that it uses goes, and takes it along.
+void index_goes(Findings& findings, const std::string& name, const IndexState& state, bool review) {
   findings.add({.phase = Phase::drop_indexes,
                 .object = name,
                 .up = drop_index(name),
-                .down = state.definition + ";\n" + index_comment(name, state)});
+                .down = state.definition + ";\n" + index_comment(name, state),
+                .review = review});
 }
 
 void index_comes(Findings& findings, const std::string& name, const IndexState& state, bool partitioned,
@@ -159,7 +160,8 @@ void index_comes(Findings& findings, const std::string& name, const IndexState& 
 
 }  // namespace
 
-void compare_constraints(Findings& findings, const std::string& table, const TableState& from, const TableState& to) {
+void compare_constraints(Findings& findings, const std::string& table, const TableState& from, const TableState& to,
+                         const std::set<std::string>& detached) {
   Split split(from.constraints, to.constraints);
   rename_alike(findings, split, from.constraints, to.constraints, [&](const std::string& a, const std::string& b) {
     return fmt::format("ALTER TABLE {} RENAME CONSTRAINT {} TO {};\n", quoted_name(table), quoted_name(a),
@@ -167,7 +169,6 @@ void compare_constraints(Findings& findings, const std::string& table, const Tab
   });
   for (const auto& name : split.gone) {
     const auto& state = from.constraints.at(name);
-    if (uses_gone_column(state, to)) continue;  // goes with its column
     if (state.kind == 'p') {
       refuse_key(findings, table);
       continue;
@@ -175,7 +176,8 @@ void compare_constraints(Findings& findings, const std::string& table, const Tab
     findings.add({.phase = dropping(state.kind),
                   .object = name,
                   .up = drop_constraint(table, name),
-                  .down = add_constraint(table, name, state)});
+                  .down = add_constraint(table, name, state),
+                  .review = uses_gone_column(state, to)});  // goes with its column, or stays with it
   }
   for (const auto& name : split.fresh) {
     if (to.constraints.at(name).kind == 'p') {
@@ -184,7 +186,7 @@ void compare_constraints(Findings& findings, const std::string& table, const Tab
       constraint_comes(findings, table, name, to, from);
     }
   }
-  for (const auto& name : split.kept) constraint_change(findings, table, name, from, to);
+  for (const auto& name : split.kept) constraint_change(findings, table, name, from, to, detached.contains(name));
 }
 
 void compare_indexes(Findings& findings, const TableState& from, const TableState& to) {
@@ -195,15 +197,14 @@ void compare_indexes(Findings& findings, const TableState& from, const TableStat
   const bool partitioned = !from.partition_key.empty();
   for (const auto& name : split.gone) {
     const auto& state = from.indexes.at(name);
-    if (names_gone_column(state.definition, from, to)) continue;  // goes with its column
-    index_goes(findings, name, state);
+    index_goes(findings, name, state, names_gone_column(state.definition, from, to));
   }
   for (const auto& name : split.fresh) index_comes(findings, name, to.indexes.at(name), partitioned, false);
   for (const auto& name : split.kept) {
     const auto& before = from.indexes.at(name);
     const auto& after = to.indexes.at(name);
     if (before.definition != after.definition || !before.valid) {
-      index_goes(findings, name, before);
+      index_goes(findings, name, before, false);
       index_comes(findings, name, after, partitioned, true);
     } else if (before.comment != after.comment) {
       findings.add({.phase = Phase::comments,

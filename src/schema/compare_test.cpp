@@ -38,7 +38,8 @@ Model base() {
 
 constexpr const char* rows =
     "INSERT INTO teams (id, name, size) SELECT gen_random_uuid(), 'team ' || n, n FROM generate_series(1, 3) n;\n"
-    "INSERT INTO members (id, team_id, email) SELECT row_number() OVER (), id, name FROM teams;\n"
+    "INSERT INTO members (id, team_id, email) OVERRIDING SYSTEM VALUE SELECT row_number() OVER (), id, name FROM "
+    "teams;\n"
     "CREATE TABLE events_of_2026 PARTITION OF events FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');\n"
     "INSERT INTO events (day, id, team_id) SELECT '2026-03-04', gen_random_uuid(), id FROM teams;\n";
 
@@ -57,10 +58,6 @@ Table& events(Model& model) {
 Column& column(Table& of, std::string_view name) {
   return *std::ranges::find(of.columns, name, &Column::name);
 }
-void remove_column(Table& of, std::string_view name) {
-  std::erase_if(of.columns, [&](const Column& one) { return one.name == name; });
-}
-
 using Edit = std::function<void(Model&)>;
 void nothing(Model&) {}
 
@@ -182,6 +179,14 @@ const std::vector<Case> columns = {
        teams(m).columns.push_back(
            {.name = "slug", .type = "text", .nullable = true, .generated = "lower(name)", .collation = "C"});
      }},
+    {"type_of_a_generated_column_itself",
+     [](Model& m) {
+       teams(m).columns.push_back({.name = "slug", .type = "text", .nullable = true, .generated = "lower(name)"});
+     },
+     [](Model& m) {
+       teams(m).columns.push_back(
+           {.name = "slug", .type = "varchar(70)", .nullable = true, .generated = "lower(name)"});
+     }},
     {"identity_appears", [](Model& m) { column(members(m), "id").identity = IdentityKind::always; }},
     {"identity_changes", [](Model& m) { column(members(m), "id").identity = IdentityKind::always; },
      [](Model& m) { column(members(m), "id").identity = IdentityKind::by_default; }},
@@ -289,6 +294,15 @@ const std::vector<Case> constraints = {
     {"unique_and_who_refers_to_it",
      [](Model& m) {
        teams(m).uniques.push_back({.columns = {"name"}});
+       members(m).foreign_keys.push_back({.columns = {"email"}, .table = "teams", .references = {"name"}});
+     }},
+    {"unique_that_somebody_refers_to",
+     [](Model& m) {
+       teams(m).uniques.push_back({.columns = {"name"}});
+       members(m).foreign_keys.push_back({.columns = {"email"}, .table = "teams", .references = {"name"}});
+     },
+     [](Model& m) {
+       teams(m).uniques.push_back({.columns = {"name"}, .nulls_not_distinct = true});
        members(m).foreign_keys.push_back({.columns = {"email"}, .table = "teams", .references = {"name"}});
      }},
     {"unique_and_a_new_table_that_refers_to_it",

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -41,17 +42,20 @@ struct Split {
 // The parts, for a table that both sides have. Renames are done: both sides have the same names where they mean the
 // same.
 void compare_columns(Findings& findings, const std::string& table, const TableState& from, const TableState& to);
-void compare_constraints(Findings& findings, const std::string& table, const TableState& from, const TableState& to);
+// `detached`: foreign keys that stay as they are, but cannot stay where they are while other things change.
+void compare_constraints(Findings& findings, const std::string& table, const TableState& from, const TableState& to,
+                         const std::set<std::string>& detached);
 void compare_indexes(Findings& findings, const TableState& from, const TableState& to);
 
 // Applies `renamed_from` of the model to the catalogue of the database, as PostgreSQL will when it runs the statements.
 void rename_tables(Findings& findings, Catalogue& live, const Catalogue& wanted, const Model& model);
 void rename_columns(Findings& findings, Catalogue& live, const Catalogue& wanted, const Model& model);
 
-// Puts one name in the place of another, in an expression: whole words outside of string literals. `marker`: only
-// behind its first occurrence.
+// Puts one column's name in the place of another, in an expression: whole words outside of string literals that are not
+// the names of types or functions. `marker`: only behind its first occurrence.
 void replace_name(std::string& text, const std::string& from, const std::string& to);
 void replace_name_after(std::string& text, std::string_view marker, const std::string& from, const std::string& to);
+bool mentions_name(std::string text, const std::string& name);
 
 // Statements.
 std::string column_definition(const ColumnState& column);

@@ -38,7 +38,7 @@ std::vector<Revision> reviewed(const Difference& difference) {
 }
 
 bool drops_columns(const Difference& difference) {
-  return std::ranges::contains(difference.changes, Phase::drop_columns, &Change::phase);
+  return std::ranges::find(difference.changes, Phase::drop_columns, &Change::phase) != difference.changes.end();
 }
 
 }  // namespace

@@ -68,7 +68,8 @@ Async<bool> exists(const Ask& ask, std::string table) {
 }
 
 Error failure_of(const Revision& revision, const SqlStatement& statement, const pg::SqlError& error) {
-  const auto outcome = revision.transaction ? "and changed nothing" : "; run it again to go on there";
+  const auto outcome =
+      revision.transaction ? "and changed nothing" : "and keeps what was done before: run it again to go on there";
   return {Code::conflict,
           fmt::format("revision {} ({}) failed at line {} of {} {}: {} [{}]\n  {}", revision.id, revision.message,
                       statement.line, revision.file, outcome, error.what(), error.state(),
@@ -145,7 +146,7 @@ Async<std::unique_ptr<Migrator>> Migrator::open(Executor executor, std::string u
   for (;;) {
     const auto locked = co_await connection->execute(lock_query, pg::Params::of(lock_key), deadline);
     if (locked[0].at<bool>(0)) break;
-    if (deadline.passed()) throw Unavailable("another migration is running on this database");
+    if (deadline.remaining() <= lock_retry) throw Unavailable("another migration is running on this database");
     co_await sleep_for(lock_retry);
   }
   co_await connection->run_script(own_tables, deadline);

@@ -3,6 +3,8 @@
 namespace cognive::schema {
 namespace {
 
+constexpr std::string_view references_marker = " REFERENCES ";
+
 // PostgreSQL prints the names of today; so must we, of tomorrow.
 void rename_reference(ConstraintState& state, const std::string& from, const std::string& to) {
   if (state.references != from) return;
@@ -36,16 +38,24 @@ void rename_columns_of(Findings& findings, Catalogue& live, const Table& model, 
     };
     // What PostgreSQL prints of constraints and indexes will have the new name.
     for (auto& [name, state] : from.constraints) {
-      replace_name(state.definition, old_name, column.name);
+      // Columns of the table that a foreign key refers to may have the same name.
+      const auto own = state.kind == 'f' ? state.definition.find(references_marker) : std::string::npos;
+      auto text = state.definition.substr(0, own);
+      replace_name(text, old_name, column.name);
+      state.definition.replace(0, own, text);
       std::ranges::replace(state.columns, old_name, column.name);
     }
     for (auto& [name, state] : from.indexes) replace_name_after(state.definition, " USING ", old_name, column.name);
     for (auto& [other, state] : live.tables) {
       for (auto& [name, key] : state.constraints) {
-        if (key.kind == 'f' && key.references == table)
-          replace_name_after(key.definition, " REFERENCES ", old_name, column.name);
+        if (key.kind != 'f' || key.references != table) continue;
+        // Behind the table's own name, which may be that of the column.
+        replace_name_after(key.definition, fmt::format("{}{}(", references_marker, quoted_name(table)), old_name,
+                           column.name);
+        std::ranges::replace(key.reference_columns, old_name, column.name);
       }
     }
+    replace_name_after(from.partition_key, "(", old_name, column.name);
     for (auto& one : from.columns) {
       if (one.generated) replace_name(*one.generated, old_name, column.name);
     }
@@ -90,7 +100,12 @@ void rename_columns(Findings& findings, Catalogue& live, const Catalogue& wanted
   }
 }
 
-// Whole words outside of string literals.
+bool mentions_name(std::string text, const std::string& name) {
+  const auto before = text;
+  replace_name(text, name, name + "_");
+  return text != before;
+}
+
 void replace_name_after(std::string& text, std::string_view marker, const std::string& from, const std::string& to) {
   const auto at = text.find(marker);
   if (at == std::string::npos) return;
@@ -107,8 +122,9 @@ void replace_name(std::string& text, const std::string& from, const std::string&
     if (text[i] == '\'') in_literal = !in_literal;
     const bool starts =
         !in_literal && text.compare(i, old_text.size(), old_text) == 0 && (i == 0 || !is_word(text[i - 1]));
+    const bool is_type = i >= 2 && text.compare(i - 2, 2, "::") == 0;
     const auto end = i + old_text.size();
-    if (starts && (end >= text.size() || !is_word(text[end]))) {
+    if (starts && !is_type && (end >= text.size() || (!is_word(text[end]) && text[end] != '('))) {
       const auto new_text = quoted_name(to);
       text.replace(i, old_text.size(), new_text);
       i += new_text.size();
