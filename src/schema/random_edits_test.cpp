@@ -392,7 +392,7 @@ std::uint64_t number_from(const char* variable, std::uint64_t otherwise) {
 
 TEST(RandomEdits, are_applied_and_taken_back_without_a_remainder) {
   const auto first_seed = number_from("COGNIVE_TEST_SEED", 20260101);
-  const auto steps = number_from("COGNIVE_TEST_STEPS", 300);
+  const auto steps = number_from("COGNIVE_TEST_STEPS", 240);
   constexpr std::uint64_t steps_per_model = 30;
   std::size_t changes = 0;
   std::size_t refused = 0;

@@ -70,9 +70,11 @@ def test_a_target_that_does_not_exist_is_a_sentence_and_changes_nothing(database
     database.migrate("upgrade", "head")
     before = database.catalogue()
     for verb in (("upgrade", "+1"), ("upgrade", "nonsense"), ("upgrade", "-1"), ("upgrade", "+x"), ("upgrade", "'; DROP TABLE teams; --"),
-                 ("downgrade", f"-{len(revisions) + 1}"), ("downgrade", "nonsense"), ("downgrade", "head"), ("downgrade", "-99999999999999999999")):
+                 ("downgrade", f"-{len(revisions) + 1}"), ("downgrade", "nonsense"), ("downgrade", "-99999999999999999999")):
         database.migrate(*verb, status=1)
         assert database.catalogue() == before, verb
+    # This one exists, and there is nothing to take back.
+    assert database.migrate("downgrade", "head") == ""
     assert database.migrate("current").split()[0] == revisions[-1]
 
 
@@ -100,14 +102,13 @@ def test_looking_at_the_revision_changes_nothing(database):
     assert database.catalogue() == before
 
 
-@pytest.mark.parametrize("change, word", [("UPDATE alembic_version SET version_num = 'deadbeef'", "deadbeef"),
-                                          ("INSERT INTO alembic_version VALUES ('deadbeef')", "alembic_version")])
-def test_a_version_that_this_binary_does_not_know_is_refused(database, change, word):
+@pytest.mark.parametrize("change", ["UPDATE alembic_version SET version_num = 'deadbeef'", "INSERT INTO alembic_version VALUES ('deadbeef')"])
+def test_a_version_that_this_binary_does_not_know_is_refused(database, change):
     database.migrate("upgrade", "head")
     database.sql(change)
     before = database.catalogue()
     for verb in (("current",), ("upgrade", "head"), ("upgrade", "+1"), ("downgrade", "base"), ("downgrade", "-1")):
-        assert word in database.migrate(*verb, status=1)
+        assert "deadbeef" in database.migrate(*verb, status=1)
     assert database.catalogue() == before
 
 

@@ -198,8 +198,7 @@ def test_a_failure_names_the_revision_the_line_and_the_statement(database, migra
     base = head_of(database)
     bad = write(database, "bad", "CREATE TABLE one (x int);\nSELECT\n  1 / 0;")
     said = database.migrate("upgrade", status=1)
-    assert f"revision {bad} (bad) failed at line 7 of {bad}_bad.sql and changed nothing: ERROR" in said or f"revision {bad} (bad) failed at line 7" in said
-    assert "division by zero" in said
+    assert f"revision {bad} (bad) failed at line 7 of {bad}_bad.sql and changed nothing: division by zero [22012]" in said
     assert database.migrate("current").strip() == base
     assert database.sql("SELECT to_regclass('one')") == [(None,)]
 
@@ -220,7 +219,6 @@ def test_an_upgrade_that_was_killed_in_the_middle_is_finished_by_the_next_one(da
     assert database.sql("SELECT n FROM steps ORDER BY 1") == [(1,), (2,), (3,)]
     assert database.migrate("current").strip() == f"{new} (head)"
     database.migrate("downgrade", "-1")
-    assert "as the model says" not in database.run("check").stdout
     assert database.sql("SELECT to_regclass('steps')") == [(None,)]
 
 
