@@ -41,25 +41,56 @@ std::string another_id(const std::string& before) {
   return id;
 }
 
-}  // namespace
-
-Async<Difference> compare_with(pg::Connection& connection, Model model, Deadline deadline) {
-  Catalogue wanted;
+// What a schema of its own has after these statements; nothing of it remains.
+Async<Catalogue> created(pg::Connection& connection, std::string statements, std::string path, Deadline deadline) {
+  Catalogue out;
   std::exception_ptr failure;
-  co_await connection.run_script(fmt::format("BEGIN; CREATE SCHEMA {0}; SET LOCAL search_path = {0}", scratch_schema),
-                                 deadline);
+  co_await connection.run_script(
+      fmt::format("BEGIN; CREATE SCHEMA {}; SET LOCAL search_path = {}", scratch_schema, path), deadline);
   try {
-    co_await connection.run_script(create_statements(model), deadline);
-    wanted = co_await read_catalogue(connection, scratch_schema, deadline);
+    if (!statements.empty()) co_await connection.run_script(std::move(statements), deadline);
+    out = co_await read_catalogue(connection, scratch_schema, deadline);
   } catch (const pg::SqlError&) {
     failure = std::current_exception();
   }
   co_await connection.run_script("ROLLBACK", deadline);
   if (failure) std::rethrow_exception(failure);
+  co_return out;
+}
+
+}  // namespace
+
+Async<Difference> compare_with(pg::Connection& connection, Model model, Deadline deadline) {
+  auto wanted = co_await created(connection, create_statements(model), scratch_schema, deadline);
   co_await connection.run_script(fmt::format("BEGIN; SET LOCAL search_path = {}", live_schema), deadline);
-  const auto live = co_await read_catalogue(connection, live_schema, deadline);
+  auto live = co_await read_catalogue(connection, live_schema, deadline);
   co_await connection.run_script("ROLLBACK", deadline);
+  auto difference = compare(live, wanted, model);
+  if (difference.empty()) co_return difference;
+  live = co_await settled(connection, std::move(live), deadline);
+  wanted = co_await settled(connection, std::move(wanted), deadline);
   co_return compare(live, wanted, model);
+}
+
+Async<Catalogue> settled(pg::Connection& connection, Catalogue catalogue, Deadline deadline) {
+  std::string statements;
+  for (const auto& change : compare({}, catalogue, {}).changes) statements += change.up;
+  Catalogue out;
+  try {
+    // Functions and types that are in nobody's model are found where they are.
+    out = co_await created(connection, std::move(statements), fmt::format("{}, {}", scratch_schema, live_schema),
+                           deadline);
+  } catch (const pg::SqlError&) {
+    co_return catalogue;
+  }
+  for (auto& [name, table] : out.tables) {
+    auto& before = catalogue.tables.at(name);
+    for (auto& [constraint, state] : table.constraints) {
+      if (!before.constraints.at(constraint).validated) state = std::move(before.constraints.at(constraint));
+    }
+    for (auto& [index, state] : table.indexes) state.valid = before.indexes.at(index).valid;
+  }
+  co_return out;
 }
 
 std::vector<Revision> revisions_for(const Difference& difference, std::vector<std::string> down,

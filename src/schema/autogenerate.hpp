@@ -14,6 +14,11 @@ namespace cognive::schema {
 // the model is no valid SQL, Unavailable when the database is lost.
 Async<Difference> compare_with(pg::Connection& connection, Model model, Deadline deadline);
 
+// The same in the words that PostgreSQL settles for when it reads its own: `x IN ('a', 'b')` of a varchar, for one, is
+// printed in one way when a person wrote it and in another after a dump or a revision. What cannot be created apart
+// from its database stays as it was.
+Async<Catalogue> settled(pg::Connection& connection, Catalogue catalogue, Deadline deadline);
+
 // The difference as one to three revisions that follow each other and `down`: values of enums, then the structure in
 // one transaction, then what must not hold locks.
 std::vector<Revision> revisions_for(const Difference& difference, std::vector<std::string> down,

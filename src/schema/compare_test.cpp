@@ -316,6 +316,12 @@ const std::vector<Case> constraints = {
      [](Model& m) { teams(m).checks.push_back({.label = "name", .expression = "name IN ('a', 'b') OR size > 0"}); }},
     {"check_changes", [](Model& m) { teams(m).checks.push_back({.label = "name", .expression = "name <> ''"}); },
      [](Model& m) { teams(m).checks.push_back({.label = "name", .expression = "name != 'x'"}); }},
+    {"check_that_is_printed_differently_each_time",
+     [](Model& m) {
+       column(teams(m), "name").type = "varchar(20)";
+       teams(m).checks.push_back({.label = "name", .expression = "name IN ('team 1', 'team 2', 'team 3')"});
+       teams(m).indexes.push_back({.columns = {"size"}, .where = "name IN ('team 1', 'team 2')"});
+     }},
     {"check_in_a_partitioned_table",
      [](Model& m) { events(m).checks.push_back({.label = "note", .expression = "note <> ''"}); }},
     {"reference", [](Model& m) { members(m).foreign_keys.push_back({.columns = {"team_id"}, .table = "teams"}); }},
