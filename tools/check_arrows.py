@@ -13,6 +13,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src"
 BASIS = {"base", "json"}
 RUNTIME = BASIS | {"config", "observe", "runtime"}
 PORTS = RUNTIME | {"http", "pg"}
+WORDS = PORTS | {"schema"}  # of the product: each declares its tables
 
 # What each folder may include besides itself.
 ALLOWED = {
@@ -26,15 +27,15 @@ ALLOWED = {
     "http": RUNTIME,
     "pg": RUNTIME,
     "schema": RUNTIME | {"pg"},
-    "audit": PORTS,
-    "identity": PORTS | {"audit"},
-    "teams": PORTS | {"audit", "identity"},
-    "agents": PORTS | {"audit", "identity", "teams"},
-    "prices": PORTS | {"audit", "identity"},
-    "runs": PORTS | {"audit", "identity", "agents"},
-    "events": PORTS | {"audit", "identity", "agents", "prices", "runs"},
+    "audit": WORDS,
+    "identity": WORDS | {"audit"},
+    "teams": WORDS | {"audit", "identity"},
+    "agents": WORDS | {"audit", "identity", "teams"},
+    "prices": WORDS | {"audit", "identity"},
+    "runs": WORDS | {"audit", "identity", "agents"},
+    "events": WORDS | {"audit", "identity", "agents", "prices", "runs"},
     "analytics": PORTS | {"identity", "events", "runs"},
-    "health": PORTS | {"schema"},
+    "health": WORDS,
     "imports": BASIS | {"client"},
     "commands": None,  # wiring: everything
 }

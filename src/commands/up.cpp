@@ -73,7 +73,8 @@ Result<Settings> settings_for(const Flags& flags, const std::string& database_ur
 
 Async<Result<void>> migrate(std::string url) {
   const auto executor = co_await boost::asio::this_coro::executor;
-  auto migrator = co_await schema::Migrator::open(executor, std::move(url), Deadline::in(setup_timeout));
+  auto migrator = co_await schema::Migrator::open(executor, std::move(url), schema::History::embedded(),
+                                                  Deadline::in(setup_timeout));
   co_return co_await migrator->upgrade("head", [](const schema::Revision& revision) {
     log(Level::info, "applying a revision", {{"revision", revision.id}, {"message", revision.message}});
   });

@@ -3,34 +3,22 @@
 #include "base/text.hpp"
 #include "health/health.hpp"
 #include "health/probe.hpp"
-#include "schema/revision.hpp"
+#include "schema/migrator.hpp"
 
 namespace cognive::health {
 namespace {
 
 constexpr std::chrono::milliseconds probe_timeout{1000};
 
-constexpr pg::Query revision_query{"health_revision", "SELECT version_num FROM alembic_version"};
-
-// Empty when this binary can work with the tables. A revision that it does not know is a later one: while nodes are
-// replaced one by one, the old ones go on with tables that the new ones have brought forward.
-std::string check_revision(const pg::Rows& rows) {
-  if (rows.empty()) return "the database is empty: run cognive migrate upgrade head";
-  const auto& all = schema::revisions();
-  const auto at = rows[0].at<std::string>(0);
-  const bool behind = at != all.back().id && std::ranges::find(all, at, &schema::Revision::id) != all.end();
-  if (!behind) return "";
-  return fmt::format("the database is at revision {}, this version needs {}: run cognive migrate upgrade head", at,
-                     all.back().id);
-}
-
 // Empty when all is well.
 Async<std::string> check_database(pg::Cluster& database, Deadline deadline) {
+  const schema::Ask ask = [&database, deadline](const pg::Query& query, pg::Params params) {
+    return database.primary().execute(query, std::move(params), deadline);
+  };
   try {
-    co_return check_revision(co_await database.primary().execute(revision_query, {}, deadline));
+    const auto state = co_await schema::read_state(ask, schema::History::embedded());
+    co_return schema::fit_of(state, schema::History::embedded()).detail;
   } catch (const pg::SqlError& error) {
-    if (error.state() == pg::sqlstate::undefined_table)
-      co_return "the database is empty: run cognive migrate upgrade head";
     co_return error.what();
   } catch (const Unavailable& error) {
     co_return error.what();

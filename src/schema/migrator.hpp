@@ -1,4 +1,7 @@
-// Moves a database along the chain of revisions, with Alembic's verbs and Alembic's version table.
+// Moves a database along the revisions, with Alembic's verbs and Alembic's version table.
+//
+// alembic_version has one row per head. alembic_revision_log has a row per attempt: the hash of what was run, how far
+// it came, and for which versions of the product the tables are good afterwards.
 #pragma once
 
 #include <functional>
@@ -8,34 +11,66 @@
 
 #include "base/error.hpp"
 #include "pg/connection.hpp"
-#include "schema/revision.hpp"
+#include "schema/history.hpp"
 
 namespace cognive::schema {
 
-// The revision that a database is at; nothing when it is empty. Reads only, and waits for no migration. An error when
-// this binary does not know the revision. Throws Unavailable.
-Async<Result<std::optional<std::string>>> current_revision(Executor executor, std::string url, Deadline deadline);
+// Where a database is, as its own tables say. Reads only, and waits for no migration. Throws Unavailable.
+struct DatabaseState {
+  RevisionIds at;                         // may be unknown to this binary
+  std::vector<std::string> mismatched{};  // applied revisions whose content differed from what this binary has
+  // Of a head that this binary does not know: the oldest revision whose versions of the product can work with it.
+  std::map<std::string, std::optional<std::string>> unknown{};
+};
+// `ask` runs one query on the database, wherever that is.
+using Ask = std::function<Async<pg::Rows>(const pg::Query& query, pg::Params params)>;
+Async<DatabaseState> read_state(const Ask& ask, const History& history);
+Async<DatabaseState> read_state(pg::Connection& connection, const History& history, Deadline deadline);
+
+// Whether this version of the product can work with the tables.
+struct Fit {
+  enum class Kind { current, empty, older, newer, incompatible };
+  Kind kind = Kind::current;
+  std::string detail;  // a sentence that says what to do; empty when all is well
+
+  [[nodiscard]] bool usable() const { return kind == Kind::current || kind == Kind::newer; }
+};
+Fit fit_of(const DatabaseState& state, const History& history);
 
 class Migrator {
  public:
   // Connects and takes the migration lock of the database, waiting at most until the deadline while another migrator
-  // holds it. Throws Unavailable. The lock is let go when the migrator is destroyed.
-  static Async<std::unique_ptr<Migrator>> open(Executor executor, std::string url, Deadline deadline);
+  // holds it. Throws Unavailable. The lock is let go when the migrator is destroyed. `history` must outlive it.
+  static Async<std::unique_ptr<Migrator>> open(Executor executor, std::string url, const History& history,
+                                               Deadline deadline);
 
-  // `target`: head, +N or a revision's id; for downgrade base, -N or an id. `step` hears of each revision before it
-  // runs. A revision that fails leaves the database at the one before it.
+  // `target`: see History. `step` hears of each revision before it runs. A revision in a transaction that fails leaves
+  // the database as it was before it; any other goes on where it broke off when it is run again.
   using Step = std::function<void(const Revision&)>;
   Async<Result<void>> upgrade(std::string target, Step step);
   Async<Result<void>> downgrade(std::string target, Step step);
 
- private:
-  explicit Migrator(std::unique_ptr<pg::Connection> connection) : connection_(std::move(connection)) {}
+  // Says that the database is there, without running anything: head, heads, base or a revision.
+  Async<Result<void>> stamp(std::string target);
 
-  // Position in revisions() + 1; 0 is the empty database.
-  Async<Result<std::size_t>> position();
-  Async<Result<void>> run(const Revision& revision, bool up);
+  // The connection, for reading; nothing may be in flight when the migrator goes on.
+  [[nodiscard]] pg::Connection& connection() { return *connection_; }
+
+ private:
+  Migrator(std::unique_ptr<pg::Connection> connection, const History& history)
+      : connection_(std::move(connection)), history_(history) {}
+
+  enum class Direction { up, down };
+
+  Async<Result<RevisionIds>> position();
+  Async<Result<void>> run(const Revision& revision, Direction direction, const RevisionIds& at);
+  Async<Result<void>> run_together(const Revision& revision, Direction direction, std::string finish);
+  Async<Result<void>> run_singly(const Revision& revision, Direction direction, std::string finish);
+  Async<std::int64_t> begin_attempt(const Revision& revision, Direction direction, std::size_t statements);
 
   std::unique_ptr<pg::Connection> connection_;
+  const History& history_;
+  std::int64_t attempt_ = 0;  // the row of the log
 };
 
 }  // namespace cognive::schema

@@ -1,18 +1,41 @@
 #include "schema/revision.hpp"
 
-#include <algorithm>
-#include <stdexcept>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 
-#include "base/resources.hpp"
+#include <algorithm>
+#include <array>
+
+#include "base/crypto.hpp"
 #include "base/text.hpp"
+#include "base/time.hpp"
 
 namespace cognive::schema {
+namespace {
+
+constexpr std::size_t id_length_max = 32;
+
+std::vector<std::string> split_list(std::string_view list) {
+  std::vector<std::string> out;
+  while (!list.empty()) {
+    const auto end = list.find(',');
+    out.emplace_back(trim(list.substr(0, end)));
+    list = end == std::string_view::npos ? std::string_view{} : list.substr(end + 1);
+  }
+  return out;
+}
+
+}  // namespace
 
 Result<Revision> parse_revision(std::string_view file, std::string_view content) {
   Revision out;
+  out.file = file.substr(file.rfind('/') + 1);
+  out.hash = to_hex(sha256(content));
   std::string* section = nullptr;
   const auto broken = [&](std::string_view what) { return fail(Code::malformed, fmt::format("{}: {}", file, what)); };
+  int number = 0;
   while (!content.empty()) {
+    ++number;
     const auto end = content.find('\n');
     const auto line = content.substr(0, end);
     content = end == std::string_view::npos ? std::string_view{} : content.substr(end + 1);
@@ -24,16 +47,20 @@ Result<Revision> parse_revision(std::string_view file, std::string_view content)
     };
     if (trim(line) == "-- upgrade") {
       section = &out.upgrade;
+      out.upgrade_line = number + 1;
     } else if (trim(line) == "-- downgrade") {
       section = &out.downgrade;
+      out.downgrade_line = number + 1;
     } else if (section != nullptr) {
       section->append(line).push_back('\n');
     } else if (const auto id = header("revision")) {
       out.id = *id;
     } else if (const auto down = header("down")) {
-      if (*down != "none") out.down = *down;
+      if (*down != "none") out.down = split_list(*down);
     } else if (const auto message = header("message")) {
       out.message = *message;
+    } else if (const auto compatible = header("compatible-from")) {
+      out.compatible_from = *compatible;
     } else if (const auto transaction = header("transaction")) {
       if (*transaction != "yes" && *transaction != "no") return broken("`-- transaction:` must be yes or no");
       out.transaction = *transaction == "yes";
@@ -41,46 +68,42 @@ Result<Revision> parse_revision(std::string_view file, std::string_view content)
       return broken("unexpected before `-- upgrade`: " + shortened(line, 60));
     }
   }
-  if (out.id.empty() || out.id.size() > 32) return broken("`-- revision:` must have 1 to 32 characters");
-  if (trim(out.upgrade).empty()) return broken("there is nothing under `-- upgrade`");
+  if (out.id.empty() || out.id.size() > id_length_max) return broken("`-- revision:` must have 1 to 32 characters");
+  if (section == nullptr) return broken("there is no `-- upgrade`");
   return out;
 }
 
-Result<std::vector<Revision>> order_revisions(std::vector<Revision> all) {
-  std::vector<Revision> ordered;
-  std::optional<std::string> parent;
-  while (!all.empty()) {
-    const auto is_next = [&](const Revision& revision) { return revision.down == parent; };
-    const auto next = std::ranges::find_if(all, is_next);
-    if (next == all.end()) {
-      return fail(Code::malformed,
-                  "revision " + all.front().id + " has no way to the first one: its `-- down:` is unknown or circular");
-    }
-    if (std::ranges::count_if(all, is_next) > 1) {
-      return fail(Code::malformed,
-                  "two revisions follow " + parent.value_or("none") + ": change the `-- down:` of the later one");
-    }
-    parent = next->id;
-    ordered.push_back(std::move(*next));
-    all.erase(next);
-  }
-  return ordered;
+std::string revision_text(const Revision& revision) {
+  std::string out = fmt::format("-- revision: {}\n-- down: {}\n-- message: {}\n-- transaction: {}\n", revision.id,
+                                revision.down.empty() ? "none" : fmt::format("{}", fmt::join(revision.down, ", ")),
+                                revision.message, revision.transaction ? "yes" : "no");
+  if (revision.compatible_from) out += fmt::format("-- compatible-from: {}\n", *revision.compatible_from);
+  return out + "-- upgrade\n" + revision.upgrade + "-- downgrade\n" + revision.downgrade;
 }
 
-const std::vector<Revision>& revisions() {
-  static const std::vector<Revision> all = [] {
-    std::vector<Revision> found;
-    for (const auto& file : resources()) {
-      if (!file.name.starts_with("migrations/")) continue;
-      auto revision = parse_revision(file.name, file.content);
-      if (!revision) throw std::logic_error(revision.error().detail);
-      found.push_back(std::move(*revision));
+std::string make_revision_id() {
+  // "2026-11-23T06:19:…"
+  const auto now = Timestamp::now().text();
+  std::array<std::uint8_t, 2> random{};
+  random_bytes(random);
+  return fmt::format("{}{}{}_{}{}_{}", now.substr(0, 4), now.substr(5, 2), now.substr(8, 2), now.substr(11, 2),
+                     now.substr(14, 2), to_hex(random));
+}
+
+std::string revision_file_name(const Revision& revision) {
+  constexpr std::size_t slug_length_max = 40;
+  std::string slug;
+  for (const char c : lower(revision.message)) {
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+    if (plain) {
+      slug.push_back(c);
+    } else if (!slug.empty() && slug.back() != '_') {
+      slug.push_back('_');
     }
-    auto ordered = order_revisions(std::move(found));
-    if (!ordered) throw std::logic_error(ordered.error().detail);
-    return std::move(*ordered);
-  }();
-  return all;
+  }
+  slug.resize(std::min(slug.size(), slug_length_max));
+  while (slug.ends_with('_')) slug.pop_back();
+  return revision.id + (slug.empty() ? "" : "_" + slug) + ".sql";
 }
 
 }  // namespace cognive::schema

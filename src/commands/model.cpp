@@ -1,0 +1,22 @@
+#include "commands/model.hpp"
+
+#include "agents/tables.hpp"
+#include "audit/tables.hpp"
+#include "events/tables.hpp"
+#include "identity/tables.hpp"
+#include "prices/tables.hpp"
+#include "runs/tables.hpp"
+#include "teams/tables.hpp"
+
+namespace cognive::commands {
+
+schema::Model product_model() {
+  schema::Model model;
+  for (auto&& tables : {teams::tables(), identity::tables(), agents::tables(), audit::tables(), prices::tables(),
+                        runs::tables(), events::tables()}) {
+    model.tables.insert(model.tables.end(), tables.begin(), tables.end());
+  }
+  return model;
+}
+
+}  // namespace cognive::commands

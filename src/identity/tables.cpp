@@ -1,0 +1,51 @@
+#include "identity/tables.hpp"
+
+namespace cognive::identity {
+
+std::vector<schema::Table> tables() {
+  return {{.name = "users",
+           .columns = {{.name = "id", .type = "uuid"},
+                       {.name = "email", .type = "text", .comment = "Lower case"},
+                       {.name = "password_hash",
+                        .type = "text",
+                        .comment = "Argon2id in its encoded form, with salt and parameters"},
+                       {.name = "status", .type = "text", .default_value = "'active'"},
+                       {.name = "created_at", .type = "timestamptz", .default_value = "now()"}},
+           .primary_key = {"id"},
+           .uniques = {{.columns = {"email"}}},
+           .checks = {{.label = "status", .expression = "status IN ('active', 'suspended')"}}},
+          {.name = "roles",
+           .columns = {{.name = "name", .type = "text"}, {.name = "description", .type = "text"}},
+           .primary_key = {"name"}},
+          {.name = "user_roles",
+           .columns = {{.name = "user_id", .type = "uuid"},
+                       {.name = "role", .type = "text"},
+                       {.name = "team_id",
+                        .type = "uuid",
+                        .nullable = true,
+                        .comment = "NULL: the role holds in the whole organisation"}},
+           .uniques = {{.columns = {"user_id", "role", "team_id"}, .nulls_not_distinct = true}},
+           .foreign_keys = {{.columns = {"user_id"}, .table = "users", .on_delete = schema::Action::cascade},
+                            {.columns = {"role"}, .table = "roles"},
+                            {.columns = {"team_id"}, .table = "teams", .on_delete = schema::Action::cascade}}},
+          {.name = "api_keys",
+           .columns = {{.name = "id", .type = "uuid"},
+                       {.name = "name", .type = "text"},
+                       {.name = "team_id",
+                        .type = "uuid",
+                        .nullable = true,
+                        .comment = "NULL: the key holds in the whole organisation"},
+                       {.name = "agent_id", .type = "uuid", .nullable = true},
+                       {.name = "permissions", .type = "text[]"},
+                       {.name = "secret_hash",
+                        .type = "bytea",
+                        .comment = "HMAC-SHA-256 of the secret under a key derived from the master key"},
+                       {.name = "created_at", .type = "timestamptz", .default_value = "now()"},
+                       {.name = "expires_at", .type = "timestamptz", .nullable = true},
+                       {.name = "revoked_at", .type = "timestamptz", .nullable = true}},
+           .primary_key = {"id"},
+           .foreign_keys = {{.columns = {"team_id"}, .table = "teams"}, {.columns = {"agent_id"}, .table = "agents"}},
+           .checks = {{.label = "secret_hash", .expression = "length(secret_hash) = 32"}}}};
+}
+
+}  // namespace cognive::identity
