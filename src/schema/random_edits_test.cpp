@@ -118,7 +118,14 @@ class Author {
     std::erase_if(table.indexes, [&](const Index& one) {
       return mentions(one.columns, column) || mentions(one.include, column) || mentions(one.where, column);
     });
-    std::erase_if(table.columns, [&](const Column& one) { return mentions(one.generated, column); });
+    std::vector<std::string> generated;
+    for (const auto& one : table.columns) {
+      if (mentions(one.generated, column)) generated.push_back(one.name);
+    }
+    for (const auto& one : generated) {
+      forget_column(table, one);
+      std::erase_if(table.columns, [&](const Column& other) { return other.name == one; });
+    }
   }
   static void replace(std::string& text, const std::string& from, const std::string& to) {
     for (auto at = text.find(from); at != std::string::npos; at = text.find(from, at + to.size()))
