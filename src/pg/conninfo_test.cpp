@@ -87,12 +87,22 @@ TEST(ConnectionParameters, say_nothing_of_a_url_that_cannot_be_read) {
   EXPECT_EQ(reason, "the database URL cannot be read");
 }
 
+TEST(ConnectionParameters, leave_out_a_name_without_address_when_the_url_has_others) {
+  run_test([](Executor executor) -> Async<> {
+    const auto parameters = co_await connection_parameters(executor, "host=no-such-host.invalid,127.0.0.1",
+                                                           Deadline::in(milliseconds{3'000}));
+    const auto host = std::ranges::find(parameters, "host",
+                                        [](const auto& parameter) -> std::string_view { return parameter.first; });
+    EXPECT_EQ(host->second, "127.0.0.1");
+  });
+}
+
 TEST(ConnectionParameters, end_at_the_deadline_or_with_the_name_that_has_no_address) {
   run_test([](Executor executor) -> Async<> {
     const Ticker ticker(executor);
     std::string reason;
     try {
-      co_await connection_parameters(executor, "host=localhost,no-such-host.invalid password=secret",
+      co_await connection_parameters(executor, "host=no-such-host.invalid password=secret",
                                      Deadline::in(milliseconds{3'000}));
     } catch (const Unavailable& error) {
       reason = error.what();
