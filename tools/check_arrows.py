@@ -34,6 +34,7 @@ ALLOWED = {
     "prices": WORDS | {"audit", "identity"},
     "runs": WORDS | {"audit", "identity", "agents"},
     "events": WORDS | {"audit", "identity", "agents", "prices", "runs"},
+    "retention": RUNTIME | {"pg"},
     "analytics": PORTS | {"identity", "events", "runs"},
     "health": WORDS,
     "imports": BASIS | {"client"},

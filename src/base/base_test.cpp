@@ -57,8 +57,15 @@ TEST(Uuid, bucket_is_the_day_of_a_version_7_id_and_one_constant_otherwise) {
   const auto time = *Timestamp::parse("2026-11-23T23:59:59.999Z");
   const auto id = Uuid::derived(time, std::span<const std::uint8_t, 16>(Uuid::make().bytes));
   EXPECT_EQ(date_text(bucket_of(id)), "2026-11-23");
-  EXPECT_EQ(date_text(bucket_of(*Uuid::parse("6ba7b810-9dad-41d1-80b4-00c04fd430c8"))), "1970-01-01");
-  EXPECT_EQ(date_text(bucket_of(*Uuid::parse("ffffffff-ffff-7fff-bfff-ffffffffffff"))), "1970-01-01");
+  EXPECT_EQ(date_text(bucket_of(*Uuid::parse("6ba7b810-9dad-41d1-80b4-00c04fd430c8"))), "9999-12-31");
+  EXPECT_EQ(date_text(bucket_of(*Uuid::parse("ffffffff-ffff-7fff-bfff-ffffffffffff"))), "9999-12-31");
+  const auto at = [&id](std::string_view instant) {
+    return date_text(bucket_of(Uuid::derived(*Timestamp::parse(instant), std::span<const std::uint8_t, 16>(id.bytes))));
+  };
+  EXPECT_EQ(at("2019-12-31T23:59:59.999Z"), "9999-12-31");
+  EXPECT_EQ(at("2020-01-01T00:00:00Z"), "2020-01-01");
+  EXPECT_EQ(at("2099-12-31T23:59:59.999Z"), "2099-12-31");
+  EXPECT_EQ(at("2100-01-01T00:00:00Z"), "9999-12-31");
 }
 
 std::string decimal(std::string_view text) {

@@ -97,10 +97,12 @@ std::optional<Timestamp> Uuid::time() const {
 }
 
 std::chrono::sys_days bucket_of(const Uuid& id) {
+  using namespace std::chrono;
+  constexpr sys_days first{2020y / January / 1};
+  constexpr sys_days end{2100y / January / 1};
   const auto time = id.time();
-  // Years past 9999 have no RFC 3339 form: such an id is not a clock's, it only looks like version 7.
-  if (!time || *time > Timestamp::max()) return std::chrono::sys_days{};
-  return std::chrono::floor<std::chrono::days>(time->point());
+  if (!time || *time >= Timestamp::of(end) || *time < Timestamp::of(first)) return undated_bucket;
+  return floor<days>(time->point());
 }
 
 }  // namespace cognive

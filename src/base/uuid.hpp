@@ -40,8 +40,13 @@ struct Uuid {
   [[nodiscard]] std::optional<Timestamp> time() const;
 };
 
+// The partition of ids that have no day inside. Far in the future, so that nothing that ages by the day takes its rows
+// for old ones.
+inline constexpr std::chrono::sys_days undated_bucket{std::chrono::year{9999} / std::chrono::December / 31};
+
 // The partition of a time-series row, a function of its id alone, so that a repeat always meets its first copy:
-// the UTC day inside a version-7 id, and for every other id the constant day 1970-01-01.
+// the UTC day inside a version-7 id, if it is from 2020 to 2099 (any other is no clock's, and the number of partitions
+// must have a bound), and `undated_bucket` for every other id.
 std::chrono::sys_days bucket_of(const Uuid& id);
 
 }  // namespace cognive

@@ -1,5 +1,6 @@
 #include "commands/api_server.hpp"
 
+#include <algorithm>
 #include <boost/asio/error.hpp>
 #include <boost/system/system_error.hpp>
 #include <thread>
@@ -14,6 +15,7 @@
 #include "identity/gate.hpp"
 #include "observe/log.hpp"
 #include "prices/prices.hpp"
+#include "retention/partitions.hpp"
 #include "runs/runs.hpp"
 #include "runtime/threads.hpp"
 #include "teams/teams.hpp"
@@ -23,6 +25,9 @@ namespace {
 
 constexpr std::chrono::milliseconds catalogue_interval{1'000};
 constexpr std::chrono::milliseconds gauges_interval{15'000};
+constexpr std::chrono::milliseconds partitions_interval{3'600'000};
+constexpr std::chrono::milliseconds retry_interval_max{30'000};
+
 constexpr std::chrono::milliseconds background_timeout{10'000};
 constexpr std::chrono::milliseconds first_look_timeout{3'000};
 constexpr std::int64_t recent_writes_margin_ms = 5'000;
@@ -115,7 +120,7 @@ Async<> repeat(std::string name, std::chrono::milliseconds interval, std::functi
     if (failure != last_failure && !failure.empty())
       log(Level::warning, "background task failed", {{"task", name}, {"reason", failure}});
     last_failure = failure;
-    co_await sleep_for(interval);
+    co_await sleep_for(failure.empty() ? interval : std::min(interval, retry_interval_max));
   }
 }
 
@@ -159,6 +164,9 @@ Async<> start_worker(Worker& worker, Result<std::uint16_t>& port, bool first) {
     }));
     worker.background.spawn(repeat("gauges", gauges_interval, [&runs = worker.runs] {
       return runs.refresh_metrics(Deadline::in(background_timeout));
+    }));
+    worker.background.spawn(repeat("partitions", partitions_interval, [&database = worker.database] {
+      return retention::make_partitions_ahead(database, Deadline::in(background_timeout));
     }));
   }
   port = worker.server.listen();

@@ -6,6 +6,7 @@ namespace {
 
 // One B-tree serves the key and the drill-down by run; BRIN serves time.
 const std::vector<std::string> event_key = {"run_id", "id", "bucket"};
+constexpr const char* by_day = "RANGE (bucket)";
 
 }  // namespace
 
@@ -30,7 +31,8 @@ std::vector<schema::Table> tables() {
                     .type = "bigint",
                     .comment = "Tells a repeat from other content under the same id"},
                    {.name = "arrived_at", .type = "timestamptz", .default_value = "now()"}},
-       .primary_key = event_key},
+       .primary_key = event_key,
+       .partition_by = by_day},
       {.name = "llm_calls",
        .columns = {{.name = "bucket", .type = "date"},
                    {.name = "run_id", .type = "uuid"},
@@ -63,7 +65,8 @@ std::vector<schema::Table> tables() {
        .checks = {{.label = "price_status",
                    .expression = "price_status IN ('priced', 'partial', 'no_rates', 'unknown_model', "
                                  "'unknown_provider', 'inconsistent_usage')"}},
-       .indexes = {{.columns = {"timestamp"}, .method = "brin"}}},
+       .indexes = {{.columns = {"timestamp"}, .method = "brin"}},
+       .partition_by = by_day},
       {.name = "tool_invocations",
        .columns = {{.name = "bucket", .type = "date"},
                    {.name = "run_id", .type = "uuid"},
@@ -79,7 +82,8 @@ std::vector<schema::Table> tables() {
                    {.name = "metadata", .type = "jsonb", .nullable = true},
                    {.name = "content_hash", .type = "bigint"},
                    {.name = "arrived_at", .type = "timestamptz", .default_value = "now()"}},
-       .primary_key = event_key}};
+       .primary_key = event_key,
+       .partition_by = by_day}};
 }
 
 }  // namespace cognive::events

@@ -2,9 +2,8 @@
 
 namespace cognive::runs {
 
-// Time series are keyed by (bucket, run, id). `bucket` is a function of the id alone, the UTC day inside a version-7 id
-// and 1970-01-01 for every other, so that a repeat always meets its first copy although partitioned tables can only be
-// unique together with the partition column.
+// Time series are keyed by (bucket, run, id). `bucket` is a function of the id alone (bucket_of), so that a repeat
+// always meets its first copy although partitioned tables can only be unique together with the partition column.
 std::vector<schema::Table> tables() {
   return {{.name = "agent_runs",
            .columns = {{.name = "bucket", .type = "date"},
@@ -32,7 +31,8 @@ std::vector<schema::Table> tables() {
                                      "'terminated')"}},
            .indexes = {{.columns = {"created_at", "id"}, .label = "created_at"},
                        {.columns = {"agent_id"}, .where = "status IN ('queued', 'running')", .label = "active"},
-                       {.columns = {"agent_id", "created_at", "id"}, .label = "agent_id_created_at"}}}};
+                       {.columns = {"agent_id", "created_at", "id"}, .label = "agent_id_created_at"}},
+           .partition_by = "RANGE (bucket)"}};
 }
 
 }  // namespace cognive::runs

@@ -1,6 +1,10 @@
 #include "schema/catalogue.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+
+#include "schema/table.hpp"
 
 namespace cognive::schema {
 namespace {
@@ -24,6 +28,14 @@ constexpr pg::Query tables_query{
     "catalogue_tables",
     "SELECT t.relname::text, coalesce(pg_get_partkeydef(t.oid), ''), coalesce(obj_description(t.oid, 'pg_class'), "
     "'') " COGNIVE_TABLES_OF_SCHEMA "ORDER BY 1"};
+
+// A hypertable is an ordinary table to PostgreSQL; its first dimension is always a range. Only asked where the view is.
+constexpr pg::Query has_hypertables_query{"catalogue_has_hypertables",
+                                          "SELECT to_regclass('timescaledb_information.dimensions') IS NOT NULL"};
+constexpr pg::Query hypertables_query{
+    "catalogue_hypertables",
+    "SELECT hypertable_name::text, column_name::text FROM timescaledb_information.dimensions "
+    "WHERE hypertable_schema = $1 AND dimension_number = 1 ORDER BY 1"};
 
 constexpr pg::Query columns_query{
     "catalogue_columns",
@@ -89,6 +101,15 @@ Async<Catalogue> read_catalogue(pg::Connection& connection, std::string schema, 
     out.tables.emplace(std::move(name), std::move(state));
   }
   std::string table;
+  const auto has_hypertables = co_await connection.execute(has_hypertables_query, {}, deadline);
+  if (has_hypertables[0].at<bool>(0)) {
+    const auto hypertables = co_await connection.execute(hypertables_query, params, deadline);
+    for (int i = 0; i < hypertables.size(); ++i) {
+      std::string column;
+      hypertables[i].read(table, column);
+      out.tables.at(table).partition_key = fmt::format("RANGE ({})", quoted_name(column));
+    }
+  }
   const auto columns = co_await connection.execute(columns_query, params, deadline);
   for (int i = 0; i < columns.size(); ++i) {
     ColumnState state;

@@ -46,7 +46,7 @@ struct IndexState {
 };
 
 struct TableState {
-  std::string partition_key;  // "RANGE (bucket)"; empty: not partitioned
+  std::string partition_key;  // "RANGE (bucket)", also of a hypertable; empty: not partitioned
   std::string comment;
   std::vector<ColumnState> columns;  // in their order
   std::map<std::string, ConstraintState> constraints;

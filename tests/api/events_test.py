@@ -358,23 +358,30 @@ def test_events_after_the_end_are_kept(api, run_id):
     assert (run["totals"]["steps"], run["totals"]["llm_calls"], run["totals"]["tool_invocations"]) == (1, 1, 1)
 
 
+UNDATED = datetime.date(9999, 12, 31)  # the bucket of ids without a plausible day inside
+
+
 @every_kind
 def test_the_bucket_depends_on_the_id_alone_so_that_late_repeats_are_repeats(installation, api, run_id, kind):
     make, _, table, change = KINDS[kind]
     now = time.time() * 1000
     ids = {
-        str(uuid.uuid4()): datetime.date(1970, 1, 1),
-        str(uuid.uuid1()): datetime.date(1970, 1, 1),
-        "00000000-0000-0000-0000-000000000000": datetime.date(1970, 1, 1),
-        "ffffffff-ffff-ffff-ffff-ffffffffffff": datetime.date(1970, 1, 1),
+        str(uuid.uuid4()): UNDATED,
+        str(uuid.uuid1()): UNDATED,
+        "00000000-0000-0000-0000-000000000000": UNDATED,
+        "ffffffff-ffff-ffff-ffff-ffffffffffff": UNDATED,
         uuid7(): datetime.datetime.now(datetime.UTC).date(),
         uuid7(int(now - 40 * 86_400_000)): (datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=40)).date(),
         uuid7(1795391999999): datetime.date(2026, 11, 22),
         uuid7(1795392000000): datetime.date(2026, 11, 23),
-        uuid7(0): datetime.date(1970, 1, 1),
-        uuid7(253402300799999): datetime.date(9999, 12, 31),
-        uuid7(253402300800000): datetime.date(1970, 1, 1),
-        uuid7(2**48 - 1): datetime.date(1970, 1, 1),
+        uuid7(0): UNDATED,
+        uuid7(1577836799999): UNDATED,
+        uuid7(1577836800000): datetime.date(2020, 1, 1),
+        uuid7(4102444799999): datetime.date(2099, 12, 31),
+        uuid7(4102444800000): UNDATED,
+        uuid7(253402300799999): UNDATED,
+        uuid7(253402300800000): UNDATED,
+        uuid7(2**48 - 1): UNDATED,
     }
     events = [make(run_id, id=event_id) for event_id in ids]
     assert post_batch(api, events) == ZERO | {"accepted": len(ids)}
