@@ -1,50 +1,18 @@
 // `cognive migrate`: Alembic's verbs.
+#include "commands/migrate.hpp"
+
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
 
 #include "commands/command.hpp"
 #include "commands/local.hpp"
-#include "commands/model.hpp"
 #include "commands/table.hpp"
-#include "schema/autogenerate.hpp"
-#include "schema/migrator.hpp"
-#include "schema/statements.hpp"
+#include "json/writer.hpp"
 
 namespace cognive::commands {
 namespace {
-
-namespace fs = std::filesystem;
-
-constexpr std::chrono::seconds lock_timeout{60};
-constexpr const char* usual_directory = "migrations";
-constexpr const char* chain_file = "migrations.sum";
-
-struct Flags {
-  std::string target;
-  std::string directory;
-  std::string message;
-  std::vector<std::string> revisions;
-  bool autogenerate = false;
-  bool sql = false;
-  bool verbose = false;
-};
-
-// Whoever writes revisions works with the files before they are in a binary: those of --directory, or of ./migrations.
-Result<schema::History> history_in_force(const Flags& flags) {
-  auto directory = flags.directory;
-  if (directory.empty() && fs::exists(fs::path(usual_directory) / chain_file)) directory = usual_directory;
-  if (directory.empty()) return schema::History::embedded();
-  auto history = schema::History::in_directory(directory);
-  if (history && history->heads() != schema::History::embedded().heads())
-    std::fprintf(stderr, "using the revisions of %s, which are not those of this binary\n", directory.c_str());
-  return history;
-}
-
-std::string directory_of(const Flags& flags) {
-  return flags.directory.empty() ? usual_directory : flags.directory;
-}
 
 Result<Settings> settings_in_force() {
   const auto variables = tool_variables("");
@@ -52,13 +20,10 @@ Result<Settings> settings_in_force() {
   return load_settings(*variables);
 }
 
-std::string listed(const schema::RevisionIds& ids) {
-  return ids.empty() ? "base" : fmt::format("{}", fmt::join(ids, ", "));
-}
+// Runs a task against the primary; what the database refuses is told.
+using DatabaseTask = std::function<Async<Result<void>>(Executor, std::string url, const schema::History&)>;
 
-using MigratorTask = std::function<Async<Result<void>>(schema::Migrator&, const schema::History&)>;
-
-int with_migrator(const Flags& flags, const MigratorTask& task) {
+int with_database(const MigrateFlags& flags, const DatabaseTask& task) {
   const auto settings = settings_in_force();
   if (!settings) return explain(settings.error());
   const auto history = history_in_force(flags);
@@ -67,8 +32,7 @@ int with_migrator(const Flags& flags, const MigratorTask& task) {
   const auto body = [&]() -> Async<> {
     const auto executor = co_await boost::asio::this_coro::executor;
     auto url = co_await primary_url(*settings);
-    auto migrator = co_await schema::Migrator::open(executor, std::move(url), *history, Deadline::in(lock_timeout));
-    done = co_await task(*migrator, *history);
+    done = co_await task(executor, std::move(url), *history);
   };
   try {
     run_to_end(body());
@@ -78,39 +42,29 @@ int with_migrator(const Flags& flags, const MigratorTask& task) {
   return done ? 0 : explain(done.error());
 }
 
-// Reads only, and waits for no migration.
-using StateTask = std::function<Async<Result<void>>(pg::Connection&, const schema::History&)>;
+using MigratorTask = std::function<Async<Result<void>>(schema::Migrator&)>;
 
-int with_connection(const Flags& flags, const StateTask& task) {
-  const auto settings = settings_in_force();
-  if (!settings) return explain(settings.error());
-  const auto history = history_in_force(flags);
-  if (!history) return explain(history.error());
-  Result<void> done;
-  const auto body = [&]() -> Async<> {
-    const auto executor = co_await boost::asio::this_coro::executor;
-    auto url = co_await primary_url(*settings);
-    const auto connection = co_await pg::Connection::open(executor, std::move(url), std::chrono::milliseconds{0},
-                                                          Deadline::in(lock_timeout));
-    done = co_await task(*connection, *history);
-  };
-  try {
-    run_to_end(body());
-  } catch (const pg::SqlError& error) {
-    return explain({Code::conflict, fmt::format("the database refused: {} [{}]", error.what(), error.state()), {}});
-  }
-  return done ? 0 : explain(done.error());
+int with_migrator(const MigrateFlags& flags, const MigratorTask& task) {
+  return with_database(
+      flags, [&](Executor executor, std::string url, const schema::History& history) -> Async<Result<void>> {
+        const auto migrator = co_await schema::Migrator::open(
+            std::move(executor), std::move(url), history, Deadline::in(std::chrono::seconds{flags.wait_seconds}),
+            [] { std::fputs("waiting for another migration of this database to end\n", stderr); });
+        co_return co_await task(*migrator);
+      });
 }
 
 std::string downs(const schema::Revision& revision) {
   return revision.down.empty() ? "base" : fmt::format("{}", fmt::join(revision.down, ", "));
 }
 
-// `from:to`, or `to` from the very beginning: the statements instead of running them.
-int print_sql(const Flags& flags, bool up) {
+// `from:to`, or on the way up `to` from the very beginning: the statements instead of running them.
+int print_sql(const MigrateFlags& flags, bool up) {
   const auto history = history_in_force(flags);
   if (!history) return explain(history.error());
   const auto colon = flags.target.find(':');
+  if (!up && colon == std::string::npos)
+    return explain({Code::unprocessable, "say from where to where, for instance head:9c41", {}});
   const auto from = colon == std::string::npos ? std::string() : flags.target.substr(0, colon);
   const auto to = colon == std::string::npos ? flags.target : flags.target.substr(colon + 1);
   schema::RevisionIds at;
@@ -121,28 +75,23 @@ int print_sql(const Flags& flags, bool up) {
   }
   const auto way = up ? history->way_up(at, to.empty() ? "head" : to) : history->way_down(at, to);
   if (!way) return explain(way.error());
-  if (at.empty() && up)
-    std::printf(
-        "CREATE TABLE alembic_version (version_num varchar(32) NOT NULL, CONSTRAINT "
-        "alembic_version_pkc PRIMARY KEY (version_num));\n\n");
+  if (up && at.empty()) std::fputs(schema::own_tables_sql().c_str(), stdout);
   for (const auto* revision : *way) {
-    const auto after = up ? schema::History::after_upgrade(at, *revision) : history->after_downgrade(at, *revision);
-    std::printf("-- %s %s: %s\n", up ? "upgrade" : "downgrade", revision->id.c_str(), revision->message.c_str());
-    if (revision->transaction) std::printf("BEGIN;\n");
-    std::fputs((up ? revision->upgrade : revision->downgrade).c_str(), stdout);
-    std::printf("DELETE FROM alembic_version;\n");
-    for (const auto& id : after) std::printf("INSERT INTO alembic_version VALUES ('%s');\n", id.c_str());
-    std::printf(revision->transaction ? "COMMIT;\n\n" : "\n");
-    at = after;
+    at = up ? schema::History::after_upgrade(at, *revision) : history->after_downgrade(at, *revision);
+    const auto* verb = up ? "upgrade" : "downgrade";
+    std::printf("\n-- %s %s: %s\n%s%s%s%s%s", verb, revision->id.c_str(), revision->message.c_str(),
+                revision->transaction ? "BEGIN;\n" : "", (up ? revision->upgrade : revision->downgrade).c_str(),
+                schema::versions_sql(at).c_str(), schema::log_row_sql(*revision, verb).c_str(),
+                revision->transaction ? "COMMIT;\n" : "");
   }
   return 0;
 }
 
-int upgrade(Flags flags) {
+int upgrade(MigrateFlags flags) {
   if (flags.sql) return print_sql(flags, true);
   if (flags.target.empty()) flags.target = "head";
   int applied = 0;
-  const int status = with_migrator(flags, [&](schema::Migrator& migrator, const schema::History&) {
+  const int status = with_migrator(flags, [&](schema::Migrator& migrator) {
     return migrator.upgrade(flags.target, [&applied](const schema::Revision& revision) {
       ++applied;
       std::printf("upgrade %s -> %s: %s\n", downs(revision).c_str(), revision.id.c_str(), revision.message.c_str());
@@ -152,37 +101,105 @@ int upgrade(Flags flags) {
   return status;
 }
 
-int downgrade(const Flags& flags) {
+int downgrade(const MigrateFlags& flags) {
   if (flags.sql) return print_sql(flags, false);
-  return with_migrator(flags, [&](schema::Migrator& migrator, const schema::History&) {
-    return migrator.downgrade(flags.target, [](const schema::Revision& revision) {
+  int taken_back = 0;
+  const int status = with_migrator(flags, [&](schema::Migrator& migrator) {
+    return migrator.downgrade(flags.target, [&taken_back](const schema::Revision& revision) {
+      ++taken_back;
       std::printf("downgrade %s -> %s: %s\n", revision.id.c_str(), downs(revision).c_str(), revision.message.c_str());
     });
   });
+  if (status == 0 && taken_back == 0) std::fputs("nothing to downgrade: the database is there already\n", stderr);
+  return status;
 }
 
-int stamp(const Flags& flags) {
-  return with_migrator(
-      flags, [&](schema::Migrator& migrator, const schema::History&) { return migrator.stamp(flags.target); });
+int stamp(const MigrateFlags& flags) {
+  return with_migrator(flags, [&](schema::Migrator& migrator) -> Async<Result<void>> {
+    const auto purge = flags.purge ? schema::Migrator::Purge::yes : schema::Migrator::Purge::no;
+    const auto at = co_await migrator.stamp(flags.target, purge);
+    if (!at) co_return std::unexpected(at.error());
+    std::printf("stamped: the database is said to be at %s\n", listed(*at).c_str());
+    co_return Result<void>{};
+  });
 }
 
-Async<Result<void>> print_current(pg::Connection& connection, const schema::History& history) {
-  const auto state = co_await schema::read_state(connection, history, Deadline::in(lock_timeout));
-  if (state.at.empty()) std::printf("base (the database is empty)\n");
+void print_current_json(const schema::DatabaseState& state, const schema::History& history) {
   const auto heads = history.heads();
-  for (const auto& id : state.at) std::printf("%s%s\n", id.c_str(), heads.contains(id) ? " (head)" : "");
-  if (!state.unknown.empty()) {
-    const auto fit = schema::fit_of(state, history);
-    const auto* why =
-        fit.detail.empty() ? "it belongs to a later version, which says that it is compatible" : fit.detail.c_str();
-    co_return fail(Code::conflict, why);
+  json::Writer out;
+  out.begin_object();
+  out.key("current");
+  out.begin_array();
+  for (const auto& id : state.at) out.string(id);
+  out.end_array();
+  out.key("heads");
+  out.begin_array();
+  for (const auto& id : heads) out.string(id);
+  out.end_array();
+  out.key("at_head");
+  out.boolean(state.at == heads);
+  out.key("usable");
+  out.boolean(schema::fit_of(state, history).usable());
+  out.key("unfinished");
+  out.begin_array();
+  for (const auto& one : state.unfinished) out.string(one.text());
+  out.end_array();
+  out.end_object();
+  std::printf("%s\n", out.text().c_str());
+}
+
+Async<Result<void>> print_current(pg::Connection& connection, const schema::History& history, bool as_json) {
+  const auto state = co_await schema::read_state(connection, history, Deadline::in(look_timeout));
+  const auto fit = schema::fit_of(state, history);
+  if (as_json) {
+    print_current_json(state, history);
+  } else {
+    if (state.at.empty()) std::printf("base (no revision has been applied)\n");
+    const auto heads = history.heads();
+    for (const auto& id : state.at) std::printf("%s%s\n", id.c_str(), heads.contains(id) ? " (head)" : "");
+    if (fit.kind == schema::Fit::Kind::newer) std::printf("of a later version, with which this one can work as well\n");
   }
+  if (!state.unknown.empty() && !fit.usable()) co_return fail(Code::conflict, fit.detail);
+  if (!state.unfinished.empty() && !as_json) co_return fail(Code::conflict, state.unfinished.front().text());
   co_return Result<void>{};
 }
 
-Result<void> print_history(const Flags& flags) {
+void print_history_json(const schema::History& history) {
+  const auto heads = history.heads();
+  json::Writer out;
+  out.begin_array();
+  for (auto revision = history.all().rbegin(); revision != history.all().rend(); ++revision) {
+    out.begin_object();
+    out.field("revision", revision->id);
+    out.key("down");
+    out.begin_array();
+    for (const auto& id : revision->down) out.string(id);
+    out.end_array();
+    out.field("message", revision->message);
+    out.field("file", revision->file);
+    out.key("transaction");
+    out.boolean(revision->transaction);
+    out.key("compatible_from");
+    if (revision->compatible_from) {
+      out.string(*revision->compatible_from);
+    } else {
+      out.null();
+    }
+    out.key("head");
+    out.boolean(heads.contains(revision->id));
+    out.end_object();
+  }
+  out.end_array();
+  std::printf("%s\n", out.text().c_str());
+}
+
+Result<void> print_history(const MigrateFlags& flags) {
   const auto history = history_in_force(flags);
   if (!history) return std::unexpected(history.error());
+  if (flags.json) {
+    print_history_json(*history);
+    return {};
+  }
   const auto heads = history->heads();
   Table table({{"revision"}, {"after"}, {"message"}});
   for (auto revision = history->all().rbegin(); revision != history->all().rend(); ++revision) {
@@ -192,7 +209,7 @@ Result<void> print_history(const Flags& flags) {
   return {};
 }
 
-Result<void> print_heads(const Flags& flags) {
+Result<void> print_heads(const MigrateFlags& flags) {
   const auto history = history_in_force(flags);
   if (!history) return std::unexpected(history.error());
   for (const auto& id : history->heads()) std::printf("%s (head)\n", id.c_str());
@@ -200,7 +217,7 @@ Result<void> print_heads(const Flags& flags) {
 }
 
 // Where the history parts: revisions that several others follow.
-Result<void> print_branches(const Flags& flags) {
+Result<void> print_branches(const MigrateFlags& flags) {
   const auto history = history_in_force(flags);
   if (!history) return std::unexpected(history.error());
   for (const auto& revision : history->all()) {
@@ -212,7 +229,7 @@ Result<void> print_branches(const Flags& flags) {
   return {};
 }
 
-Result<void> show(const Flags& flags) {
+Result<void> show(const MigrateFlags& flags) {
   const auto history = history_in_force(flags);
   if (!history) return std::unexpected(history.error());
   const auto revision = history->resolve(flags.target);
@@ -221,145 +238,14 @@ Result<void> show(const Flags& flags) {
   return {};
 }
 
-int no_database(const Flags& flags, Result<void> (*task)(const Flags&)) {
+int no_database(const MigrateFlags& flags, Result<void> (*task)(const MigrateFlags&)) {
   const auto done = task(flags);
   return done ? 0 : explain(done.error());
 }
 
-// Writing revisions.
-
-Result<void> write_file(const fs::path& path, const std::string& text) {
-  std::ofstream out(path);
-  out << text;
-  out.close();
-  if (!out) return fail(Code::unavailable, path.string() + " cannot be written");
-  return {};
-}
-
-Result<void> write_revisions(const std::string& directory, const schema::History& history,
-                             const std::vector<schema::Revision>& revisions) {
-  auto all = history.all();
-  for (const auto& revision : revisions) {
-    const auto path = fs::path(directory) / schema::revision_file_name(revision);
-    const auto text = schema::revision_text(revision);
-    auto read_back = schema::parse_revision(path.string(), text);
-    if (!read_back) return std::unexpected(read_back.error());
-    all.push_back(std::move(*read_back));
-    if (auto written = write_file(path, text); !written) return written;
-    std::printf("%s\n", path.c_str());
-  }
-  return write_file(fs::path(directory) / chain_file, schema::chain_text(all));
-}
-
-Async<Result<void>> write_difference(pg::Connection& connection, const schema::History& history, const Flags& flags) {
-  const auto state = co_await schema::read_state(connection, history, Deadline::in(lock_timeout));
-  if (state.at != history.heads()) {
-    co_return fail(Code::conflict, fmt::format("the database is at {}, the revisions end at {}: upgrade it first",
-                                               listed(state.at), listed(history.heads())));
-  }
-  const auto difference = co_await schema::compare_with(connection, product_model(), Deadline::in(lock_timeout));
-  for (const auto& skip : difference.skips) std::fprintf(stderr, "skipped: %s\n", skip.c_str());
-  if (!difference.refusals.empty()) {
-    co_return fail(Code::conflict, fmt::format("{}", fmt::join(difference.refusals, "\n")));
-  }
-  if (difference.changes.empty()) {
-    std::fputs("nothing to do: the database is as the model says\n", stderr);
-    co_return Result<void>{};
-  }
-  const std::vector<std::string> down(state.at.begin(), state.at.end());
-  co_return write_revisions(directory_of(flags), history, schema::revisions_for(difference, down, flags.message));
-}
-
-int revision(const Flags& flags) {
-  if (flags.message.empty() || flags.message.find('\n') != std::string::npos)
-    return explain({Code::unprocessable, "say in one line what the revision does: -m \"agents get a colour\"", {}});
-  if (!fs::exists(fs::path(directory_of(flags)) / chain_file)) {
-    return explain({Code::not_found,
-                    fmt::format("there is no {}/{}: run this where the revisions are, or say --directory",
-                                directory_of(flags), chain_file),
-                    {}});
-  }
-  if (flags.autogenerate) {
-    return with_connection(flags, [&](pg::Connection& connection, const schema::History& history) {
-      return write_difference(connection, history, flags);
-    });
-  }
-  const auto history = schema::History::in_directory(directory_of(flags));
-  if (!history) return explain(history.error());
-  schema::Revision made;
-  made.id = schema::make_revision_id();
-  const auto heads = history->heads();
-  if (heads.size() > 1) return explain({Code::conflict, "there are several heads: merge them first", {}});
-  made.down.assign(heads.begin(), heads.end());
-  made.message = flags.message;
-  const auto done = write_revisions(directory_of(flags), *history, {made});
-  return done ? 0 : explain(done.error());
-}
-
-int merge(const Flags& flags) {
-  const auto history = schema::History::in_directory(directory_of(flags));
-  if (!history) return explain(history.error());
-  schema::RevisionIds merged = history->heads();
-  if (!flags.revisions.empty() && flags.revisions != std::vector<std::string>{"heads"}) {
-    merged.clear();
-    for (const auto& name : flags.revisions) {
-      const auto found = history->resolve(name);
-      if (!found) return explain(found.error());
-      merged.insert((*found)->id);
-    }
-  }
-  if (merged.size() < 2)
-    return explain({Code::conflict, "there is nothing to merge: " + listed(merged) + " is alone", {}});
-  schema::Revision made;
-  made.id = schema::make_revision_id();
-  made.down.assign(merged.begin(), merged.end());
-  made.message = flags.message.empty() ? "merge " + listed(merged) : flags.message;
-  const auto done = write_revisions(directory_of(flags), *history, {made});
-  return done ? 0 : explain(done.error());
-}
-
-// After a revision that nobody has applied yet was edited by hand.
-int rehash(const Flags& flags) {
-  std::vector<schema::Revision> all;
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(directory_of(flags), error)) {
-    if (entry.path().extension() != ".sql") continue;
-    std::ifstream in(entry.path());
-    std::stringstream content;
-    content << in.rdbuf();
-    auto parsed = schema::parse_revision(entry.path().string(), content.str());
-    if (!parsed) return explain(parsed.error());
-    all.push_back(std::move(*parsed));
-  }
-  if (error) return explain({Code::not_found, directory_of(flags) + " cannot be read: " + error.message(), {}});
-  const auto done = write_file(fs::path(directory_of(flags)) / chain_file, schema::chain_text(all));
-  return done ? 0 : explain(done.error());
-}
-
-Async<Result<void>> check_model(pg::Connection& connection, const schema::History& history) {
-  const auto state = co_await schema::read_state(connection, history, Deadline::in(lock_timeout));
-  if (!state.mismatched.empty()) {
-    co_return fail(Code::conflict, fmt::format("applied with other content than this binary has: {}",
-                                               fmt::join(state.mismatched, ", ")));
-  }
-  if (state.at != history.heads()) {
-    co_return fail(Code::conflict,
-                   fmt::format("the database is at {}, not at {}", listed(state.at), listed(history.heads())));
-  }
-  const auto difference = co_await schema::compare_with(connection, product_model(), Deadline::in(lock_timeout));
-  for (const auto& skip : difference.skips) std::fprintf(stderr, "skipped: %s\n", skip.c_str());
-  if (difference.empty()) {
-    std::printf("the database is as the model says\n");
-    co_return Result<void>{};
-  }
-  std::string text = "the database is not as the model says:";
-  for (const auto& change : difference.changes) text += "\n" + change.up;
-  for (const auto& refusal : difference.refusals) text += "\n" + refusal;
-  co_return fail(Code::conflict, std::move(text));
-}
-
-CLI::App* add_verb(CLI::App& parent, const char* name, const char* description, const std::shared_ptr<Flags>& flags,
-                   Action& chosen, std::function<int(const Flags&)> action) {
+CLI::App* add_verb(CLI::App& parent, const char* name, const char* description,
+                   const std::shared_ptr<MigrateFlags>& flags, Action& chosen,
+                   std::function<int(const MigrateFlags&)> action) {
   auto* verb = parent.add_subcommand(name, description);
   verb->add_option(
       "--directory", flags->directory,
@@ -371,8 +257,35 @@ CLI::App* add_verb(CLI::App& parent, const char* name, const char* description, 
 
 }  // namespace
 
+Result<schema::History> history_in_force(const MigrateFlags& flags) {
+  auto directory = flags.directory;
+  if (directory.empty() && std::filesystem::exists(std::filesystem::path(schema::usual_directory) / schema::chain_file))
+    directory = schema::usual_directory;
+  if (directory.empty()) return schema::History::embedded();
+  auto history = schema::History::in_directory(directory);
+  const auto same = [](const schema::Revision& a, const schema::Revision& b) { return a.hash == b.hash; };
+  if (history && !std::ranges::equal(history->all(), schema::History::embedded().all(), same))
+    std::fprintf(stderr, "using the revisions of %s, which are not those of this binary\n", directory.c_str());
+  return history;
+}
+
+std::string listed(const schema::RevisionIds& ids) {
+  return ids.empty() ? "base" : fmt::format("{}", fmt::join(ids, ", "));
+}
+
+int with_connection(const MigrateFlags& flags, const StateTask& task) {
+  return with_database(
+      flags, [&](Executor executor, std::string url, const schema::History& history) -> Async<Result<void>> {
+        const auto connection = co_await pg::Connection::open(std::move(executor), std::move(url),
+                                                              std::chrono::milliseconds{0}, Deadline::in(look_timeout));
+        co_return co_await task(*connection, history);
+      });
+}
+
 void add_migrate_verbs(CLI::App& parent, Action& chosen) {
-  const auto flags = std::make_shared<Flags>();
+  // Whoever follows it through a pipe sees each step as it begins.
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);
+  const auto flags = std::make_shared<MigrateFlags>();
   auto* up = add_verb(parent, "upgrade", "Apply revisions", flags, chosen, upgrade);
   up->add_option("target", flags->target, "head (when absent), heads, +N, a revision, or with --sql from:to");
   up->add_flag("--sql", flags->sql, "Print the statements instead of running them");
@@ -386,31 +299,44 @@ void add_migrate_verbs(CLI::App& parent, Action& chosen) {
     if (flags->target.empty()) throw CLI::RequiredError("target");
     chosen = [flags] { return downgrade(*flags); };
   });
-  add_verb(parent, "current", "Show the revision of the database", flags, chosen,
-           [](const Flags& f) { return with_connection(f, print_current); });
-  add_verb(parent, "history", "List the revisions", flags, chosen,
-           [](const Flags& f) { return no_database(f, print_history); });
+  auto* current =
+      add_verb(parent, "current", "Show the revision of the database", flags, chosen, [](const MigrateFlags& f) {
+        return with_connection(f, [&f](pg::Connection& connection, const schema::History& history) {
+          return print_current(connection, history, f.json);
+        });
+      });
+  current->add_flag("--json", flags->json, "Print JSON");
+  auto* history = add_verb(parent, "history", "List the revisions", flags, chosen,
+                           [](const MigrateFlags& f) { return no_database(f, print_history); });
+  history->add_flag("--json", flags->json, "Print JSON");
   add_verb(parent, "heads", "List the revisions that none follows", flags, chosen,
-           [](const Flags& f) { return no_database(f, print_heads); });
+           [](const MigrateFlags& f) { return no_database(f, print_heads); });
   add_verb(parent, "branches", "List the revisions that several follow", flags, chosen,
-           [](const Flags& f) { return no_database(f, print_branches); });
-  add_verb(parent, "show", "Print one revision", flags, chosen, [](const Flags& f) { return no_database(f, show); })
+           [](const MigrateFlags& f) { return no_database(f, print_branches); });
+  add_verb(parent, "show", "Print one revision", flags, chosen,
+           [](const MigrateFlags& f) { return no_database(f, show); })
       ->add_option("revision", flags->target, "head, an id, its beginning, or its random end")
       ->required();
-  auto* make =
-      add_verb(parent, "revision", "Write a new revision, empty or from what the model says", flags, chosen, revision);
+  auto* make = add_verb(parent, "revision", "Write a new revision, empty or from what the model says", flags, chosen,
+                        write_revision);
   make->add_option("-m,--message", flags->message, "What it does, in one line")->required();
   make->add_flag("--autogenerate", flags->autogenerate, "Compare the database with the model and write what differs");
-  auto* join = add_verb(parent, "merge", "Write a revision that joins several heads", flags, chosen, merge);
+  auto* join = add_verb(parent, "merge", "Write a revision that joins several heads", flags, chosen, merge_revisions);
   join->add_option("revisions", flags->revisions, "Which; all heads when absent");
   join->add_option("-m,--message", flags->message, "What it does, in one line");
-  add_verb(parent, "stamp", "Say that the database is at a revision, without running anything", flags, chosen, stamp)
-      ->add_option("revision", flags->target, "head, heads, base or a revision")
-      ->required();
-  add_verb(parent, "check", "Fail when the database is not as the model says", flags, chosen,
-           [](const Flags& f) { return with_connection(f, check_model); });
+  auto* mark = add_verb(parent, "stamp", "Say that the database is at a revision, without running anything", flags,
+                        chosen, stamp);
+  mark->add_option("revision", flags->target, "head, heads, base or a revision")->required();
+  mark->add_flag("--purge", flags->purge, "Also when the database is at a revision that nobody here knows");
+  add_verb(parent, "check", "Fail when the database is not as the model says", flags, chosen, check_model)
+      ->add_flag("--json", flags->json, "Print JSON");
+  for (auto* verb : {up, down, mark}) {
+    verb->add_option("--wait", flags->wait_seconds, "How long to wait for another migration to end, in seconds")
+        ->check(CLI::Range(1, 86'400))
+        ->capture_default_str();
+  }
   add_verb(parent, "rehash", "Write migrations.sum anew, after a revision that nobody has applied yet was edited",
-           flags, chosen, rehash);
+           flags, chosen, rehash_revisions);
   parent.require_subcommand(1);
 }
 

@@ -13,7 +13,7 @@
 namespace cognive::commands {
 namespace {
 
-constexpr std::chrono::seconds lock_timeout{60};
+constexpr std::chrono::minutes lock_timeout{15};  // another process may be building an index
 constexpr std::chrono::seconds look_timeout{5};
 
 struct Flags {
@@ -40,26 +40,29 @@ Async<schema::Fit> look_at_tables(const Settings& settings) {
 Async<Result<void>> bring_forward(const Settings& settings) {
   const auto executor = co_await boost::asio::this_coro::executor;
   auto url = co_await primary_url(settings);
-  const auto migrator = co_await schema::Migrator::open(executor, std::move(url), schema::History::embedded(),
-                                                        Deadline::in(lock_timeout));
+  const auto migrator =
+      co_await schema::Migrator::open(executor, std::move(url), schema::History::embedded(), Deadline::in(lock_timeout),
+                                      [] { log(Level::info, "waiting for another migration to end"); });
   co_return co_await migrator->upgrade("head", [](const schema::Revision& revision) {
     log(Level::info, "applying a revision", {{"revision", revision.id}, {"message", revision.message}});
   });
 }
 
 // Whether the tables are such that this version can serve. A database that is away is no reason not to start:
-// readiness tells of it, and looks again each time.
+// readiness tells of it, and looks again each time. One that is to be brought forward first is.
 Result<void> check_tables(const Settings& settings, bool migrate) {
+  schema::Fit fit;
   try {
-    const auto fit = run(look_at_tables(settings));
-    if (fit.usable()) return {};
-    const bool can_be_brought = fit.kind == schema::Fit::Kind::empty || fit.kind == schema::Fit::Kind::older;
-    if (migrate && can_be_brought) return run(bring_forward(settings));
-    return fail(Code::conflict, fit.detail + (can_be_brought ? ", or start with --migrate" : ""));
+    fit = run(look_at_tables(settings));
   } catch (const Unavailable& error) {
+    if (migrate) throw;
     log(Level::warning, "the tables could not be looked at yet", {{"reason", error.what()}});
     return {};
   }
+  if (fit.usable()) return {};
+  const bool can_be_brought = fit.kind == schema::Fit::Kind::empty || fit.kind == schema::Fit::Kind::older;
+  if (migrate && can_be_brought) return run(bring_forward(settings));
+  return fail(Code::conflict, fit.detail + (can_be_brought ? ", or start with --migrate" : ""));
 }
 
 int serve(const Flags& flags) {

@@ -62,6 +62,20 @@ constexpr pg::Query constraints_query{
     ") t JOIN pg_constraint c ON c.conrelid = t.oid AND c.contype IN ('p', 'u', 'f', 'c', 'x') AND c.conparentid = 0 "
     "ORDER BY 1, 2"};
 
+constexpr pg::Query beside_query{
+    "catalogue_beside",
+    "SELECT t.relname::text, b.what FROM (SELECT t.oid, t.relname, t.relpersistence, t.reloptions, "
+    "t.relrowsecurity " COGNIVE_TABLES_OF_SCHEMA
+    ") t CROSS JOIN LATERAL ("
+    "SELECT 'trigger ' || g.tgname AS what FROM pg_trigger g WHERE g.tgrelid = t.oid AND NOT g.tgisinternal "
+    "UNION ALL SELECT 'rule ' || r.rulename FROM pg_rewrite r WHERE r.ev_class = t.oid "
+    "UNION ALL SELECT 'policy ' || p.polname FROM pg_policy p WHERE p.polrelid = t.oid "
+    "UNION ALL SELECT 'row security' WHERE t.relrowsecurity "
+    "UNION ALL SELECT 'UNLOGGED' WHERE t.relpersistence = 'u' "
+    "UNION ALL SELECT 'storage parameter ' || o FROM unnest(t.reloptions) AS o "
+    "UNION ALL SELECT 'sequence ' || s.relname FROM pg_depend d JOIN pg_class s ON s.oid = d.objid AND s.relkind = 'S' "
+    "WHERE d.classid = 'pg_class'::regclass AND d.refobjid = t.oid AND d.deptype = 'a') b ORDER BY 1, 2"};
+
 // Of a partitioned table PostgreSQL prints an index ON ONLY the parent; it is wanted on the partitions as well.
 constexpr pg::Query indexes_query{
     "catalogue_indexes",
@@ -126,6 +140,12 @@ Async<Catalogue> read_catalogue(pg::Connection& connection, std::string schema, 
                         state.reference_columns, state.comment);
     state.kind = kind.front();
     out.tables.at(table).constraints.emplace(std::move(name), std::move(state));
+  }
+  const auto beside = co_await connection.execute(beside_query, params, deadline);
+  for (int i = 0; i < beside.size(); ++i) {
+    std::string what;
+    beside[i].read(table, what);
+    out.tables.at(table).beside.push_back(std::move(what));
   }
   const auto indexes = co_await connection.execute(indexes_query, params, deadline);
   for (int i = 0; i < indexes.size(); ++i) {

@@ -51,6 +51,8 @@ struct TableState {
   std::vector<ColumnState> columns;  // in their order
   std::map<std::string, ConstraintState> constraints;
   std::map<std::string, IndexState> indexes;  // without those of constraints
+  // What it has that no model describes, for a person to know of: "trigger t", "sequence s", "row security", …
+  std::vector<std::string> beside;
 
   [[nodiscard]] const ColumnState* column(std::string_view name) const;
   bool operator==(const TableState&) const = default;

@@ -15,6 +15,7 @@ class Comparison {
       : before_(live), live_(live), wanted_(wanted), model_(model) {}
 
   Difference run() {
+    rename_enums(findings_, live_, wanted_, model_);
     rename_tables(findings_, live_, wanted_, model_);
     rename_columns(findings_, live_, wanted_, model_);
     enums();
@@ -51,14 +52,6 @@ class Comparison {
 
   // Enums.
 
-  static std::string create_enum(const std::string& name, const EnumState& state) {
-    std::vector<std::string> values;
-    for (const auto& value : state.values) values.push_back(quoted_text(value));
-    auto out = fmt::format("CREATE TYPE {} AS ENUM ({});\n", quoted_name(name), fmt::join(values, ", "));
-    if (!state.comment.empty()) out += comment_statement("TYPE", quoted_name(name), state.comment);
-    return out;
-  }
-
   void enums() {
     const Split split(live_.enums, wanted_.enums);
     for (const auto& name : split.fresh) {
@@ -89,6 +82,11 @@ class Comparison {
     for (const auto& value : to.values) {
       if (std::ranges::find(from.values, value) != from.values.end()) kept.push_back(value);
     }
+    if (!before_.enums.contains(name)) {
+      findings_.refuse(
+          fmt::format("Enum {}: it is renamed and gets values. Make two revisions, the rename first.", name));
+      return;
+    }
     if (kept != from.values) {
       findings_.refuse(fmt::format(
           "Enum {}: values were removed or reordered, which PostgreSQL cannot do. By hand: create a type with the "
@@ -118,10 +116,12 @@ class Comparison {
                    .down = shrink_enum(name, from)});
   }
 
-  // The way back from added values: a new type under the old name. Fails, rightly, while a row has one of them.
+  // The way back from added values: a new type under the old name. Fails while a row has one of them.
   std::string shrink_enum(const std::string& name, const EnumState& to) const {
     const auto old_name = quoted_name(name + "_larger");
-    auto out = fmt::format("ALTER TYPE {} RENAME TO {};\n", quoted_name(name), old_name) + create_enum(name, to);
+    // As one statement, so that a row in the way leaves everything as it was.
+    std::string out = "DO $shrink$ BEGIN\n";
+    out += fmt::format("ALTER TYPE {} RENAME TO {};\n", quoted_name(name), old_name) + create_enum(name, to);
     std::string afterwards;
     // At that moment everything else is as it was before, names included.
     for (const auto& [table, state] : before_.tables) {
@@ -150,7 +150,7 @@ class Comparison {
         }
       }
     }
-    return out + afterwards + fmt::format("DROP TYPE {};\n", old_name);
+    return out + afterwards + fmt::format("DROP TYPE {};\nEND $shrink$;\n", old_name);
   }
 
   // PostgreSQL prints values of a type as 'value'::type.
@@ -190,10 +190,18 @@ class Comparison {
                        .up = comment_statement("TABLE", quoted_name(name), to.comment),
                        .down = comment_statement("TABLE", quoted_name(name), from.comment)});
       }
-      compare_columns(findings_, name, from, to);
+      compare_columns(findings_, name, from, to, enum_types());
       compare_constraints(findings_, name, from, to, detached(from, to));
       compare_indexes(findings_, from, to);
     }
+  }
+
+  [[nodiscard]] std::set<std::string> enum_types() const {
+    std::set<std::string> out;
+    for (const auto* side : {&live_, &wanted_}) {
+      for (const auto& [name, state] : side->enums) out.insert(quoted_name(name));
+    }
+    return out;
   }
 
   void ask_for_rename(const std::string& gone, const std::string& fresh) {
@@ -236,7 +244,7 @@ class Comparison {
       const auto& [name, state] = entry;
       if (state.kind != 'u' || !std::ranges::is_permutation(state.columns, columns)) return false;
       const auto after = to.constraints.find(name);
-      return after != to.constraints.end() && after->second.definition != state.definition;
+      return after == to.constraints.end() || after->second.definition != state.definition;
     });
   }
 
@@ -265,21 +273,25 @@ class Comparison {
     });
   }
 
+  static std::vector<std::string> goes_along(const TableState& table) {
+    if (table.beside.empty()) return {};
+    return {
+        fmt::format("Does not come back on the way back, write it there by hand: {}.", fmt::join(table.beside, ", "))};
+  }
+
   // A table that comes (with everything of its own), or one that goes.
   void whole_table(const std::string& name, const TableState& table, bool comes) {
     const auto drop = fmt::format("DROP TABLE {};\n", quoted_name(name));
     auto create = create_table_statement(name, table);
     for (const auto& [index, state] : table.indexes) create += state.definition + ";\n" + index_comment(index, state);
     if (!table.comment.empty()) create += comment_statement("TABLE", quoted_name(name), table.comment);
-    for (const auto& column : table.columns) {
-      if (column.comment.empty()) continue;
-      create += comment_statement("COLUMN", quoted_name(name) + "." + quoted_name(column.name), column.comment);
-    }
+    for (const auto& column : table.columns) create += column_comment(name, column);
     findings_.add({.phase = comes ? Phase::create_tables : Phase::drop_tables,
                    .object = name,
                    .up = comes ? create : drop,
                    .down = comes ? drop : create,
-                   .review = !comes});
+                   .review = !comes,
+                   .warnings = comes ? std::vector<std::string>{} : goes_along(table)});
     for (const auto& [constraint, state] : table.constraints) {
       if (state.kind != 'f') continue;
       auto adding = add_constraint(name, constraint, state);

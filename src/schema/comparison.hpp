@@ -41,13 +41,16 @@ struct Split {
 
 // The parts, for a table that both sides have. Renames are done: both sides have the same names where they mean the
 // same.
-void compare_columns(Findings& findings, const std::string& table, const TableState& from, const TableState& to);
+// `enums`: the types that are enums, before or after, as they stand in SQL.
+void compare_columns(Findings& findings, const std::string& table, const TableState& from, const TableState& to,
+                     const std::set<std::string>& enums);
 // `detached`: foreign keys that stay as they are, but cannot stay where they are while other things change.
 void compare_constraints(Findings& findings, const std::string& table, const TableState& from, const TableState& to,
                          const std::set<std::string>& detached);
 void compare_indexes(Findings& findings, const TableState& from, const TableState& to);
 
 // Applies `renamed_from` of the model to the catalogue of the database, as PostgreSQL will when it runs the statements.
+void rename_enums(Findings& findings, Catalogue& live, const Catalogue& wanted, const Model& model);
 void rename_tables(Findings& findings, Catalogue& live, const Catalogue& wanted, const Model& model);
 void rename_columns(Findings& findings, Catalogue& live, const Catalogue& wanted, const Model& model);
 
@@ -58,6 +61,7 @@ void replace_name_after(std::string& text, std::string_view marker, const std::s
 bool mentions_name(std::string text, const std::string& name);
 
 // Statements.
+std::string create_enum(const std::string& name, const EnumState& state);
 std::string column_definition(const ColumnState& column);
 std::string comment_statement(std::string_view kind, const std::string& object, const std::string& text);
 std::string column_comment(const std::string& table, const ColumnState& column);

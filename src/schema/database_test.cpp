@@ -99,6 +99,12 @@ Async<Catalogue> catalogue_of(pg::Connection& connection) {
   co_return out;
 }
 
+Async<Difference> difference_of(pg::Connection& connection, const Model& model) {
+  auto found = co_await compare_with(connection, model, soon());
+  if (!found) throw std::runtime_error(found.error().detail);
+  co_return std::move(*found);
+}
+
 Revision as_file(Revision revision) {
   return *parse_revision(revision_file_name(revision), revision_text(revision));
 }
@@ -154,7 +160,7 @@ std::string text_of(const Catalogue& catalogue) {
 
 Async<std::string> round_trip(pg::Connection& connection, const Model& model, Difference& difference) {
   const auto before = co_await catalogue_of(connection);
-  difference = co_await compare_with(connection, model, soon());
+  difference = co_await difference_of(connection, model);
   const auto explained = [&](std::string_view what) {
     return fmt::format("{}\n{}\nbefore:\n{}", what, text_of(difference), text_of(before));
   };
@@ -165,10 +171,10 @@ Async<std::string> round_trip(pg::Connection& connection, const Model& model, Di
   const auto migrator = co_await Migrator::open(executor, test_server().url(), history, soon());
   const auto silent = [](const Revision&) {};
   // What was generated for the model before is the past; the next difference begins anew.
-  if (!co_await migrator->stamp(initial_id)) co_return explained("cannot be stamped");
+  if (!co_await migrator->stamp(initial_id, Migrator::Purge::yes)) co_return explained("cannot be stamped");
   const auto there = co_await migrator->upgrade(head, silent);
   if (!there) co_return explained("the way up: " + there.error().detail);
-  const auto left = co_await compare_with(connection, model, soon());
+  const auto left = co_await difference_of(connection, model);
   if (!left.empty()) co_return explained("is left afterwards:\n" + text_of(left) + "of:");
   const auto after = co_await catalogue_of(connection);
 
@@ -178,7 +184,7 @@ Async<std::string> round_trip(pg::Connection& connection, const Model& model, Di
   const bool in_order = !drops_columns(difference);
   bool same = in_order ? returned == before : without_column_order(returned) == without_column_order(before);
   if (!same) {
-    auto wording = co_await settled(connection, before, soon());
+    auto wording = co_await settled(connection, before, "public", soon());
     same = in_order ? returned == wording : without_column_order(returned) == without_column_order(wording);
   }
   if (!same) co_return explained("the way back leads elsewhere:\n" + text_of(returned) + "by:");
@@ -186,7 +192,7 @@ Async<std::string> round_trip(pg::Connection& connection, const Model& model, Di
   if (!repeated) co_return explained("the way up, again: " + repeated.error().detail);
   if (without_column_order(co_await catalogue_of(connection)) != without_column_order(after) &&
       without_column_order(co_await catalogue_of(connection)) !=
-          without_column_order(co_await settled(connection, after, soon())))
+          without_column_order(co_await settled(connection, after, "public", soon())))
     co_return explained("the second way up leads elsewhere");
   co_return "";
 }
@@ -197,12 +203,12 @@ Trip travel(const Model& from, const Model& to, const std::string& between) {
     const auto connection = co_await connect();
     co_await empty_database(*connection);
     co_await run_sql(*connection, create_statements(from) + between);
-    const auto unlike = co_await compare_with(*connection, from, soon());
+    const auto unlike = co_await difference_of(*connection, from);
     if (!unlike.empty() || !unlike.skips.empty()) {
       out.fault = "a database that was just made differs from its model:\n" + text_of(unlike);
       co_return;
     }
-    const auto at_first = co_await compare_with(*connection, to, soon());
+    const auto at_first = co_await difference_of(*connection, to);
     out.fault = co_await round_trip(*connection, to, out.difference);
     if (text_of(at_first) != text_of(out.difference))
       out.fault += "\nfound something else at first:\n" + text_of(at_first);

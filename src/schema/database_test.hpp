@@ -37,6 +37,8 @@ Async<std::vector<std::string>> ask_sql(pg::Connection& connection, std::string 
 // Nothing is left of what an earlier test did.
 Async<> empty_database(pg::Connection& connection);
 Async<Catalogue> catalogue_of(pg::Connection& connection);
+// Throws std::runtime_error when they cannot be compared.
+Async<Difference> difference_of(pg::Connection& connection, const Model& model);
 
 // A revision as if it had been read from its file.
 Revision as_file(Revision revision);

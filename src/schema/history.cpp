@@ -16,8 +16,6 @@
 namespace cognive::schema {
 namespace {
 
-constexpr std::string_view chain_file = "migrations.sum";
-
 // "+2" or "-1"; nothing for anything else.
 std::optional<std::size_t> steps(std::string_view target, char sign) {
   if (target.size() < 2 || target.front() != sign) return std::nullopt;
@@ -82,27 +80,10 @@ const History& History::embedded() {
 }
 
 Result<History> History::in_directory(const std::string& directory) {
-  namespace fs = std::filesystem;
-  std::vector<Revision> found;
-  std::string chain;
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(directory, error)) {
-    const auto name = entry.path().filename().string();
-    if (name != chain_file && !name.ends_with(".sql")) continue;
-    std::ifstream in(entry.path());
-    std::stringstream content;
-    content << in.rdbuf();
-    if (!in) return fail(Code::not_found, entry.path().string() + " cannot be read");
-    if (name == chain_file) {
-      chain = content.str();
-      continue;
-    }
-    auto revision = parse_revision(entry.path().string(), content.str());
-    if (!revision) return std::unexpected(revision.error());
-    found.push_back(std::move(*revision));
-  }
-  if (error) return fail(Code::not_found, fmt::format("{} cannot be read: {}", directory, error.message()));
-  return read_all(std::move(found), chain);
+  auto files = read_revisions(directory);
+  if (!files) return std::unexpected(files.error());
+  if (files->revisions.empty()) return fail(Code::not_found, "there are no revisions in " + directory);
+  return read_all(std::move(files->revisions), files->chain);
 }
 
 const Revision* History::find(std::string_view id) const {
@@ -227,6 +208,29 @@ RevisionIds History::after_downgrade(RevisionIds at, const Revision& revision) c
     if (!still.contains(id)) at.insert(id);
   }
   return at;
+}
+
+Result<RevisionFiles> read_revisions(const std::string& directory) {
+  namespace fs = std::filesystem;
+  RevisionFiles out;
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(directory, error)) {
+    const auto name = entry.path().filename().string();
+    if (name != chain_file && !name.ends_with(".sql")) continue;
+    std::ifstream in(entry.path());
+    std::stringstream content;
+    content << in.rdbuf();
+    if (!in) return fail(Code::not_found, entry.path().string() + " cannot be read");
+    if (name == chain_file) {
+      out.chain = content.str();
+      continue;
+    }
+    auto revision = parse_revision(entry.path().string(), content.str());
+    if (!revision) return std::unexpected(revision.error());
+    out.revisions.push_back(std::move(*revision));
+  }
+  if (error) return fail(Code::not_found, fmt::format("{} cannot be read: {}", directory, error.message()));
+  return out;
 }
 
 std::string chain_text(std::span<const Revision> revisions) {

@@ -11,6 +11,10 @@
 
 namespace cognive::schema {
 
+// Where the revisions of a checkout are, and the file beside them that holds their chain of hashes.
+inline constexpr const char* usual_directory = "migrations";
+inline constexpr const char* chain_file = "migrations.sum";
+
 // Ids of revisions. A database is at one set of them: the revisions that are applied and that none applied follows.
 using RevisionIds = std::set<std::string>;
 
@@ -48,6 +52,13 @@ class History {
   std::vector<Revision> revisions_;
   std::map<std::string, std::size_t, std::less<>> positions_;
 };
+
+// The files of a directory as they are, whether they agree with each other or not.
+struct RevisionFiles {
+  std::vector<Revision> revisions;
+  std::string chain;
+};
+Result<RevisionFiles> read_revisions(const std::string& directory);
 
 // `migrations.sum`: one line per file, in the order of their names, each with a hash over the file and the line before.
 // An edited, removed or slipped-in revision changes every line behind it; two branches that both add one conflict.

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <random>
 
 #include "base/text.hpp"
 #include "schema/catalogue.hpp"
@@ -17,33 +18,38 @@ namespace {
 constexpr std::int64_t lock_key = 0x636F676E697665;  // "cognive"
 
 constexpr pg::Query lock_query{"migration_lock", "SELECT pg_try_advisory_lock($1)"};
+constexpr pg::Query session_query{"migration_session",
+                                  "SELECT coalesce(current_schema()::text, ''), current_setting('search_path')"};
 constexpr pg::Query exists_query{"migration_exists", "SELECT to_regclass($1) IS NOT NULL"};
 constexpr pg::Query version_query{"migration_version", "SELECT version_num::text FROM alembic_version"};
+// An attempt that failed or was given up has an error.
 constexpr pg::Query log_query{
     "migration_log",
-    "SELECT DISTINCT ON (revision) revision::text, hash, compatible_from::text FROM alembic_revision_log "
-    "WHERE direction = 'upgrade' AND finished_at IS NOT NULL ORDER BY revision, id DESC"};
-// What was begun and not finished: the last attempt, if it ran the same statements.
+    "SELECT DISTINCT ON (revision) revision::text, hash, compatible_from::text, direction <> 'downgrade' "
+    "FROM alembic_revision_log WHERE finished_at IS NOT NULL AND error IS NULL ORDER BY revision, id DESC"};
 constexpr pg::Query unfinished_query{
     "migration_unfinished",
-    "SELECT done FROM alembic_revision_log WHERE id = (SELECT max(id) FROM alembic_revision_log WHERE revision = $1) "
-    "AND direction = $2 AND hash = $3 AND finished_at IS NULL"};
+    "SELECT revision, up, done, statements, hash FROM (SELECT DISTINCT ON (revision) revision::text, direction = "
+    "'upgrade' AS up, done, statements, hash, finished_at FROM alembic_revision_log ORDER BY revision, id DESC) last "
+    "WHERE finished_at IS NULL AND done > 0"};
 constexpr pg::Query begin_query{
     "migration_begin",
     "INSERT INTO alembic_revision_log (revision, direction, message, hash, compatible_from, statements, done) "
     "VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING id"};
 constexpr pg::Query error_query{"migration_error", "UPDATE alembic_revision_log SET error = $2 WHERE id = $1"};
+constexpr pg::Query invalid_query{
+    "migration_invalid_index",
+    "SELECT indexrelid::regclass::text FROM pg_index WHERE indexrelid = to_regclass($1) AND NOT indisvalid"};
 
-constexpr const char* own_tables = R"(
-SET lock_timeout = '10s'; SET timezone = 'UTC'; SET client_min_messages = warning;
-CREATE TABLE IF NOT EXISTS alembic_version (
+constexpr const char* own_tables = R"(CREATE TABLE IF NOT EXISTS alembic_version (
   version_num varchar(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num));
 CREATE TABLE IF NOT EXISTS alembic_revision_log (
   id bigint GENERATED ALWAYS AS IDENTITY CONSTRAINT alembic_revision_log_pkey PRIMARY KEY,
   revision varchar(32) NOT NULL, direction text NOT NULL, message text NOT NULL, hash text NOT NULL,
   compatible_from varchar(32), statements integer NOT NULL, done integer NOT NULL, error text,
   started_at timestamptz NOT NULL DEFAULT clock_timestamp(), finished_at timestamptz,
-  run_by text NOT NULL DEFAULT current_user))";
+  run_by text NOT NULL DEFAULT current_user);
+)";
 
 // One revision may rewrite a large table.
 constexpr std::chrono::minutes revision_timeout{60};
@@ -51,15 +57,19 @@ constexpr std::chrono::seconds short_timeout{10};
 constexpr std::chrono::milliseconds lock_retry{100};
 constexpr std::chrono::milliseconds no_timeout{0};
 constexpr std::string_view not_in_transaction = "25001";  // active_sql_transaction
+constexpr std::string_view lock_not_available = "55P03";
+
+// A lock that is waited for holds up everybody behind it. A statement of a client that was killed ends within seconds
+// and lets go of the migration lock (not on every platform of the server).
+constexpr const char* session_limits = R"(
+SET lock_timeout = '10s'; SET statement_timeout = '60min'; SET timezone = 'UTC'; SET client_min_messages = warning;
+DO $$ BEGIN
+  PERFORM set_config('client_connection_check_interval', '5s', false);
+EXCEPTION WHEN OTHERS THEN NULL;
+END $$)";
 
 Deadline soon() {
   return Deadline::in(short_timeout);
-}
-
-std::string set_versions(const RevisionIds& at) {
-  std::string out = "DELETE FROM alembic_version";
-  for (const auto& id : at) out += fmt::format(";\nINSERT INTO alembic_version VALUES ({})", quoted_text(id));
-  return out;
 }
 
 Async<bool> exists(const Ask& ask, std::string table) {
@@ -70,14 +80,69 @@ Async<bool> exists(const Ask& ask, std::string table) {
 Error failure_of(const Revision& revision, const SqlStatement& statement, const pg::SqlError& error) {
   const auto outcome =
       revision.transaction ? "and changed nothing" : "and keeps what was done before: run it again to go on there";
+  const auto advice = error.state() == lock_not_available
+                          ? " (somebody held a lock for 10 s, and nobody was made to wait any longer: try again when "
+                            "the database is less busy)"
+                          : "";
   return {Code::conflict,
-          fmt::format("revision {} ({}) failed at line {} of {} {}: {} [{}]\n  {}", revision.id, revision.message,
-                      statement.line, revision.file, outcome, error.what(), error.state(),
+          fmt::format("revision {} ({}) failed at line {} of {} {}: {} [{}]{}\n  {}", revision.id, revision.message,
+                      statement.line, revision.file, outcome, error.what(), error.state(), advice,
                       shortened(statement.text.substr(0, statement.text.find('\n')), 120)),
           {}};
 }
 
+// The name in CREATE [UNIQUE] INDEX CONCURRENTLY [IF NOT EXISTS] name ON …; empty for anything else.
+std::string index_built_by(std::string_view statement) {
+  std::vector<std::string> words;
+  while (words.size() < 8) {
+    statement = trim(statement);
+    if (statement.empty()) break;
+    const auto end = statement.front() == '"' ? statement.find('"', 1) : statement.find_first_of(" \t\n(");
+    const auto length = end == std::string_view::npos ? statement.size() : end + (statement.front() == '"' ? 1 : 0);
+    if (length == 0) break;
+    words.emplace_back(statement.substr(0, length));
+    statement.remove_prefix(length);
+  }
+  std::size_t at = 0;
+  const auto next_is = [&](std::string_view word) { return at < words.size() && lower(words[at]) == word && ++at > 0; };
+  if (!next_is("create")) return "";
+  next_is("unique");
+  if (!next_is("index") || !next_is("concurrently")) return "";
+  if (next_is("if")) at += 2;
+  return at < words.size() && lower(words[at]) != "on" ? words[at] : "";
+}
+
+std::string qualified(const std::string& schema, std::string_view table) {
+  return schema.empty() ? std::string(table) : fmt::format("{}.{}", schema, table);
+}
+
 }  // namespace
+
+std::string own_tables_sql() {
+  return own_tables;
+}
+
+std::string versions_sql(const RevisionIds& at, const std::string& schema) {
+  const auto table = qualified(schema, version_table);
+  auto out = fmt::format("DELETE FROM {};\n", table);
+  for (const auto& id : at) out += fmt::format("INSERT INTO {} VALUES ({});\n", table, quoted_text(id));
+  return out;
+}
+
+std::string log_row_sql(const Revision& revision, std::string_view direction, const std::string& schema) {
+  const auto& statements = direction == "downgrade" ? revision.downgrade : revision.upgrade;
+  return fmt::format(
+      "INSERT INTO {} (revision, direction, message, hash, compatible_from, statements, done, finished_at) VALUES "
+      "({}, '{}', {}, '{}', {}, {}, {}, clock_timestamp());\n",
+      qualified(schema, log_table), quoted_text(revision.id), direction, quoted_text(revision.message), revision.hash,
+      revision.compatible_from ? quoted_text(*revision.compatible_from) : "NULL",
+      split_statements(statements, 1).size(), split_statements(statements, 1).size());
+}
+
+std::string Unfinished::text() const {
+  return fmt::format("revision {} is half {} ({} of {} statements)", revision, up ? "applied" : "taken back", done,
+                     statements);
+}
 
 Async<DatabaseState> read_state(pg::Connection& connection, const History& history, Deadline deadline) {
   const Ask ask = [&connection, deadline](const pg::Query& query, pg::Params params) {
@@ -104,10 +169,18 @@ Async<DatabaseState> read_state(const Ask& ask, const History& history) {
     std::string id;
     std::string hash;
     std::optional<std::string> compatible_from;
-    log[i].read(id, hash, compatible_from);
+    bool is_applied = false;
+    log[i].read(id, hash, compatible_from, is_applied);
+    if (!is_applied) continue;
+    out.logged.insert(id);
     if (const auto unknown = out.unknown.find(id); unknown != out.unknown.end()) unknown->second = compatible_from;
     const auto* revision = history.find(id);
     if (revision != nullptr && applied.contains(id) && revision->hash != hash) out.mismatched.push_back(id);
+  }
+  const auto unfinished = co_await ask(unfinished_query, {});
+  for (int i = 0; i < unfinished.size(); ++i) {
+    auto& one = out.unfinished.emplace_back();
+    unfinished[i].read(one.revision, one.up, one.done, one.statements, one.hash);
   }
   co_return out;
 }
@@ -130,7 +203,16 @@ Fit fit_of(const DatabaseState& state, const History& history) {
                 "compatible: it belongs to a later version of Cognive, or to another system",
                 id)};
   }
-  if (!state.unknown.empty()) return {Fit::Kind::newer, ""};
+  if (!state.unknown.empty()) {
+    for (const auto& id : history.heads()) {
+      if (state.at.contains(id) || state.logged.contains(id)) continue;
+      return {Fit::Kind::incompatible,
+              fmt::format("the database is at {} and lacks revision {} of this version: the two come from different "
+                          "branches",
+                          fmt::join(state.at, ", "), id)};
+    }
+    return {Fit::Kind::newer, ""};
+  }
   if (state.at == history.heads()) return {};
   return {Fit::Kind::older,
           fmt::format("the database is at revision {}, this version needs {}: run cognive migrate upgrade "
@@ -139,63 +221,71 @@ Fit fit_of(const DatabaseState& state, const History& history) {
 }
 
 Async<std::unique_ptr<Migrator>> Migrator::open(Executor executor, std::string url, const History& history,
-                                                Deadline deadline) {
+                                                Deadline deadline, std::function<void()> waiting) {
   auto connection = co_await pg::Connection::open(std::move(executor), std::move(url), no_timeout, deadline);
+  std::minstd_rand random{std::random_device{}()};
   // Tried again and again instead of waited for: a waiting lock is a transaction, with which CREATE INDEX CONCURRENTLY
   // of the lock's holder would deadlock.
-  for (;;) {
+  for (bool told = false;; told = true) {
     const auto locked = co_await connection->execute(lock_query, pg::Params::of(lock_key), deadline);
     if (locked[0].at<bool>(0)) break;
-    if (deadline.remaining() <= lock_retry) throw Unavailable("another migration is running on this database");
-    co_await sleep_for(lock_retry);
+    if (!told) waiting();
+    if (deadline.remaining() <= 2 * lock_retry) throw Unavailable("another migration is running on this database");
+    co_await sleep_for(lock_retry + std::chrono::milliseconds{random() % lock_retry.count()});
   }
-  co_await connection->run_script(own_tables, deadline);
-  co_return std::unique_ptr<Migrator>(new Migrator(std::move(connection), history));
+  std::unique_ptr<Migrator> out(new Migrator(std::move(connection), history));
+  const auto session = co_await out->connection_->execute(session_query, {}, deadline);
+  if (session[0].at<std::string>(0).empty()) throw Unavailable("its search_path names no schema that exists");
+  out->schema_ = quoted_name(session[0].at<std::string>(0));
+  out->session_ = fmt::format("RESET ROLE; SELECT set_config('search_path', {}, false);{}",
+                              quoted_text(session[0].at<std::string>(1)), session_limits);
+  co_await out->connection_->run_script(out->session_, deadline);
+  co_return out;
 }
 
-// The heads of the database, all of them known.
-Async<Result<RevisionIds>> Migrator::position() {
-  const auto state = co_await read_state(*connection_, history_, soon());
-  if (!state.unknown.empty()) {
-    co_return fail(
-        Code::conflict,
-        fmt::format(
-            "the database is at revision {}, which this binary does not know. If it belongs to a later version of "
-            "Cognive, use that version. If it belongs to another system, such as the Python backend of the same "
-            "name, its tables are not taken over: give Cognive a database of its own and import the data there.",
-            state.unknown.begin()->first));
-  }
-  if (!state.mismatched.empty()) {
-    co_return fail(
-        Code::conflict,
-        fmt::format("revision {} was applied with other content than this binary has: a shipped revision was "
-                    "edited. Use the binary that applied it, or put the file back as it was.",
-                    fmt::join(state.mismatched, ", ")));
-  }
-  co_return state.at;
-}
-
-Async<std::int64_t> Migrator::begin_attempt(const Revision& revision, Direction direction, std::size_t statements) {
-  const std::string name = direction == Direction::up ? "upgrade" : "downgrade";
-  std::int32_t done = 0;
-  const auto before =
-      co_await connection_->execute(unfinished_query, pg::Params::of(revision.id, name, revision.hash), soon());
-  if (!revision.transaction && !before.empty()) done = before[0].at<std::int32_t>(0);
-  auto params = pg::Params::of(revision.id, name, revision.message, revision.hash, revision.compatible_from,
-                               static_cast<std::int32_t>(statements), done);
-  const auto begun = co_await connection_->execute(begin_query, std::move(params), soon());
-  attempt_ = begun[0].at<std::int64_t>(0);
-  co_return done;
-}
-
-Async<Result<void>> Migrator::run(const Revision& revision, Direction direction, const RevisionIds& at) {
-  const auto after =
-      direction == Direction::up ? History::after_upgrade(at, revision) : history_.after_downgrade(at, revision);
-  if (revision.transaction) co_return co_await run_together(revision, direction, set_versions(after));
-  co_return co_await run_singly(revision, direction, set_versions(after));
+Async<> Migrator::prepare() {
+  co_await connection_->run_script(own_tables, soon());
 }
 
 namespace {
+
+// What keeps a database from being moved at all.
+Result<void> check_known(const DatabaseState& state) {
+  if (!state.unknown.empty()) {
+    return fail(Code::conflict,
+                fmt::format("the database is at revision {}, which this binary does not know. If it belongs to a later "
+                            "version of Cognive, use that version. If it belongs to another system, such as the Python "
+                            "backend of the same name, its tables are not taken over: give Cognive a database of its "
+                            "own and import the data there.",
+                            state.unknown.begin()->first));
+  }
+  if (!state.mismatched.empty()) {
+    return fail(
+        Code::conflict,
+        fmt::format("revision {0} was applied with other content than this binary has: a shipped revision was "
+                    "edited. Use the binary that applied it, or put the file back as it was. If nobody else has "
+                    "applied it yet, change the tables by hand to what the file now says, and then: cognive "
+                    "migrate stamp {1}",
+                    fmt::join(state.mismatched, ", "), fmt::join(state.at, " ")));
+  }
+  return {};
+}
+
+// `way`: what is about to be run. Only its first revision may be one that broke off.
+Result<void> check_unfinished(const DatabaseState& state, const std::vector<const Revision*>& way, bool up) {
+  const auto at = state.at.empty() ? "base" : fmt::format("{}", fmt::join(state.at, " "));
+  for (const auto& one : state.unfinished) {
+    const bool is_next = !way.empty() && way.front()->id == one.revision && one.up == up;
+    if (is_next && way.front()->hash == one.hash) continue;
+    const auto rather =
+        is_next ? std::string(
+                      "its file has been changed since. Put it back, or undo by hand what was "
+                      "done")
+                : fmt::format("finish it with {}, or undo by hand what was done", one.up ? "upgrade" : "downgrade");
+    return fail(Code::conflict, fmt::format("{}: {} and then: cognive migrate stamp {}", one.text(), rather, at));
+  }
+  return {};
+}
 
 std::vector<SqlStatement> statements_of(const Revision& revision, bool up) {
   return up ? split_statements(revision.upgrade, revision.upgrade_line)
@@ -204,11 +294,38 @@ std::vector<SqlStatement> statements_of(const Revision& revision, bool up) {
 
 }  // namespace
 
+// Where the statements of this attempt begin.
+Async<std::int64_t> Migrator::begin_attempt(const Revision& revision, Direction direction, std::size_t statements) {
+  std::int32_t done = 0;
+  if (!revision.transaction) {
+    const auto unfinished = co_await connection_->execute(unfinished_query, {}, soon());
+    for (int i = 0; i < unfinished.size(); ++i) {
+      if (unfinished[i].at<std::string>(0) == revision.id) done = unfinished[i].at<std::int32_t>(2);
+    }
+  }
+  const std::string name = direction == Direction::up ? "upgrade" : "downgrade";
+  auto params = pg::Params::of(revision.id, name, revision.message, revision.hash, revision.compatible_from,
+                               static_cast<std::int32_t>(statements), done);
+  const auto begun = co_await connection_->execute(begin_query, std::move(params), soon());
+  attempt_ = begun[0].at<std::int64_t>(0);
+  co_return done;
+}
+
+Async<Result<void>> Migrator::run(const Revision& revision, Direction direction, const RevisionIds& at) {
+  co_await connection_->run_script(session_, soon());
+  const auto after =
+      direction == Direction::up ? History::after_upgrade(at, revision) : history_.after_downgrade(at, revision);
+  auto finish = versions_sql(after, schema_);
+  if (revision.transaction) co_return co_await run_together(revision, direction, std::move(finish));
+  co_return co_await run_singly(revision, direction, std::move(finish));
+}
+
 Async<Result<void>> Migrator::run_together(const Revision& revision, Direction direction, std::string finish) {
   const auto statements = statements_of(revision, direction == Direction::up);
   co_await begin_attempt(revision, direction, statements.size());
   const auto deadline = Deadline::in(revision_timeout);
-  const SqlStatement* current = nullptr;
+  const SqlStatement at_the_end{.text = "the end of the transaction", .line = 0};
+  const SqlStatement* current = &at_the_end;
   std::optional<pg::SqlError> failure;
   try {
     co_await connection_->run_script("BEGIN", soon());
@@ -216,36 +333,47 @@ Async<Result<void>> Migrator::run_together(const Revision& revision, Direction d
       current = &statement;
       co_await connection_->run_script(statement.text, deadline);
     }
+    current = &at_the_end;
     co_await connection_->run_script(
-        fmt::format(
-            "{};\nUPDATE alembic_revision_log SET done = statements, finished_at = clock_timestamp() WHERE id = {};\n"
-            "COMMIT",
-            finish, attempt_),
+        fmt::format("{}UPDATE {} SET done = statements, finished_at = clock_timestamp() WHERE id = {};\nCOMMIT", finish,
+                    qualified(schema_, log_table), attempt_),
         deadline);
   } catch (const pg::SqlError& error) {
     failure = error;
   }
   if (!failure) co_return Result<void>{};
   co_await connection_->run_script("ROLLBACK", soon());
-  const SqlStatement at_the_end{.text = "the end of the transaction", .line = 0};
-  auto error = failure_of(revision, current == nullptr ? at_the_end : *current, *failure);
+  co_await connection_->run_script(session_, soon());
+  auto error = failure_of(revision, *current, *failure);
   co_await connection_->execute(error_query, pg::Params::of(attempt_, error.detail), soon());
   co_return fail(std::move(error));
+}
+
+// A statement that cannot be in a transaction. It may wait for others as long as it takes: an index that is built
+// concurrently waits for every older transaction, and keeps nobody out meanwhile.
+Async<> Migrator::run_alone(const SqlStatement& statement, Deadline deadline) {
+  if (const auto index = index_built_by(statement.text); !index.empty()) {
+    // What a build that broke off left is invalid, in the way and of no use.
+    const auto invalid = co_await connection_->execute(invalid_query, pg::Params::of(index), soon());
+    if (!invalid.empty()) {
+      co_await connection_->run_script(
+          fmt::format("SET lock_timeout = 0; DROP INDEX CONCURRENTLY {}", invalid[0].at<std::string>(0)), deadline);
+    }
+  }
+  co_await connection_->run_script("SET lock_timeout = 0", soon());
+  co_await connection_->run_script(statement.text, deadline);
+  co_await connection_->run_script("SET lock_timeout = '10s'", soon());
 }
 
 // Each statement is committed together with the note that it is done, except for those that cannot be in a transaction.
 Async<Result<void>> Migrator::run_singly(const Revision& revision, Direction direction, std::string finish) {
   const auto statements = statements_of(revision, direction == Direction::up);
   auto done = static_cast<std::size_t>(co_await begin_attempt(revision, direction, statements.size()));
-  // An index build that broke off left an invalid index; the statement before it clears that away.
-  const auto is = [&](std::size_t i, std::string_view beginning) {
-    return i < statements.size() && statements[i].text.starts_with(beginning);
-  };
-  if (done > 0 && is(done - 1, "DROP INDEX CONCURRENTLY IF EXISTS")) --done;
+  const auto log_name = qualified(schema_, log_table);
   const auto deadline = Deadline::in(revision_timeout);
   for (; done < statements.size(); ++done) {
     const auto& statement = statements[done];
-    const auto note = fmt::format("UPDATE alembic_revision_log SET done = {} WHERE id = {}", done + 1, attempt_);
+    const auto note = fmt::format("UPDATE {} SET done = {} WHERE id = {}", log_name, done + 1, attempt_);
     std::optional<pg::SqlError> failure;
     bool alone = false;
     try {
@@ -258,53 +386,72 @@ Async<Result<void>> Migrator::run_singly(const Revision& revision, Direction dir
     if (alone) {
       failure.reset();
       try {
-        co_await connection_->run_script(statement.text, deadline);
+        co_await run_alone(statement, deadline);
         co_await connection_->run_script(note, soon());
       } catch (const pg::SqlError& error) {
         failure = error;
       }
     }
     if (!failure) continue;
+    co_await connection_->run_script(session_, soon());
     auto error = failure_of(revision, statement, *failure);
     co_await connection_->execute(error_query, pg::Params::of(attempt_, error.detail), soon());
     co_return fail(std::move(error));
   }
   co_await connection_->run_script(
-      fmt::format("BEGIN;\n{};\nUPDATE alembic_revision_log SET finished_at = clock_timestamp() WHERE id = {};\nCOMMIT",
-                  finish, attempt_),
+      fmt::format("BEGIN;\n{}UPDATE {} SET finished_at = clock_timestamp() WHERE id = {};\nCOMMIT", finish, log_name,
+                  attempt_),
       soon());
   co_return Result<void>{};
 }
 
-Async<Result<void>> Migrator::upgrade(std::string target, Step step) {
-  auto at = co_await position();
-  if (!at) co_return std::unexpected(at.error());
-  const auto way = history_.way_up(*at, target);
-  if (!way) co_return std::unexpected(way.error());
-  for (const auto* revision : *way) {
+Async<Result<void>> Migrator::run_all(RevisionIds at, const std::vector<const Revision*>& way, Direction direction,
+                                      Step step) {
+  if (way.empty()) co_return Result<void>{};
+  co_await prepare();
+  for (const auto* revision : way) {
     step(*revision);
-    auto done = co_await run(*revision, Direction::up, *at);
+    auto done = co_await run(*revision, direction, at);
     if (!done) co_return done;
-    at = History::after_upgrade(std::move(*at), *revision);
+    at = direction == Direction::up ? History::after_upgrade(std::move(at), *revision)
+                                    : history_.after_downgrade(std::move(at), *revision);
   }
   co_return Result<void>{};
+}
+
+Async<Result<void>> Migrator::upgrade(std::string target, Step step) {
+  const auto state = co_await read_state(*connection_, history_, soon());
+  const bool to_the_end = target == "head" || target == "heads";
+  if (to_the_end && !state.unknown.empty() && fit_of(state, history_).usable()) co_return Result<void>{};
+  if (auto known = check_known(state); !known) co_return known;
+  const auto way = history_.way_up(state.at, target);
+  if (!way) co_return std::unexpected(way.error());
+  if (auto whole = check_unfinished(state, *way, true); !whole) co_return whole;
+  co_return co_await run_all(state.at, *way, Direction::up, std::move(step));
 }
 
 Async<Result<void>> Migrator::downgrade(std::string target, Step step) {
-  auto at = co_await position();
-  if (!at) co_return std::unexpected(at.error());
-  const auto way = history_.way_down(*at, target);
+  const auto state = co_await read_state(*connection_, history_, soon());
+  if (auto known = check_known(state); !known) co_return known;
+  const auto way = history_.way_down(state.at, target);
   if (!way) co_return std::unexpected(way.error());
   for (const auto* revision : *way) {
-    step(*revision);
-    auto done = co_await run(*revision, Direction::down, *at);
-    if (!done) co_return done;
-    at = history_.after_downgrade(std::move(*at), *revision);
+    if (revision->irreversible) {
+      co_return fail(Code::conflict, fmt::format("revision {} ({}) has no way back: {} has no `-- downgrade`",
+                                                 revision->id, revision->message, revision->file));
+    }
   }
-  co_return Result<void>{};
+  if (auto whole = check_unfinished(state, *way, false); !whole) co_return whole;
+  co_return co_await run_all(state.at, *way, Direction::down, std::move(step));
 }
 
-Async<Result<void>> Migrator::stamp(std::string target) {
+Async<Result<RevisionIds>> Migrator::stamp(std::string target, Purge purge) {
+  const auto state = co_await read_state(*connection_, history_, soon());
+  if (!state.unknown.empty() && purge == Purge::no) {
+    auto known = check_known(state);
+    known.error().detail += " To forget that revision all the same: stamp --purge.";
+    co_return std::unexpected(known.error());
+  }
   RevisionIds at;
   if (target == "heads") {
     at = history_.heads();
@@ -313,8 +460,14 @@ Async<Result<void>> Migrator::stamp(std::string target) {
     if (!revision) co_return std::unexpected(revision.error());
     at = {(*revision)->id};
   }
-  co_await connection_->run_script(set_versions(at), soon());
-  co_return Result<void>{};
+  co_await prepare();
+  auto script = fmt::format(
+      "BEGIN;\nUPDATE {} SET finished_at = clock_timestamp(), error = coalesce(error, 'given up') "
+      "WHERE finished_at IS NULL;\n",
+      qualified(schema_, log_table));
+  for (const auto& id : history_.applied_at(at)) script += log_row_sql(*history_.find(id), "stamp", schema_);
+  co_await connection_->run_script(script + versions_sql(at, schema_) + "COMMIT", soon());
+  co_return at;
 }
 
 }  // namespace cognive::schema

@@ -262,7 +262,7 @@ TEST(InvalidIndex, is_a_difference_from_the_model) {
     }
     EXPECT_TRUE(failed);
     co_await run_sql(connection, "TRUNCATE t");
-    const auto difference = co_await compare_with(connection, model, soon());
+    const auto difference = co_await difference_of(connection, model);
     EXPECT_EQ(difference.changes.size(), 2) << text_of(difference);
   });
 }
@@ -336,11 +336,11 @@ TEST(Stamp, writes_versions_and_runs_nothing) {
     const std::vector<std::pair<std::string, Strings>> cases{
         {"heads", {"b", "c"}}, {"a", {"a"}}, {"b", {"b"}}, {"base", {}}};
     for (const auto& [target, expected] : cases) {
-      EXPECT_TRUE(co_await migrator->stamp(target));
+      EXPECT_TRUE(co_await migrator->stamp(target, Migrator::Purge::no));
       EXPECT_EQ(co_await versions(connection), expected);
     }
-    EXPECT_FALSE(co_await migrator->stamp("head"));
-    EXPECT_FALSE(co_await migrator->stamp("nonsense"));
+    EXPECT_FALSE(co_await migrator->stamp("head", Migrator::Purge::no));
+    EXPECT_FALSE(co_await migrator->stamp("nonsense", Migrator::Purge::no));
     EXPECT_EQ(co_await tables(connection), Strings{});
   });
 }

@@ -15,6 +15,14 @@ std::string column_definition(const ColumnState& column) {
   return out;
 }
 
+std::string create_enum(const std::string& name, const EnumState& state) {
+  std::vector<std::string> values;
+  for (const auto& value : state.values) values.push_back(quoted_text(value));
+  auto out = fmt::format("CREATE TYPE {} AS ENUM ({});\n", quoted_name(name), fmt::join(values, ", "));
+  if (!state.comment.empty()) out += comment_statement("TYPE", quoted_name(name), state.comment);
+  return out;
+}
+
 std::string comment_statement(std::string_view kind, const std::string& object, const std::string& text) {
   return fmt::format("COMMENT ON {} {} IS {};\n", kind, object, text.empty() ? "NULL" : quoted_text(text));
 }

@@ -5,6 +5,14 @@ namespace {
 
 constexpr std::string_view references_marker = " REFERENCES ";
 
+void refuse_two_steps(Findings& findings, const std::string& object, const std::string& old_name) {
+  findings.refuse(
+      fmt::format("{0}: it is to be renamed from {1}, but the model has something called {1} too, so that "
+                  "nobody can tell which of them the database has. Make two revisions: first the rename "
+                  "alone (two names change places by way of a third), then what is called {1}.",
+                  object, old_name));
+}
+
 // PostgreSQL prints the names of today; so must we, of tomorrow.
 void rename_reference(ConstraintState& state, const std::string& from, const std::string& to) {
   if (state.references != from) return;
@@ -23,14 +31,29 @@ void rename_index_table(IndexState& state, const std::string& from, const std::s
   }
 }
 
+void replace_type(std::string& text, const std::string& from, const std::string& to) {
+  const auto old_text = "::" + from;
+  for (auto at = text.find(old_text); at != std::string::npos; at = text.find(old_text, at + 1)) {
+    const auto end = at + old_text.size();
+    const bool whole =
+        end >= text.size() || (std::isalnum(static_cast<unsigned char>(text[end])) == 0 && text[end] != '_');
+    if (whole) text.replace(at, old_text.size(), "::" + to);
+  }
+}
+
 void rename_columns_of(Findings& findings, Catalogue& live, const Table& model, TableState& from,
                        const TableState& to) {
   const auto& table = model.name;
   for (const auto& column : model.columns) {
     const auto& old_name = column.renamed_from;
-    if (old_name.empty() || from.column(old_name) == nullptr || from.column(column.name) != nullptr ||
-        to.column(old_name) != nullptr)
+    if (old_name.empty() || from.column(old_name) == nullptr) continue;
+    if (to.column(old_name) != nullptr) {
+      const auto* other = &*std::ranges::find(model.columns, old_name, &Column::name);
+      if (from.column(column.name) == nullptr || other->renamed_from == column.name)
+        refuse_two_steps(findings, "Column " + table + "." + column.name, old_name);
       continue;
+    }
+    if (from.column(column.name) != nullptr) continue;  // it was renamed long ago
     std::ranges::find(from.columns, old_name, &ColumnState::name)->name = column.name;
     const auto rename = [&](const std::string& a, const std::string& b) {
       return fmt::format("ALTER TABLE {} RENAME COLUMN {} TO {};\n", quoted_name(table), quoted_name(a),
@@ -69,13 +92,52 @@ void rename_columns_of(Findings& findings, Catalogue& live, const Table& model, 
 
 }  // namespace
 
+// PostgreSQL prints values of a type as 'value'::type, and its arrays as type[].
+void rename_enums(Findings& findings, Catalogue& live, const Catalogue& wanted, const Model& model) {
+  for (const auto& type : model.enums) {
+    const auto& old_name = type.renamed_from;
+    if (old_name.empty() || !live.enums.contains(old_name)) continue;
+    if (wanted.enums.contains(old_name)) {
+      const auto other = std::ranges::find(model.enums, old_name, &Enum::name);
+      if (!live.enums.contains(type.name) || other->renamed_from == type.name)
+        refuse_two_steps(findings, "Enum " + type.name, old_name);
+      continue;
+    }
+    if (live.enums.contains(type.name)) continue;  // it was renamed long ago
+    auto node = live.enums.extract(old_name);
+    node.key() = type.name;
+    live.enums.insert(std::move(node));
+    const auto a = quoted_name(old_name);
+    const auto b = quoted_name(type.name);
+    for (auto& [table, state] : live.tables) {
+      for (auto& column : state.columns) {
+        if (column.type == a || column.type == a + "[]") column.type.replace(0, a.size(), b);
+        if (column.default_value) replace_type(*column.default_value, a, b);
+        if (column.generated) replace_type(*column.generated, a, b);
+      }
+      for (auto& [name, constraint] : state.constraints) replace_type(constraint.definition, a, b);
+      for (auto& [name, index] : state.indexes) replace_type(index.definition, a, b);
+    }
+    const auto rename = [](const std::string& from, const std::string& to) {
+      return fmt::format("ALTER TYPE {} RENAME TO {};\n", from, to);
+    };
+    findings.add(
+        {.phase = Phase::rename, .object = "type " + type.name, .up = rename(a, b), .down = rename(b, a), .order = -2});
+  }
+}
+
 // Everything after this sees the table under its new name.
 void rename_tables(Findings& findings, Catalogue& live, const Catalogue& wanted, const Model& model) {
   for (const auto& table : model.tables) {
     const auto& old_name = table.renamed_from;
-    if (old_name.empty() || !live.tables.contains(old_name) || live.tables.contains(table.name) ||
-        wanted.tables.contains(old_name))
+    if (old_name.empty() || !live.tables.contains(old_name)) continue;
+    if (wanted.tables.contains(old_name)) {
+      const auto other = std::ranges::find(model.tables, old_name, &Table::name);
+      if (!live.tables.contains(table.name) || other->renamed_from == table.name)
+        refuse_two_steps(findings, "Table " + table.name, old_name);
       continue;
+    }
+    if (live.tables.contains(table.name)) continue;  // it was renamed long ago
     auto node = live.tables.extract(old_name);
     node.key() = table.name;
     live.tables.insert(std::move(node));

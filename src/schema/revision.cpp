@@ -9,6 +9,7 @@
 #include "base/crypto.hpp"
 #include "base/text.hpp"
 #include "base/time.hpp"
+#include "schema/statements.hpp"
 
 namespace cognive::schema {
 namespace {
@@ -25,10 +26,25 @@ std::vector<std::string> split_list(std::string_view list) {
   return out;
 }
 
+// Why a statement cannot be part of a revision; empty when it can.
+std::string refused(const std::string& statement) {
+  const auto word = lower(statement.substr(0, statement.find_first_of(" \t\n;(")));
+  for (const std::string_view command :
+       {"begin", "start", "commit", "end", "abort", "rollback", "savepoint", "release"}) {
+    if (word == command)
+      return fmt::format("{} is not for revisions: transactions are made for them, see `-- transaction:`", command);
+  }
+  const auto text = lower(statement);
+  if (word == "copy" && (text.find("stdin") != std::string::npos || text.find("stdout") != std::string::npos))
+    return "COPY from or to the client is not for revisions: write INSERT";
+  return "";
+}
+
 }  // namespace
 
 Result<Revision> parse_revision(std::string_view file, std::string_view content) {
   Revision out;
+  out.irreversible = true;  // unless a section says otherwise
   out.file = file.substr(file.rfind('/') + 1);
   out.hash = to_hex(sha256(content));
   std::string* section = nullptr;
@@ -50,6 +66,7 @@ Result<Revision> parse_revision(std::string_view file, std::string_view content)
       out.upgrade_line = number + 1;
     } else if (trim(line) == "-- downgrade") {
       section = &out.downgrade;
+      out.irreversible = false;
       out.downgrade_line = number + 1;
     } else if (section != nullptr) {
       section->append(line).push_back('\n');
@@ -69,7 +86,15 @@ Result<Revision> parse_revision(std::string_view file, std::string_view content)
     }
   }
   if (out.id.empty() || out.id.size() > id_length_max) return broken("`-- revision:` must have 1 to 32 characters");
+  if (out.message.empty()) return broken("`-- message:` is missing");
   if (section == nullptr) return broken("there is no `-- upgrade`");
+  for (const auto& statements :
+       {split_statements(out.upgrade, out.upgrade_line), split_statements(out.downgrade, out.downgrade_line)}) {
+    for (const auto& statement : statements) {
+      if (const auto why = refused(statement.text); !why.empty())
+        return broken(fmt::format("line {}: {}", statement.line, why));
+    }
+  }
   return out;
 }
 
@@ -78,7 +103,8 @@ std::string revision_text(const Revision& revision) {
                                 revision.down.empty() ? "none" : fmt::format("{}", fmt::join(revision.down, ", ")),
                                 revision.message, revision.transaction ? "yes" : "no");
   if (revision.compatible_from) out += fmt::format("-- compatible-from: {}\n", *revision.compatible_from);
-  return out + "-- upgrade\n" + revision.upgrade + "-- downgrade\n" + revision.downgrade;
+  out += "-- upgrade\n" + revision.upgrade;
+  return revision.irreversible ? out : out + "-- downgrade\n" + revision.downgrade;
 }
 
 std::string make_revision_id() {

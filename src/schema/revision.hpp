@@ -11,8 +11,10 @@
 //                                           after the new one; absent: only versions that know the new one)
 //   -- upgrade
 //   …
-//   -- downgrade
+//   -- downgrade                           (absent: there is no way back; empty: nothing is to be done for it)
 //   …
+//
+// Neither direction begins or ends a transaction, nor copies from the client.
 #pragma once
 
 #include <optional>
@@ -32,7 +34,8 @@ struct Revision {
   std::optional<std::string> compatible_from;
   std::string upgrade;
   std::string downgrade;
-  int upgrade_line = 1;  // of the file, where the section begins
+  bool irreversible = false;  // the file has no `-- downgrade`
+  int upgrade_line = 1;       // of the file, where the section begins
   int downgrade_line = 1;
   std::string file;  // its name, without folders
   std::string hash;  // of its content, hexadecimal

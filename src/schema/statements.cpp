@@ -88,12 +88,30 @@ std::vector<SqlStatement> split_statements(std::string_view sql, int first_line)
     out.push_back({std::string(text), first_line + static_cast<int>(lines)});
   };
   std::size_t begin = 0;
+  int parentheses = 0;  // CREATE RULE … DO (…; …)
+  int bodies = 0;       // CREATE FUNCTION … BEGIN ATOMIC …; … END, in which CASE has an END of its own
+  std::string previous;
   for (std::size_t at = 0; at < sql.size();) {
     if (const auto length = hidden_length(sql, at); length > 0) {
       at += length;
-    } else if (sql[at++] == ';') {
+    } else if (is_word(sql[at])) {
+      const auto word_begin = at;
+      while (at < sql.size() && is_word(sql[at]) && hidden_length(sql, at) == 0) ++at;
+      if (at == word_begin) ++at;
+      auto word = lower(sql.substr(word_begin, at - word_begin));
+      if ((bodies == 0 && word == "atomic" && previous == "begin") ||
+          (bodies > 0 && (word == "case" || word == "begin")))
+        ++bodies;
+      if (bodies > 0 && word == "end") --bodies;
+      previous = std::move(word);
+    } else {
+      const char c = sql[at++];
+      if (c == '(') ++parentheses;
+      if (c == ')' && parentheses > 0) --parentheses;
+      if (c != ';' || parentheses > 0 || bodies > 0) continue;
       take(begin, at - 1);
       begin = at;
+      previous.clear();
     }
   }
   take(begin, sql.size());

@@ -87,6 +87,7 @@ struct Enum {
   std::string name;
   std::vector<std::string> values;
   std::string comment{};
+  std::string renamed_from{};
 };
 
 struct Model {
