@@ -98,7 +98,16 @@ std::optional<std::string> libpq_url(std::string_view text) {
   if (text.find("://", scheme_end + 3) != std::string_view::npos) return std::nullopt;
   const auto scheme = text.substr(0, text.find_first_of("+:"));
   if (scheme != "postgresql" && scheme != "postgres") return std::nullopt;
-  return "postgresql" + std::string(text.substr(scheme_end));
+  auto rest = text.substr(scheme_end + 3);
+  const auto path = std::min(rest.find_first_of("/?"), rest.size());
+  // With a slash in the password, a part of it would be taken for a host and shown in messages.
+  const auto query = std::min(rest.find('?'), rest.size());
+  if (path < query && rest.substr(path, query - path).find('@') != std::string_view::npos) return std::nullopt;
+  std::string authority(rest.substr(0, path));
+  // libpq ends the password at its first @, people at the last one.
+  for (auto at = authority.find('@'); at != authority.rfind('@'); at = authority.find('@'))
+    authority.replace(at, 1, "%40");
+  return "postgresql://" + authority + std::string(rest.substr(path));
 }
 
 std::string without_query(std::string_view url) {
@@ -107,7 +116,9 @@ std::string without_query(std::string_view url) {
 
 void load_database(const Variables& variables, Settings& out, Faults& faults) {
   constexpr std::string_view expected =
-      "must be a PostgreSQL URL, for instance postgresql://user:password@host:5432/database";
+      "must be a PostgreSQL URL, for instance postgresql://user:password@host:5432/database (in the password, write / "
+      "as "
+      "%2F and @ as %40)";
   if (const auto url = set_value(variables, "DATABASE_URL")) {
     if (const auto normal = libpq_url(*url)) {
       out.database_url = *normal;

@@ -64,6 +64,10 @@ TEST(EnvFile, interpolates_as_compose_does) {
 }
 
 TEST(MaskedUrl, hides_passwords_wherever_they_stand) {
+  const auto with_at = load_settings(from({{"DATABASE_URL", "postgresql://u:p@ss@db:5432/x?options=-cx=@"}}));
+  ASSERT_TRUE(with_at);
+  EXPECT_EQ(with_at->database_url, "postgresql://u:p%40ss@db:5432/x?options=-cx=@");
+  EXPECT_FALSE(load_settings(from({{"DATABASE_URL", "postgresql://u:p@ss/tail@db:5432/x"}})));
   EXPECT_EQ(masked_url("postgresql://u:p@ss@db:5432/x"), "postgresql://u:***@db:5432/x");
   EXPECT_EQ(masked_url("redis://:secret@cache/0"), "redis://:***@cache/0");
   EXPECT_EQ(masked_url("postgresql://db/x?user=u&password=p&sslmode=require"),

@@ -352,15 +352,15 @@ Async<Result<void>> Migrator::run_together(const Revision& revision, Direction d
 // A statement that cannot be in a transaction. It may wait for others as long as it takes: an index that is built
 // concurrently waits for every older transaction, and keeps nobody out meanwhile.
 Async<> Migrator::run_alone(const SqlStatement& statement, Deadline deadline) {
+  co_await connection_->run_script("SET lock_timeout = 0", soon());
   if (const auto index = index_built_by(statement.text); !index.empty()) {
     // What a build that broke off left is invalid, in the way and of no use.
     const auto invalid = co_await connection_->execute(invalid_query, pg::Params::of(index), soon());
     if (!invalid.empty()) {
-      co_await connection_->run_script(
-          fmt::format("SET lock_timeout = 0; DROP INDEX CONCURRENTLY {}", invalid[0].at<std::string>(0)), deadline);
+      co_await connection_->run_script(fmt::format("DROP INDEX CONCURRENTLY {}", invalid[0].at<std::string>(0)),
+                                       deadline);
     }
   }
-  co_await connection_->run_script("SET lock_timeout = 0", soon());
   co_await connection_->run_script(statement.text, deadline);
   co_await connection_->run_script("SET lock_timeout = '10s'", soon());
 }
