@@ -10,4 +10,5 @@ def test_no_two_queries_have_one_name(queries):
 
 def test_every_query_can_be_prepared_against_the_migrated_database(database, queries):
     database.migrate("upgrade")
-    assert faults_of_preparing(database, queries) == []
+    # Asked only where TimescaleDB is; timescaledb_test.py prepares all of them there.
+    assert faults_of_preparing(database, queries, spared={"catalogue_hypertables"}) == []

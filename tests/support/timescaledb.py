@@ -56,7 +56,7 @@ class Timescaledb:
 
         try:
             port = wait_until(listening, "TimescaleDB listens")[1]
-            self.url = f"postgresql://postgres@127.0.0.1:{port}/template1?sslmode=disable"
+            self.url = f"postgresql://postgres:any@127.0.0.1:{port}/template1?sslmode=disable"
             self.sql("CREATE EXTENSION timescaledb")
         except BaseException:
             self.close()
