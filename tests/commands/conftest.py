@@ -117,6 +117,12 @@ class Database:
             cursor.execute(statement)
             return cursor.fetchall() if cursor.description else []
 
+    def procedure(self, call):
+        """Call a procedure that commits by itself."""
+        with contextlib.closing(psycopg2.connect(self.url)) as connection, connection.cursor() as cursor:
+            connection.autocommit = True
+            cursor.execute(call)
+
     def dump(self, *flags):
         """What pg_dump writes."""
         return subprocess.run(["pg_dump", *flags, "--dbname", self.url], capture_output=True, text=True, timeout=60, check=True).stdout
