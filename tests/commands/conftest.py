@@ -65,10 +65,16 @@ def timescaledb(shared_directory):
 
 
 @pytest.fixture
-def hyper_database(timescaledb, workplace):
+def database_at(workplace):
+    """Any database, by its URL."""
+    return lambda url: Database(url, workplace)
+
+
+@pytest.fixture
+def hyper_database(timescaledb, database_at):
     """That database, with nothing in it but the extension."""
     timescaledb.empty()
-    return Database(timescaledb.url, workplace)
+    return database_at(timescaledb.url)
 
 
 @pytest.fixture(scope="session")

@@ -37,10 +37,11 @@ END $$
 
 
 class Timescaledb:
-    """The server; `url` is that of its database, in which the extension is created."""
+    """The server; `url` is that of its database, in which the extension is created, in some schema."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, schema="public"):
         self.log = Path(directory) / "timescaledb.log"
+        self.schema = schema
         self.process = None
         self.url = None
 
@@ -57,7 +58,7 @@ class Timescaledb:
         try:
             port = wait_until(listening, "TimescaleDB listens")[1]
             self.url = f"postgresql://postgres:any@127.0.0.1:{port}/template1?sslmode=disable"
-            self.sql("CREATE EXTENSION timescaledb")
+            self.sql(f"CREATE SCHEMA IF NOT EXISTS {self.schema}; CREATE EXTENSION timescaledb SCHEMA {self.schema}")
         except BaseException:
             self.close()
             raise
