@@ -250,11 +250,10 @@ def test_a_long_transaction_on_the_strays_makes_it_give_up_soon_and_writers_go_o
             wait_until(lambda: blocked(migrated), "it waits for the strays", PATIENCE_SECONDS)
             # Rows of days that have a partition never wait for it, and others at most as long as it waits itself.
             migrated.sql(f"SET lock_timeout = '200ms'; {insert_text('llm_calls', [id_of_day(0), str(uuid.uuid4())])}")
-            assert not making.done()
             stray = pool.submit(migrated.sql, insert_text("llm_calls", [id_of_day(21)]))
             with pytest.raises(psycopg2.errors.LockNotAvailable):
                 making.result(PATIENCE_SECONDS)
-            assert LOCK_TIMEOUT_SECONDS - 0.1 < time.monotonic() - started < LOCK_TIMEOUT_SECONDS + 3
+            assert LOCK_TIMEOUT_SECONDS - 0.1 < time.monotonic() - started < PATIENCE_SECONDS / 2
             stray.result(PATIENCE_SECONDS)
         assert name_of("llm_calls", day(20)) not in partitions(migrated, "llm_calls")
         assert make(migrated, -1, 7) == 0  # nothing to lock
