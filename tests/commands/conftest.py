@@ -11,6 +11,8 @@ import pytest
 from psycopg2.extensions import make_dsn, parse_dsn
 
 from installation import BINARY, ROOT, clean_environment
+from named_queries import named_queries
+from timescaledb import Timescaledb
 
 
 @pytest.fixture
@@ -55,6 +57,32 @@ def database(new_database):
     return new_database()
 
 
+@pytest.fixture(scope="session")
+def timescaledb(shared_directory):
+    """A server with TimescaleDB, created in its one database."""
+    with Timescaledb(shared_directory) as server:
+        yield server
+
+
+@pytest.fixture
+def database_at(workplace):
+    """Any database, by its URL."""
+    return lambda url: Database(url, workplace)
+
+
+@pytest.fixture
+def hyper_database(timescaledb, database_at):
+    """That database, with nothing in it but the extension."""
+    timescaledb.empty()
+    return database_at(timescaledb.url)
+
+
+@pytest.fixture(scope="session")
+def queries():
+    """All named queries of the product, by file: (name, statement)."""
+    return named_queries()
+
+
 @pytest.fixture
 def revisions(database):
     """The ids of the revisions, the first one first."""
@@ -94,6 +122,12 @@ class Database:
         with contextlib.closing(psycopg2.connect(self.url)) as connection, connection, connection.cursor() as cursor:
             cursor.execute(statement)
             return cursor.fetchall() if cursor.description else []
+
+    def procedure(self, call):
+        """Call a procedure that commits by itself."""
+        with contextlib.closing(psycopg2.connect(self.url)) as connection, connection.cursor() as cursor:
+            connection.autocommit = True
+            cursor.execute(call)
 
     def dump(self, *flags):
         """What pg_dump writes."""
