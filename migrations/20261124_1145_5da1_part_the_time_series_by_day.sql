@@ -50,16 +50,17 @@ ALTER TABLE tool_invocations RENAME TO tool_invocations_before;
 DO $$
 DECLARE
   series text;
-  hypertables boolean := EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb')
-    AND current_setting('timescaledb.license', true) = 'timescale'
-    AND EXISTS (SELECT FROM pg_proc WHERE proname = 'add_compression_policy');
+  -- Where the extension's functions are, if it can do all that is needed.
+  home text := (SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+    WHERE e.extname = 'timescaledb' AND current_setting('timescaledb.license', true) = 'timescale'
+    AND EXISTS (SELECT FROM pg_proc p WHERE p.proname = 'add_compression_policy' AND p.pronamespace = n.oid));
 BEGIN
   FOREACH series IN ARRAY ARRAY['agent_runs', 'execution_steps', 'llm_calls', 'tool_invocations'] LOOP
     EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING COMMENTS) %s', series,
-                   series || '_before', CASE WHEN hypertables THEN '' ELSE 'PARTITION BY RANGE (bucket)' END);
-    IF hypertables THEN
-      PERFORM create_hypertable(series::regclass, 'bucket', chunk_time_interval => interval '1 day',
-                                create_default_indexes => false);
+                   series || '_before', CASE WHEN home IS NULL THEN 'PARTITION BY RANGE (bucket)' ELSE '' END);
+    IF home IS NOT NULL THEN
+      EXECUTE format('SELECT %I.create_hypertable(%L::regclass, ''bucket'', chunk_time_interval => interval ''1 day'', '
+                     'create_default_indexes => false)', home, quote_ident(series));
     ELSE
       EXECUTE format('CREATE TABLE %I PARTITION OF %I FOR VALUES FROM (''9999-12-31'') TO (MAXVALUE)',
                      series || '_undated', series);
@@ -104,8 +105,10 @@ ALTER TABLE tool_invocations ADD CONSTRAINT tool_invocations_pkey PRIMARY KEY (r
 DO $$
 DECLARE
   series text;
+  home text := (SELECT n.nspname FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+    WHERE e.extname = 'timescaledb');
 BEGIN
-  IF to_regclass('timescaledb_information.hypertables') IS NULL THEN
+  IF home IS NULL THEN
     RETURN;
   END IF;
   FOR series IN
@@ -114,7 +117,7 @@ BEGIN
     -- A repeat of an old event is looked for in the compressed rows of its agent only, and among them by the key's range.
     EXECUTE format('ALTER TABLE %I SET (timescaledb.compress, timescaledb.compress_segmentby = ''agent_id'', '
                    'timescaledb.compress_orderby = %L)', series, CASE series WHEN 'agent_runs' THEN 'id, bucket' ELSE 'run_id, id, bucket' END);
-    PERFORM add_compression_policy(series::regclass, interval '7 days');
+    EXECUTE format('SELECT %I.add_compression_policy(%L::regclass, interval ''7 days'')', home, quote_ident(series));
   END LOOP;
 END $$;
 -- downgrade

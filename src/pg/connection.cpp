@@ -52,7 +52,7 @@ std::exception_ptr exception_for(SqlError error, const Request& request) {
   // What cannot even be prepared has no plan that could be out of date.
   const bool outdated = request.prepares == nullptr ? outdated_plan(state) : state == sqlstate::duplicate_statement;
   const bool hit_in_place_of_another = state == sqlstate::query_canceled && request.exposed;
-  if (lost_to_another(state) || outdated || hit_in_place_of_another)
+  if (lost_to_another(error) || outdated || hit_in_place_of_another)
     return std::make_exception_ptr(Retryable(error.what()));
   if (worth_repeating(state)) return std::make_exception_ptr(Unavailable(error.what()));
   return std::make_exception_ptr(std::move(error));

@@ -34,8 +34,11 @@ bool outdated_plan(std::string_view state) {
   return state == sqlstate::feature_not_supported || state == sqlstate::unknown_statement;
 }
 
-bool lost_to_another(std::string_view state) {
-  return state == sqlstate::serialization_failure || state == sqlstate::deadlock_detected;
+bool lost_to_another(const SqlError& error) {
+  const auto& state = error.state();
+  // A partition has no name for its bounds: the row was on its way to the default partition while one of its own came.
+  const bool partition_came = state == sqlstate::check_violation && error.constraint().empty();
+  return state == sqlstate::serialization_failure || state == sqlstate::deadlock_detected || partition_came;
 }
 
 }  // namespace cognive::pg

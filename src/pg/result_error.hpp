@@ -27,6 +27,6 @@ bool worth_repeating(std::string_view state);
 // that has worked say "not supported"), or the request that was to prepare it failed.
 bool outdated_plan(std::string_view state);
 
-bool lost_to_another(std::string_view state);
+bool lost_to_another(const SqlError& error);
 
 }  // namespace cognive::pg

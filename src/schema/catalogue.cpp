@@ -122,6 +122,7 @@ Async<Catalogue> read_catalogue(pg::Connection& connection, std::string schema, 
       std::string column;
       hypertables[i].read(table, column);
       out.tables.at(table).partition_key = fmt::format("RANGE ({})", quoted_name(column));
+      out.tables.at(table).hypertable = true;
     }
   }
   const auto columns = co_await connection.execute(columns_query, params, deadline);

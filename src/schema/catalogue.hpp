@@ -47,6 +47,7 @@ struct IndexState {
 
 struct TableState {
   std::string partition_key;  // "RANGE (bucket)", also of a hypertable; empty: not partitioned
+  bool hypertable = false;    // of TimescaleDB, which can do less to it later
   std::string comment;
   std::vector<ColumnState> columns;  // in their order
   std::map<std::string, ConstraintState> constraints;

@@ -180,6 +180,14 @@ void nullability_change(Findings& findings, const std::string& table, const Tabl
                   .down = alter(table, to.name, "DROP NOT NULL")});
     return;
   }
+  if (owner.hypertable) {
+    findings.add({.phase = Phase::change_columns,
+                  .object = table + "." + to.name + " nullability",
+                  .up = alter(table, to.name, "SET NOT NULL"),
+                  .down = alter(table, to.name, "DROP NOT NULL"),
+                  .warnings = {"Looks at all rows under an exclusive lock, and fails while one has NULL there."}});
+    return;
+  }
   // A validated check spares SET NOT NULL its look at all rows under an exclusive lock.
   const auto check = quoted_name(object_name(table, {to.name, "present"}, "check"));
   const auto target = quoted_name(table);

@@ -82,10 +82,8 @@ EVENTS = {"llm_calls": lambda run, **given: llm_call(run, **given),
 
 
 # PostgreSQL chooses the partition before it waits for its lock, and checks afterwards that the choice still holds.
-refused_late = pytest.mark.xfail(strict=True, reason="refused (23514, no constraint): the row was on its way to the strays when its day was made")
 
 
-@refused_late
 def test_a_run_that_starts_while_the_partition_of_its_day_is_made_is_taken(served):
     api = served.api()
     agent, run = api.agent()["id"], id_of_day(40)
@@ -96,7 +94,6 @@ def test_a_run_that_starts_while_the_partition_of_its_day_is_made_is_taken(serve
         assert answer.result(20).status_code == 201, answer.result().text
 
 
-@refused_late
 @pytest.mark.parametrize("table", EVENTS)
 @pytest.mark.parametrize("batch", [False, True])
 def test_an_event_that_comes_while_the_partition_of_its_day_is_made_is_taken(served, table, batch):

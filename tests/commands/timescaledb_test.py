@@ -94,7 +94,6 @@ def test_a_new_chunk_has_the_keys_and_indexes_of_its_table(migrated):
         migrated.sql(insert_text("agent_runs", [id_of_day(0)]).replace("0191f8a0-0000-7000-8000-00000000a9e7", "0191f8a0-0000-7000-8000-00000000dead"))
 
 
-@pytest.mark.xfail(strict=True, reason="create_hypertable is looked for in the search path only")
 def test_the_extension_may_be_in_a_schema_of_its_own(tmp_path, database_at):
     with Timescaledb(tmp_path, schema="extensions") as server:
         database = database_at(server.url)
@@ -258,14 +257,13 @@ def test_a_column_added_by_a_later_revision_is_told_by_check_and_taken_back(migr
     assert columns(migrated) == model
 
 
-unvalidated = pytest.mark.xfail(strict=True, reason="generated with VALIDATE CONSTRAINT, which hypertables with compression refuse (0A000)")
 
 
 @pytest.mark.parametrize("loss", ["DROP INDEX llm_calls_timestamp_idx",
-                                  pytest.param("ALTER TABLE agent_runs DROP CONSTRAINT agent_runs_status_check", marks=unvalidated),
+                                  "ALTER TABLE agent_runs DROP CONSTRAINT agent_runs_status_check",
                                   "ALTER TABLE agent_runs DROP CONSTRAINT agent_runs_agent_id_fkey",
                                   "ALTER TABLE llm_calls DROP COLUMN usage",
-                                  pytest.param("ALTER TABLE llm_calls ALTER COLUMN model DROP NOT NULL", marks=unvalidated),
+                                  "ALTER TABLE llm_calls ALTER COLUMN model DROP NOT NULL",
                                   "ALTER TABLE llm_calls ALTER COLUMN arrived_at DROP DEFAULT",
                                   "COMMENT ON COLUMN llm_calls.usage IS NULL"])
 def test_what_a_hypertable_lacks_is_generated_and_applied(migrated, migrations, loss):
