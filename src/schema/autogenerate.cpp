@@ -122,6 +122,8 @@ Async<Catalogue> settled(pg::Connection& connection, Catalogue catalogue, std::s
   }
   for (auto& [name, table] : out.tables) {
     auto& before = catalogue.tables.at(name);
+    table.hypertable = before.hypertable;
+    table.beside = std::move(before.beside);
     for (auto& [constraint, state] : table.constraints) {
       if (!before.constraints.at(constraint).validated) state = std::move(before.constraints.at(constraint));
     }
