@@ -160,21 +160,6 @@ const std::vector<Case> cases = {
 
 class Dump : public ::testing::TestWithParam<Case> {};
 
-// The other way of an edit: what was renamed is renamed back.
-Model back_to_base(const Model& changed) {
-  auto out = base();
-  for (std::size_t i = 0; i < out.tables.size(); ++i) {
-    auto& table = out.tables[i];
-    if (table.name != changed.tables[i].name) table.renamed_from = changed.tables[i].name;
-    for (std::size_t k = 0; k < table.columns.size(); ++k) {
-      if (table.columns[k].name != changed.tables[i].columns[k].name)
-        table.columns[k].renamed_from = changed.tables[i].columns[k].name;
-    }
-  }
-  if (out.enums[0].name != changed.enums[0].name) out.enums[0].renamed_from = changed.enums[0].name;
-  return out;
-}
-
 Async<std::string> dump_of(pg::Connection& connection, std::string statements) {
   co_await empty_database(connection);
   co_await run_sql(connection, std::move(statements));
@@ -186,16 +171,13 @@ TEST_P(Dump, of_a_changed_database_is_that_of_one_made_from_the_model) {
   auto changed = base();
   GetParam().edit(changed);
   on_an_empty_database([&](pg::Connection& connection) -> Async<> {
-    for (const auto& [from, to] : {std::pair{base(), changed}, std::pair{changed, back_to_base(changed)}}) {
-      const auto anew = co_await dump_of(connection, create_statements(to));
-      co_await dump_of(connection, create_statements(from));
-      const auto difference = co_await difference_of(connection, to);
-      if (!difference.refusals.empty()) continue;  // values of enums go one way only
-      const auto history = history_of(difference);
-      co_await stamp_at_first(history);
-      EXPECT_EQ(co_await upgrade(history), "");
-      EXPECT_EQ(dumped(), anew);
-    }
+    const auto anew = co_await dump_of(connection, create_statements(changed));
+    co_await empty_database(connection);
+    co_await run_sql(connection, create_statements(base()));
+    const auto history = history_of(co_await difference_of(connection, changed));
+    co_await stamp_at_first(history);
+    EXPECT_EQ(co_await upgrade(history), "");
+    EXPECT_EQ(dumped(), anew);
   });
 }
 
@@ -207,7 +189,6 @@ TEST_P(Dump, is_the_same_after_the_way_back) {
     const auto history = history_of(co_await difference_of(connection, changed));
     co_await stamp_at_first(history);
     EXPECT_EQ(co_await upgrade(history), "");
-    EXPECT_NE(dumped(), before);
     EXPECT_EQ(co_await downgrade(history, std::string(first_revision().id)), "");
     EXPECT_EQ(dumped(), before);
     EXPECT_EQ(co_await ask_sql(connection,

@@ -107,14 +107,15 @@ TEST(FailedRevision, that_was_edited_since_waits_for_a_person) {
   });
 }
 
-// Ends the migrator's connection when it runs a statement that begins like this.
+// Ends the migrator's connection when it is in the middle of a statement that begins like this and sleeps.
 Async<> terminate_at(std::string statement) {
   const auto connection = co_await connect();
   for (;;) {
     const auto ended = co_await ask_sql(
-        *connection, fmt::format("SELECT pg_terminate_backend(pid)::text FROM pg_stat_activity WHERE state = 'active' "
-                                 "AND pid <> pg_backend_pid() AND query LIKE '{}%'",
-                                 statement));
+        *connection,
+        fmt::format("SELECT pg_terminate_backend(pid)::text FROM pg_stat_activity WHERE wait_event = 'PgSleep' "
+                    "AND pid <> pg_backend_pid() AND query LIKE '{}%'",
+                    statement));
     if (!ended.empty()) break;
     co_await sleep_for(std::chrono::milliseconds{5});
   }

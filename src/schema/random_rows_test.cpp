@@ -161,7 +161,7 @@ std::uint64_t number_from(const char* variable, std::uint64_t otherwise) {
 
 TEST(RandomEditsOfTablesWithRows, lose_no_row_and_change_no_value) {
   const auto first_seed = number_from("COGNIVE_TEST_SEED", 20260101);
-  const auto steps = number_from("COGNIVE_TEST_STEPS", 60);
+  const auto steps = number_from("COGNIVE_TEST_STEPS", 40);
   constexpr std::uint64_t steps_per_model = 20;
   std::size_t changes = 0;
   std::size_t refused = 0;

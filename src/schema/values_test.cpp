@@ -143,7 +143,7 @@ TEST(TypeChange, that_keeps_values_or_fails_is_done) {
 }
 
 // Whatever the comparison thinks of a pair of types: unreviewed, each value survives the way there and back as it was,
-// or the change fails and leaves it alone.
+// or the change fails and leaves it alone. Without a migrator, which would make dozens of pairs slow.
 TEST(TypeChange, without_review_never_alters_a_value) {
   struct Values {
     std::string from;
@@ -172,13 +172,14 @@ TEST(TypeChange, without_review_never_alters_a_value) {
         const auto before = co_await values(connection);
         const auto difference = co_await difference_of(connection, with_type(to));
         if (is_reviewed(difference)) co_return;
-        const auto history = history_of(difference, Review::not_done);
-        co_await stamp_at_first(history);
-        if (!(co_await upgrade(history)).empty()) {
-          EXPECT_EQ(co_await values(connection), before) << from << " -> " << to << " failed";
-          co_return;
+        std::string there;
+        std::string back;
+        for (const auto& change : difference.changes) {
+          there += change.up;
+          back.insert(0, change.down);
         }
-        EXPECT_EQ(co_await downgrade(history, "-1"), "") << from << " -> " << to;
+        if ((co_await refusal_of(connection, there)).empty())
+          EXPECT_EQ(co_await refusal_of(connection, back), "") << from << " -> " << to;
         EXPECT_EQ(co_await values(connection), before) << from << " -> " << to << " and back";
       });
     }

@@ -98,7 +98,7 @@ def test_a_half_applied_revision_is_told_by_everything_that_looks(database):
     assert loaded(database, "current")["unfinished"] == [sentence]
     assert sentence in database.migrate("check", status=1)
     assert sentence in database.migrate("downgrade", "-1", status=1)
-    assert sentence in database.migrate("revision", "--autogenerate", "-m", "x", status=1) or head_of(database) == new
+    assert "upgrade it first" in database.migrate("revision", "--autogenerate", "-m", "x", status=1)
 
 
 # Refusals.
@@ -228,7 +228,7 @@ def test_printed_statements_leave_the_log_that_an_upgrade_leaves(database, new_d
     assert by_hand.sql(LOG) == database.sql(LOG)
     assert by_hand.sql(LOG)[-1][4] == base
     assert by_hand.migrate("upgrade") == ""
-    assert "as the model says" not in by_hand.migrate("check", status=1)
+    assert "gentle" in by_hand.migrate("check", status=1)
     # Whoever lacks the last revision can work with it; whoever has it knows that it is missing.
     own = by_hand.sql("SELECT version_num FROM alembic_version")
     migrations.rename(migrations.with_name("elsewhere"))

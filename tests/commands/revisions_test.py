@@ -200,16 +200,18 @@ def test_an_upgrade_that_was_killed_in_the_middle_is_finished_by_the_next_one(da
     assert database.sql("SELECT to_regclass('steps')") == [(None,)]
 
 
-def test_killed_at_any_moment_the_next_upgrade_ends_at_the_head(new_database, revisions):
-    reference = new_database()
-    reference.migrate("upgrade")
-    connected = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+def test_killed_at_any_moment_the_next_upgrade_ends_at_the_head(database, revisions):
+    empty = "DROP SCHEMA public CASCADE; CREATE SCHEMA public"
+    database.sql(empty)
+    database.migrate("upgrade")
+    expected = database.catalogue()
+    connected = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
     locked = "SELECT 1 FROM pg_locks JOIN pg_database d ON d.oid = database WHERE datname = current_database() AND locktype = 'advisory'"
     moments = [connected, locked, "SELECT 1 WHERE to_regclass('alembic_version') IS NOT NULL"]
     for revision in revisions:
         moments += [f"SELECT 1 FROM alembic_revision_log WHERE revision = '{revision}'", f"SELECT 1 FROM alembic_version WHERE version_num = '{revision}'"]
     for moment in moments:
-        database = new_database()
+        database.sql(empty)
         with contextlib.closing(psycopg2.connect(database.url)) as watcher, watcher.cursor() as cursor:
             watcher.autocommit = True
             running = database.start("upgrade", "head")
@@ -225,8 +227,8 @@ def test_killed_at_any_moment_the_next_upgrade_ends_at_the_head(new_database, re
             running.send_signal(signal.SIGKILL)
             running.communicate(timeout=30)
         database.migrate("upgrade", "head")
-        assert database.migrate("current") == reference.migrate("current"), moment
-        assert database.catalogue() == reference.catalogue(), moment
+        assert database.migrate("current").strip() == f"{revisions[-1]} (head)", moment
+        assert database.catalogue() == expected, moment
 
 
 def test_under_the_name_alembic_revisions_are_written_too(database, migrations, tmp_path):
