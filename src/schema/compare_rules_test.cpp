@@ -40,10 +40,6 @@ Model both() {
   return {.enums = {{.name = "mood", .values = {"calm", "angry"}}}, .tables = {teams(), members()}};
 }
 
-bool mentions(const std::string& text, std::string_view part) {
-  return text.find(part) != std::string::npos;
-}
-
 std::string statements(const Difference& difference, Stage stage) {
   std::string out;
   for (const auto& change : difference.changes) {

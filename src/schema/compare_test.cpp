@@ -305,6 +305,46 @@ const std::vector<Case> constraints = {
        teams(m).uniques.push_back({.columns = {"name"}, .nulls_not_distinct = true});
        members(m).foreign_keys.push_back({.columns = {"email"}, .table = "teams", .references = {"name"}});
      }},
+    {"unique_of_another_name_that_somebody_refers_to",
+     [](Model& m) {
+       teams(m).uniques.push_back({.columns = {"name"}, .label = "a"});
+       members(m).foreign_keys.push_back({.columns = {"email"}, .table = "teams", .references = {"name"}});
+     },
+     [](Model& m) {
+       teams(m).uniques.push_back({.columns = {"name"}, .label = "b"});
+       members(m).foreign_keys.push_back({.columns = {"email"}, .table = "teams", .references = {"name"}});
+     }},
+    {"unique_of_another_name_and_definition_that_somebody_refers_to",
+     [](Model& m) {
+       teams(m).uniques.push_back({.columns = {"name"}, .label = "a"});
+       members(m).foreign_keys.push_back({.columns = {"email"}, .table = "teams", .references = {"name"}});
+     },
+     [](Model& m) {
+       teams(m).uniques.push_back({.columns = {"name"}, .nulls_not_distinct = true, .label = "b"});
+       members(m).foreign_keys.push_back({.columns = {"email"}, .table = "teams", .references = {"name"}});
+     }},
+    {"unique_of_another_order_that_several_refer_to",
+     [](Model& m) {
+       teams(m).uniques.push_back({.columns = {"id", "name"}});
+       members(m).foreign_keys.push_back(
+           {.columns = {"team_id", "email"}, .table = "teams", .references = {"id", "name"}});
+       teams(m).foreign_keys.push_back({.columns = {"id", "name"}, .table = "teams", .references = {"id", "name"}});
+     },
+     [](Model& m) {
+       teams(m).uniques.push_back({.columns = {"name", "id"}});
+       members(m).foreign_keys.push_back(
+           {.columns = {"team_id", "email"}, .table = "teams", .references = {"id", "name"}});
+       teams(m).foreign_keys.push_back({.columns = {"id", "name"}, .table = "teams", .references = {"id", "name"}});
+     }},
+    {"unique_that_a_partitioned_table_refers_to",
+     [](Model& m) {
+       teams(m).uniques.push_back({.columns = {"name"}});
+       events(m).foreign_keys.push_back({.columns = {"note"}, .table = "teams", .references = {"name"}});
+     },
+     [](Model& m) {
+       teams(m).uniques.push_back({.columns = {"name"}, .nulls_not_distinct = true, .label = "b"});
+       events(m).foreign_keys.push_back({.columns = {"note"}, .table = "teams", .references = {"name"}});
+     }},
     {"unique_and_a_new_table_that_refers_to_it",
      [](Model& m) {
        teams(m).uniques.push_back({.columns = {"name"}});

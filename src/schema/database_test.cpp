@@ -4,26 +4,18 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <array>
 #include <boost/asio.hpp>
+#include <cstdio>
 #include <deque>
 
+#include "embedded/binaries.hpp"
 #include "schema/comparison.hpp"
 
 namespace cognive::schema {
 namespace {
 
 constexpr const char* initial_id = "20260101_0000_0000";
-
-// The difference as the history that a developer would have after taking all comment marks away.
-std::vector<Revision> reviewed(const Difference& difference) {
-  std::vector<Revision> out{first_revision()};
-  for (auto& revision : revisions_for(difference, {initial_id}, "m")) {
-    revision.upgrade = without_comment_marks(revision.upgrade);
-    revision.downgrade = without_comment_marks(revision.downgrade);
-    out.push_back(as_file(std::move(revision)));
-  }
-  return out;
-}
 
 bool drops_columns(const Difference& difference) {
   return std::ranges::find(difference.changes, Phase::drop_columns, &Change::phase) != difference.changes.end();
@@ -73,6 +65,21 @@ Async<std::unique_ptr<pg::Connection>> connect() {
   co_return co_await pg::Connection::open(executor, test_server().url(), std::chrono::milliseconds{0}, soon());
 }
 
+Async<std::unique_ptr<pg::Connection>> connect_as_superuser() {
+  const auto executor = co_await boost::asio::this_coro::executor;
+  co_return co_await pg::Connection::open(executor, test_server().superuser_url(), std::chrono::milliseconds{0},
+                                          soon());
+}
+
+void on_an_empty_database(const std::function<Async<>(pg::Connection&)>& test) {
+  const auto body = [&]() -> Async<> {
+    const auto connection = co_await connect();
+    co_await empty_database(*connection);
+    co_await test(*connection);
+  };
+  run_to_end(body());
+}
+
 Async<> run_sql(pg::Connection& connection, std::string sql) {
   co_await connection.run_script(std::move(sql), soon());
 }
@@ -111,6 +118,95 @@ Revision as_file(Revision revision) {
 
 Revision first_revision() {
   return as_file({.id = initial_id, .down = {}, .message = "initial"});
+}
+
+Revision revision(std::string id, std::vector<std::string> down, std::string upgrade, std::string downgrade,
+                  bool transaction) {
+  return as_file({.id = std::move(id),
+                  .down = std::move(down),
+                  .message = "m",
+                  .transaction = transaction,
+                  .upgrade = std::move(upgrade),
+                  .downgrade = std::move(downgrade)});
+}
+
+History history_of(std::vector<Revision> revisions) {
+  return *History::of(std::move(revisions));
+}
+
+History history_of(const Difference& difference, Review review) {
+  std::vector<Revision> out{first_revision()};
+  for (auto& one : revisions_for(difference, {initial_id}, "m")) {
+    if (review == Review::done) {
+      one.upgrade = without_comment_marks(one.upgrade);
+      one.downgrade = without_comment_marks(one.downgrade);
+    }
+    out.push_back(as_file(std::move(one)));
+  }
+  return history_of(std::move(out));
+}
+
+Async<std::unique_ptr<Migrator>> open(const History& history) {
+  const auto executor = co_await boost::asio::this_coro::executor;
+  co_return co_await Migrator::open(executor, test_server().url(), history, soon());
+}
+
+Async<std::string> upgrade(const History& history, std::string target) {
+  const auto migrator = co_await open(history);
+  const auto done = co_await migrator->upgrade(std::move(target), [](const Revision&) {});
+  co_return done ? "" : done.error().detail;
+}
+
+Async<std::string> downgrade(const History& history, std::string target) {
+  const auto migrator = co_await open(history);
+  const auto done = co_await migrator->downgrade(std::move(target), [](const Revision&) {});
+  co_return done ? "" : done.error().detail;
+}
+
+Async<> stamp_at_first(const History& history) {
+  const auto migrator = co_await open(history);
+  if (const auto done = co_await migrator->stamp(initial_id, Migrator::Purge::yes); !done)
+    throw std::runtime_error(done.error().detail);
+}
+
+Async<std::vector<std::string>> versions_in(pg::Connection& connection) {
+  return ask_sql(connection, "SELECT version_num::text FROM alembic_version ORDER BY 1");
+}
+
+Async<std::vector<std::string>> tables_in(pg::Connection& connection) {
+  return ask_sql(connection,
+                 "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' AND tablename NOT LIKE 'alembic%' "
+                 "ORDER BY 1");
+}
+
+bool mentions(const std::string& text, std::string_view part) {
+  return text.find(part) != std::string::npos;
+}
+
+Async<std::string> refusal_of(pg::Connection& connection, std::string sql) {
+  try {
+    co_await run_sql(connection, std::move(sql));
+  } catch (const pg::SqlError& error) {
+    co_return std::string(error.state());
+  }
+  co_return "";
+}
+
+std::string dumped() {
+  const auto user = embedded::Identity::unprivileged();
+  const auto binaries = embedded::find_binaries(*user, std::nullopt);
+  const auto command = fmt::format("'{}' --schema-only --exclude-table='alembic_*' --dbname='{}'",
+                                   binaries->program("pg_dump"), test_server().url());
+  std::string out;
+  std::FILE* const pipe = popen(command.c_str(), "r");
+  std::array<char, 4096> part{};
+  while (std::fgets(part.data(), part.size(), pipe) != nullptr) {
+    const std::string_view line(part.data());
+    // Every dump has a random word of its own.
+    if (!line.starts_with("\\restrict") && !line.starts_with("\\unrestrict")) out += line;
+  }
+  if (pclose(pipe) != 0) throw std::runtime_error("pg_dump failed");
+  return out;
 }
 
 std::string without_comment_marks(std::string_view sql) {
@@ -165,7 +261,7 @@ Async<std::string> round_trip(pg::Connection& connection, const Model& model, Di
     return fmt::format("{}\n{}\nbefore:\n{}", what, text_of(difference), text_of(before));
   };
   if (!difference.refusals.empty()) co_return "";
-  const auto history = *History::of(reviewed(difference));
+  const auto history = history_of(difference);
   const auto head = *history.heads().begin();
   const auto executor = co_await boost::asio::this_coro::executor;
   const auto migrator = co_await Migrator::open(executor, test_server().url(), history, soon());

@@ -13,61 +13,6 @@ namespace {
 
 using Strings = std::vector<std::string>;
 
-Revision revision(std::string id, Strings down, std::string upgrade, std::string downgrade = "",
-                  bool transaction = true) {
-  return as_file({.id = std::move(id),
-                  .down = std::move(down),
-                  .message = "m",
-                  .transaction = transaction,
-                  .upgrade = std::move(upgrade),
-                  .downgrade = std::move(downgrade)});
-}
-
-History history_of(std::vector<Revision> revisions) {
-  return *History::of(std::move(revisions));
-}
-
-void on_an_empty_database(const std::function<Async<>(pg::Connection&)>& test) {
-  const auto body = [&]() -> Async<> {
-    const auto connection = co_await connect();
-    co_await empty_database(*connection);
-    co_await test(*connection);
-  };
-  run_to_end(body());
-}
-
-Async<std::unique_ptr<Migrator>> open(const History& history) {
-  const auto executor = co_await boost::asio::this_coro::executor;
-  co_return co_await Migrator::open(executor, test_server().url(), history, soon());
-}
-
-// What went wrong; empty: nothing.
-Async<std::string> upgrade(const History& history, std::string target = "heads") {
-  const auto migrator = co_await open(history);
-  const auto done = co_await migrator->upgrade(std::move(target), [](const Revision&) {});
-  co_return done ? "" : done.error().detail;
-}
-
-Async<std::string> downgrade(const History& history, std::string target) {
-  const auto migrator = co_await open(history);
-  const auto done = co_await migrator->downgrade(std::move(target), [](const Revision&) {});
-  co_return done ? "" : done.error().detail;
-}
-
-Async<Strings> versions(pg::Connection& connection) {
-  return ask_sql(connection, "SELECT version_num::text FROM alembic_version ORDER BY 1");
-}
-
-Async<Strings> tables(pg::Connection& connection) {
-  return ask_sql(connection,
-                 "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' AND tablename NOT LIKE 'alembic%' "
-                 "ORDER BY 1");
-}
-
-bool mentions(const std::string& text, std::string_view part) {
-  return text.find(part) != std::string::npos;
-}
-
 TEST(FailedRevision, in_a_transaction_changes_nothing_and_names_its_line) {
   on_an_empty_database([](pg::Connection& connection) -> Async<> {
     const auto history = history_of({revision("a", {}, "CREATE TABLE first (x int);\n"),
@@ -82,8 +27,8 @@ TEST(FailedRevision, in_a_transaction_changes_nothing_and_names_its_line) {
     // Five lines of header come before.
     EXPECT_TRUE(mentions(said, "revision b (m) failed at line 8 of b_m.sql and changed nothing")) << said;
     EXPECT_TRUE(mentions(said, "division by zero [22012]") && mentions(said, "INSERT INTO second")) << said;
-    EXPECT_EQ(co_await versions(connection), Strings{"a"});
-    EXPECT_EQ(co_await tables(connection), Strings{"first"});
+    EXPECT_EQ(co_await versions_in(connection), Strings{"a"});
+    EXPECT_EQ(co_await tables_in(connection), Strings{"first"});
     EXPECT_EQ(co_await ask_sql(connection,
                                "SELECT revision || ' ' || (finished_at IS NULL)::text || ' ' || error "
                                "FROM alembic_revision_log WHERE error IS NOT NULL"),
@@ -96,8 +41,8 @@ TEST(FailedRevision, in_a_transaction_changes_nothing_and_names_its_line) {
     EXPECT_EQ(co_await upgrade(mended), "");
     const auto back = co_await downgrade(mended, "-1");
     EXPECT_TRUE(mentions(back, "failed at line 9 of b_m.sql and changed nothing")) << back;
-    EXPECT_EQ(co_await versions(connection), Strings{"b"});
-    EXPECT_EQ(co_await tables(connection), (Strings{"first", "second"}));
+    EXPECT_EQ(co_await versions_in(connection), Strings{"b"});
+    EXPECT_EQ(co_await tables_in(connection), (Strings{"first", "second"}));
   });
 }
 
@@ -109,8 +54,8 @@ TEST(FailedRevision, that_fails_at_its_commit_changes_nothing) {
                              "INSERT INTO t VALUES (1, 2);\n")});
     const auto said = co_await upgrade(history);
     EXPECT_TRUE(mentions(said, "revision a (m) failed") && mentions(said, "23503")) << said;
-    EXPECT_EQ(co_await versions(connection), Strings{});
-    EXPECT_EQ(co_await tables(connection), Strings{});
+    EXPECT_EQ(co_await versions_in(connection), Strings{});
+    EXPECT_EQ(co_await tables_in(connection), Strings{});
   });
 }
 
@@ -128,13 +73,13 @@ TEST(FailedRevision, without_a_transaction_goes_on_behind_its_last_finished_stat
       EXPECT_TRUE(
           mentions(said, "failed at line 8 of a_m.sql and keeps what was done before: run it again to go on there"))
           << said;
-      EXPECT_EQ(co_await versions(connection), Strings{});
+      EXPECT_EQ(co_await versions_in(connection), Strings{});
       EXPECT_EQ(co_await ask_sql(connection, "SELECT n::text FROM steps"), Strings{"1"});
     }
     co_await run_sql(connection, "INSERT INTO blocker VALUES (1)");
     EXPECT_EQ(co_await upgrade(history), "");
     EXPECT_EQ(co_await ask_sql(connection, "SELECT n::text FROM steps"), (Strings{"1", "2", "3"}));
-    EXPECT_EQ(co_await versions(connection), Strings{"a"});
+    EXPECT_EQ(co_await versions_in(connection), Strings{"a"});
     EXPECT_EQ(co_await downgrade(history, "base"), "");
     EXPECT_EQ(co_await upgrade(history), "") << "a finished attempt is not resumed";
     EXPECT_EQ(co_await ask_sql(connection, "SELECT n::text FROM steps"), (Strings{"1", "2", "3"}));
@@ -158,18 +103,19 @@ TEST(FailedRevision, that_was_edited_since_waits_for_a_person) {
       EXPECT_TRUE(co_await migrator->stamp("base", Migrator::Purge::no));
     }
     EXPECT_EQ(co_await upgrade(mended), "");
-    EXPECT_EQ(co_await tables(connection), Strings{"steps"});
+    EXPECT_EQ(co_await tables_in(connection), Strings{"steps"});
   });
 }
 
-// Ends the migrator's connection when it runs a statement that begins like this.
+// Ends the migrator's connection when it is in the middle of a statement that begins like this and sleeps.
 Async<> terminate_at(std::string statement) {
   const auto connection = co_await connect();
   for (;;) {
     const auto ended = co_await ask_sql(
-        *connection, fmt::format("SELECT pg_terminate_backend(pid)::text FROM pg_stat_activity WHERE state = 'active' "
-                                 "AND pid <> pg_backend_pid() AND query LIKE '{}%'",
-                                 statement));
+        *connection,
+        fmt::format("SELECT pg_terminate_backend(pid)::text FROM pg_stat_activity WHERE wait_event = 'PgSleep' "
+                    "AND pid <> pg_backend_pid() AND query LIKE '{}%'",
+                    statement));
     if (!ended.empty()) break;
     co_await sleep_for(std::chrono::milliseconds{5});
   }
@@ -201,8 +147,8 @@ TEST(BrokenConnection, in_a_transaction_leaves_the_database_as_it_was) {
     const auto history = history_of({revision(
         "a", {}, "CREATE TABLE steps (n int);\nSELECT pg_sleep(seconds) FROM slow;\nINSERT INTO steps VALUES (1);\n")});
     EXPECT_TRUE((co_await upgrade_terminated_at(history, "SELECT pg_sleep")).starts_with("lost: "));
-    EXPECT_EQ(co_await versions(connection), Strings{});
-    EXPECT_EQ(co_await tables(connection), Strings{"slow"});
+    EXPECT_EQ(co_await versions_in(connection), Strings{});
+    EXPECT_EQ(co_await tables_in(connection), Strings{"slow"});
     co_await run_sql(connection, "UPDATE slow SET seconds = 0");
     EXPECT_EQ(co_await upgrade(history), "");
     EXPECT_EQ(co_await ask_sql(connection, "SELECT n::text FROM steps"), Strings{"1"});
@@ -219,7 +165,7 @@ TEST(BrokenConnection, without_a_transaction_goes_on_behind_its_last_finished_st
                                               "", false)});
     EXPECT_TRUE((co_await upgrade_terminated_at(history, "BEGIN;\nINSERT INTO steps SELECT 2")).starts_with("lost: "));
     EXPECT_EQ(co_await ask_sql(connection, "SELECT n::text FROM steps"), Strings{"1"});
-    EXPECT_EQ(co_await versions(connection), Strings{});
+    EXPECT_EQ(co_await versions_in(connection), Strings{});
     co_await run_sql(connection, "UPDATE slow SET seconds = 0");
     EXPECT_EQ(co_await upgrade(history), "");
     EXPECT_EQ(co_await ask_sql(connection, "SELECT n::text FROM steps"), (Strings{"1", "2", "3"}));
@@ -246,11 +192,11 @@ TEST(BrokenConnection, in_the_middle_of_an_index_leaves_one_that_the_next_run_re
         "SELECT indisvalid::text || ' ' || coalesce(obj_description(indexrelid, 'pg_class'), '') FROM pg_index WHERE "
         "indexrelid = 't_x_idx'::regclass";
     EXPECT_EQ(co_await ask_sql(connection, valid), Strings{"false "});
-    EXPECT_EQ(co_await versions(connection), Strings{});
+    EXPECT_EQ(co_await versions_in(connection), Strings{});
     co_await run_sql(connection, "UPDATE slow SET seconds = 0");
     EXPECT_EQ(co_await upgrade(history), "");
     EXPECT_EQ(co_await ask_sql(connection, valid), Strings{"true there"});
-    EXPECT_EQ(co_await versions(connection), Strings{"a"});
+    EXPECT_EQ(co_await versions_in(connection), Strings{"a"});
   });
 }
 
@@ -286,7 +232,7 @@ TEST(EditedRevision, that_was_applied_is_refused) {
     const auto said = co_await upgrade(edited);
     EXPECT_TRUE(mentions(said, "revision a was applied with other content")) << said;
     EXPECT_TRUE(mentions(co_await downgrade(edited, "base"), "other content"));
-    EXPECT_EQ(co_await versions(connection), Strings{"a"});
+    EXPECT_EQ(co_await versions_in(connection), Strings{"a"});
     EXPECT_EQ((co_await read_state(connection, edited, soon())).mismatched, Strings{"a"});
     // Taken back, it is no longer applied and may change.
     EXPECT_EQ(co_await downgrade(with("SELECT 1;\n"), "base"), "");
@@ -304,8 +250,8 @@ TEST(UnknownVersion, is_explained_and_left_alone) {
     const auto said = co_await upgrade(history);
     EXPECT_TRUE(mentions(said, "ae1027a6acf") && mentions(said, "Python backend")) << said;
     EXPECT_NE(co_await downgrade(history, "base"), "");
-    EXPECT_EQ(co_await versions(connection), Strings{"ae1027a6acf"});
-    EXPECT_EQ(co_await tables(connection), Strings{"agents"});
+    EXPECT_EQ(co_await versions_in(connection), Strings{"ae1027a6acf"});
+    EXPECT_EQ(co_await tables_in(connection), Strings{"agents"});
   });
 }
 
@@ -316,23 +262,23 @@ TEST(Heads, of_two_branches_are_both_in_the_version_table_until_they_are_merged)
                               revision("c", {"a"}, "CREATE TABLE c (x int);\n", "DROP TABLE c;\n")};
     const auto two_heads = history_of(all);
     EXPECT_TRUE(mentions(co_await upgrade(two_heads, "head"), "several heads"));
-    EXPECT_EQ(co_await tables(connection), Strings{});
+    EXPECT_EQ(co_await tables_in(connection), Strings{});
     EXPECT_EQ(co_await upgrade(two_heads, "b"), "");
-    EXPECT_EQ(co_await versions(connection), Strings{"b"});
+    EXPECT_EQ(co_await versions_in(connection), Strings{"b"});
     EXPECT_EQ(co_await upgrade(two_heads, "heads"), "");
-    EXPECT_EQ(co_await versions(connection), (Strings{"b", "c"}));
+    EXPECT_EQ(co_await versions_in(connection), (Strings{"b", "c"}));
     EXPECT_EQ(co_await upgrade(two_heads, "heads"), "");
     all.push_back(revision("d", {"b", "c"}, "", ""));
     const auto merged = history_of(all);
     EXPECT_EQ(co_await upgrade(merged, "head"), "");
-    EXPECT_EQ(co_await versions(connection), Strings{"d"});
+    EXPECT_EQ(co_await versions_in(connection), Strings{"d"});
     EXPECT_EQ(co_await downgrade(merged, "-1"), "");
-    EXPECT_EQ(co_await versions(connection), (Strings{"b", "c"}));
+    EXPECT_EQ(co_await versions_in(connection), (Strings{"b", "c"}));
     EXPECT_EQ(co_await downgrade(merged, "-1"), "");
-    EXPECT_EQ(co_await versions(connection), Strings{"b"});
+    EXPECT_EQ(co_await versions_in(connection), Strings{"b"});
     EXPECT_EQ(co_await downgrade(merged, "base"), "");
-    EXPECT_EQ(co_await versions(connection), Strings{});
-    EXPECT_EQ(co_await tables(connection), Strings{});
+    EXPECT_EQ(co_await versions_in(connection), Strings{});
+    EXPECT_EQ(co_await tables_in(connection), Strings{});
   });
 }
 
@@ -346,11 +292,11 @@ TEST(Stamp, writes_versions_and_runs_nothing) {
         {"heads", {"b", "c"}}, {"a", {"a"}}, {"b", {"b"}}, {"base", {}}};
     for (const auto& [target, expected] : cases) {
       EXPECT_TRUE(co_await migrator->stamp(target, Migrator::Purge::no));
-      EXPECT_EQ(co_await versions(connection), expected);
+      EXPECT_EQ(co_await versions_in(connection), expected);
     }
     EXPECT_FALSE(co_await migrator->stamp("head", Migrator::Purge::no));
     EXPECT_FALSE(co_await migrator->stamp("nonsense", Migrator::Purge::no));
-    EXPECT_EQ(co_await tables(connection), Strings{});
+    EXPECT_EQ(co_await tables_in(connection), Strings{});
   });
 }
 
