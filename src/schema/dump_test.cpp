@@ -160,18 +160,13 @@ const std::vector<Case> cases = {
 
 class Dump : public ::testing::TestWithParam<Case> {};
 
-Async<std::string> dump_of(pg::Connection& connection, std::string statements) {
-  co_await empty_database(connection);
-  co_await run_sql(connection, std::move(statements));
-  co_return dumped();
-}
-
 TEST_P(Dump, of_a_changed_database_is_that_of_one_made_from_the_model) {
   if (!GetParam().as_made) GTEST_SKIP();
   auto changed = base();
   GetParam().edit(changed);
   on_an_empty_database([&](pg::Connection& connection) -> Async<> {
-    const auto anew = co_await dump_of(connection, create_statements(changed));
+    co_await run_sql(connection, create_statements(changed));
+    const auto anew = dumped();
     co_await empty_database(connection);
     co_await run_sql(connection, create_statements(base()));
     const auto history = history_of(co_await difference_of(connection, changed));
@@ -185,7 +180,8 @@ TEST_P(Dump, is_the_same_after_the_way_back) {
   auto changed = base();
   GetParam().edit(changed);
   on_an_empty_database([&](pg::Connection& connection) -> Async<> {
-    const auto before = co_await dump_of(connection, create_statements(base()) + rows);
+    co_await run_sql(connection, create_statements(base()) + rows);
+    static const auto before = dumped();  // the same for all
     const auto history = history_of(co_await difference_of(connection, changed));
     co_await stamp_at_first(history);
     EXPECT_EQ(co_await upgrade(history), "");

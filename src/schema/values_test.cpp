@@ -166,23 +166,23 @@ TEST(TypeChange, without_review_never_alters_a_value) {
            {"date", "'2026-01-02'", {"timestamp", "timestamptz", "text"}},
            {"json", R"('{"b": 1, "a": 2, "a": 3}')", {"jsonb", "text"}},
            {"text[]", "'{1,2}'", {"varchar(20)[]", "text"}}}) {
-    for (const auto& to : targets) {
-      on_an_empty_database([&](pg::Connection& connection) -> Async<> {
+    on_an_empty_database([&](pg::Connection& connection) -> Async<> {
+      for (const auto& to : targets) {
         co_await create(connection, with_type(from), fmt::format("INSERT INTO t VALUES (1, {})", literals));
         const auto before = co_await values(connection);
         const auto difference = co_await difference_of(connection, with_type(to));
-        if (is_reviewed(difference)) co_return;
         std::string there;
         std::string back;
         for (const auto& change : difference.changes) {
           there += change.up;
           back.insert(0, change.down);
         }
-        if ((co_await refusal_of(connection, there)).empty())
+        if (!is_reviewed(difference) && (co_await refusal_of(connection, there)).empty())
           EXPECT_EQ(co_await refusal_of(connection, back), "") << from << " -> " << to;
         EXPECT_EQ(co_await values(connection), before) << from << " -> " << to << " and back";
-      });
-    }
+        co_await run_sql(connection, "DROP TABLE t");
+      }
+    });
   }
 }
 
