@@ -44,7 +44,7 @@ Async<Result<void>> bring_forward(const Settings& settings) {
       co_await schema::Migrator::open(executor, std::move(url), schema::History::embedded(), Deadline::in(lock_timeout),
                                       [] { log(Level::info, "waiting for another migration to end"); });
   co_return co_await migrator->upgrade("head", [](const schema::Revision& revision) {
-    log(Level::info, "applying a revision", {{"revision", revision.id}, {"message", revision.message}});
+    log(Level::info, "applying a revision", {{"revision", revision.id}, {"what", revision.message}});
   });
 }
 

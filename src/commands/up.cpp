@@ -76,7 +76,7 @@ Async<Result<void>> migrate(std::string url) {
   auto migrator = co_await schema::Migrator::open(executor, std::move(url), schema::History::embedded(),
                                                   Deadline::in(setup_timeout));
   co_return co_await migrator->upgrade("head", [](const schema::Revision& revision) {
-    log(Level::info, "applying a revision", {{"revision", revision.id}, {"message", revision.message}});
+    log(Level::info, "applying a revision", {{"revision", revision.id}, {"what", revision.message}});
   });
 }
 

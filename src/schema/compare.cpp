@@ -153,15 +153,8 @@ class Comparison {
     return out + afterwards + fmt::format("DROP TYPE {};\nEND $shrink$;\n", old_name);
   }
 
-  // PostgreSQL prints values of a type as 'value'::type.
   static bool mentions_type(const std::string& text, const std::string& type) {
-    const auto cast = "::" + quoted_name(type);
-    for (auto at = text.find(cast); at != std::string::npos; at = text.find(cast, at + 1)) {
-      const auto end = at + cast.size();
-      if (end >= text.size() || (std::isalnum(static_cast<unsigned char>(text[end])) == 0 && text[end] != '_'))
-        return true;
-    }
-    return false;
+    return find_type(text, quoted_name(type), 0) != std::string::npos;
   }
 
   // Tables.
@@ -224,7 +217,8 @@ class Comparison {
       if (target == live_.tables.end() || target_after == wanted_.tables.end()) continue;
       const bool moves = types_change(key.columns, from, to) ||
                          types_change(key.reference_columns, target->second, target_after->second) ||
-                         unique_changes(key.reference_columns, target->second, target_after->second);
+                         unique_changes(key.reference_columns, target->second, target_after->second) ||
+                         unique_index_changes(key.reference_columns, target->second, target_after->second);
       if (moves) out.insert(name);
     }
     return out;
@@ -236,6 +230,37 @@ class Comparison {
       const auto* after = to.column(name);
       return before != nullptr && after != nullptr &&
              (before->type != after->type || before->collation != after->collation);
+    });
+  }
+
+  // Of a unique index over plain columns: whether it is over these.
+  static bool is_unique_over(const IndexState& index, const std::vector<std::string>& columns) {
+    if (!index.unique) return false;
+    const auto open = index.definition.find('(', index.definition.find(" USING "));
+    const auto close = index.definition.find(')', open);
+    if (open == std::string::npos || close == std::string::npos) return false;
+    auto wanted = columns;
+    for (auto& name : wanted) name = quoted_name(name);
+    std::ranges::sort(wanted);
+    std::vector<std::string> found;
+    std::string_view rest(index.definition.data() + open + 1, close - open - 1);
+    for (;;) {
+      const auto comma = rest.find(", ");
+      found.emplace_back(rest.substr(0, comma));
+      if (comma == std::string_view::npos) break;
+      rest.remove_prefix(comma + 2);
+    }
+    std::ranges::sort(found);
+    return found == wanted;
+  }
+
+  static bool unique_index_changes(const std::vector<std::string>& columns, const TableState& from,
+                                   const TableState& to) {
+    return std::ranges::any_of(from.indexes, [&](const auto& entry) {
+      const auto& [name, state] = entry;
+      if (!is_unique_over(state, columns)) return false;
+      const auto after = to.indexes.find(name);
+      return after == to.indexes.end() || after->second.definition != state.definition;
     });
   }
 
@@ -265,6 +290,7 @@ class Comparison {
     const auto before = live_.tables.find(table);
     const auto after = wanted_.tables.find(table);
     if (before == live_.tables.end() || after == wanted_.tables.end()) return false;
+    if (unique_index_changes(columns, after->second, before->second)) return true;
     return std::ranges::any_of(after->second.constraints, [&](const auto& entry) {
       const auto& [name, state] = entry;
       if (state.kind != 'u' || !std::ranges::is_permutation(state.columns, columns)) return false;

@@ -18,6 +18,24 @@ bool is_text(std::string_view type) {
   return plain == "text" || plain == "character varying" || plain == "character";
 }
 
+// "character varying(5)": 5; -1 without a length.
+long length_of(std::string_view type) {
+  const auto open = type.find('(');
+  return open == std::string_view::npos ? -1 : std::stol(std::string(type.substr(open + 1)));
+}
+
+bool widens(std::string_view from, std::string_view to) {
+  return without_modifier(from) == "character varying" && without_modifier(to) == "character varying" &&
+         length_of(from) >= 0 && length_of(to) >= length_of(from);
+}
+
+bool keeps_all_of_a_text(std::string_view type) {
+  for (const std::string_view exact : {"smallint", "integer", "bigint", "numeric", "uuid", "inet", "json"}) {
+    if (type == exact) return true;
+  }
+  return false;
+}
+
 // How a type takes the values of another.
 struct Conversion {
   bool by_assignment = false;  // PostgreSQL does it unasked, and refuses what does not fit
@@ -34,8 +52,12 @@ int number_rank(std::string_view type) {
 // An explicit cast (USING) cuts texts off and rounds numbers silently; an assignment refuses texts that are too long
 // and numbers that are too large, but rounds as well (https://www.postgresql.org/docs/15/typeconv-query.html).
 Conversion conversion(const std::string& from, const std::string& to) {
-  if (is_text(to)) return {.by_assignment = true};
-  if (is_text(from)) return {};  // what is no such value fails
+  if (to == "text" || to == "character varying")
+    return {.by_assignment = true, .loses = without_modifier(from) == "character"};
+  // Blanks at the end are cut off or added without a word; what is longer otherwise is refused.
+  if (is_text(to)) return {.by_assignment = true, .loses = is_text(from) && !widens(from, to)};
+  // What is no such value is refused, but these also round, cut off or drop what they have no room for.
+  if (is_text(from)) return {.loses = !keeps_all_of_a_text(to)};
   const auto a = without_modifier(from);
   const auto b = without_modifier(to);
   const bool exact_a = number_rank(a) >= 0;
@@ -63,12 +85,8 @@ Conversion conversion(const std::string& from, const std::string& to) {
 // Changes of type that touch the catalogue only (https://www.postgresql.org/docs/15/sql-altertable.html, notes).
 bool rewrites(const std::string& from, const std::string& to) {
   const auto is_unlimited = [](const std::string& type) { return type == "text" || type == "character varying"; };
-  const auto length = [](const std::string& type) {
-    constexpr std::string_view prefix = "character varying(";
-    return type.starts_with(prefix) ? std::stol(type.substr(prefix.size())) : -1L;
-  };
-  if (is_unlimited(to) && (is_unlimited(from) || length(from) >= 0)) return false;
-  return !(length(from) >= 0 && length(to) >= length(from));
+  if (is_unlimited(to) && without_modifier(from) != "character" && is_text(from)) return false;
+  return !widens(from, to);
 }
 
 void add_column(Findings& findings, const std::string& table, const ColumnState& column, int position) {
@@ -105,7 +123,8 @@ std::string change_type(const std::string& table, const ColumnState& from, const
   auto type = "TYPE " + to.type;
   if (!to.collation.empty()) type += " COLLATE " + quoted_name(to.collation);
   if (from.type != to.type && !to.generated && !conversion(from.type, to.type).by_assignment)
-    type += fmt::format(" USING {}{}::{}", quoted_name(to.name), between_enums ? "::text" : "", to.type);
+    type += fmt::format(" USING {}{}::{}", quoted_name(to.name),
+                        between_enums ? (to.type.ends_with("[]") ? "::text[]" : "::text") : "", to.type);
   out += alter(table, to.name, type);
   if (to.default_value) out += set_default(table, to);
   return out;
@@ -149,8 +168,9 @@ void identity_change(Findings& findings, const std::string& table, const ColumnS
     if (!a.identity.empty()) return alter(table, b.name, "SET GENERATED " + kind);
     // Behind the values that are there already.
     return alter(table, b.name, "ADD GENERATED " + kind + " AS IDENTITY") +
-           fmt::format("SELECT setval(pg_get_serial_sequence({}, {}), coalesce(max({}), 0) + 1, false) FROM {};\n",
-                       quoted_text(quoted_name(table)), quoted_text(b.name), quoted_name(b.name), quoted_name(table));
+           fmt::format(
+               "SELECT setval(pg_get_serial_sequence({}, {}), greatest(coalesce(max({}), 0) + 1, 1), false) FROM {};\n",
+               quoted_text(quoted_name(table)), quoted_text(b.name), quoted_name(b.name), quoted_name(table));
   };
   // An identity needs NOT NULL and bears no default: it comes after everything else and goes before.
   findings.add({.phase = Phase::change_columns,
@@ -264,7 +284,9 @@ void column_goes(Findings& findings, const std::string& table, const TableState&
 
 void compare_columns(Findings& findings, const std::string& table, const TableState& from, const TableState& to,
                      const std::set<std::string>& enums) {
-  const auto is_enum = [&enums](const std::string& type) { return enums.contains(type); };
+  const auto is_enum = [&enums](const std::string& type) {
+    return enums.contains(type.ends_with("[]") ? type.substr(0, type.size() - 2) : type);
+  };
   std::vector<const ColumnState*> gone;
   std::vector<const ColumnState*> fresh;
   for (const auto& column : from.columns) {
@@ -275,7 +297,9 @@ void compare_columns(Findings& findings, const std::string& table, const TableSt
     if (before == nullptr) {
       fresh.push_back(&column);
     } else {
-      column_change(findings, table, from, *before, column, is_enum(before->type) && is_enum(column.type));
+      column_change(
+          findings, table, from, *before, column,
+          is_enum(before->type) && is_enum(column.type) && before->type.ends_with("[]") == column.type.ends_with("[]"));
     }
   }
   for (const auto* lost : gone) {

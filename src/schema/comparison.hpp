@@ -59,6 +59,8 @@ void rename_columns(Findings& findings, Catalogue& live, const Catalogue& wanted
 void replace_name(std::string& text, const std::string& from, const std::string& to);
 void replace_name_after(std::string& text, std::string_view marker, const std::string& from, const std::string& to);
 bool mentions_name(std::string text, const std::string& name);
+// Where, from `begin` on, a type's name stands behind `::` as PostgreSQL prints it, outside of string literals.
+std::size_t find_type(const std::string& text, const std::string& type, std::size_t begin);
 
 // Statements.
 std::string create_enum(const std::string& name, const EnumState& state);

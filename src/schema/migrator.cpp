@@ -315,7 +315,7 @@ Async<Result<void>> Migrator::run(const Revision& revision, Direction direction,
   co_await connection_->run_script(session_, soon());
   const auto after =
       direction == Direction::up ? History::after_upgrade(at, revision) : history_.after_downgrade(at, revision);
-  auto finish = versions_sql(after, schema_);
+  auto finish = "RESET ROLE;\n" + versions_sql(after, schema_);
   if (revision.transaction) co_return co_await run_together(revision, direction, std::move(finish));
   co_return co_await run_singly(revision, direction, std::move(finish));
 }
@@ -373,7 +373,7 @@ Async<Result<void>> Migrator::run_singly(const Revision& revision, Direction dir
   const auto deadline = Deadline::in(revision_timeout);
   for (; done < statements.size(); ++done) {
     const auto& statement = statements[done];
-    const auto note = fmt::format("UPDATE {} SET done = {} WHERE id = {}", log_name, done + 1, attempt_);
+    const auto note = fmt::format("RESET ROLE;\nUPDATE {} SET done = {} WHERE id = {}", log_name, done + 1, attempt_);
     std::optional<pg::SqlError> failure;
     bool alone = false;
     try {

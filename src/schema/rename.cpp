@@ -32,13 +32,8 @@ void rename_index_table(IndexState& state, const std::string& from, const std::s
 }
 
 void replace_type(std::string& text, const std::string& from, const std::string& to) {
-  const auto old_text = "::" + from;
-  for (auto at = text.find(old_text); at != std::string::npos; at = text.find(old_text, at + 1)) {
-    const auto end = at + old_text.size();
-    const bool whole =
-        end >= text.size() || (std::isalnum(static_cast<unsigned char>(text[end])) == 0 && text[end] != '_');
-    if (whole) text.replace(at, old_text.size(), "::" + to);
-  }
+  for (auto at = find_type(text, from, 0); at != std::string::npos; at = find_type(text, from, at + to.size()))
+    text.replace(at, from.size(), to);
 }
 
 void rename_columns_of(Findings& findings, Catalogue& live, const Table& model, TableState& from,
@@ -160,6 +155,19 @@ void rename_columns(Findings& findings, Catalogue& live, const Catalogue& wanted
     if (from != live.tables.end() && to != wanted.tables.end())
       rename_columns_of(findings, live, table, from->second, to->second);
   }
+}
+
+std::size_t find_type(const std::string& text, const std::string& type, std::size_t begin) {
+  bool in_literal = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '\'') in_literal = !in_literal;
+    if (in_literal || i < begin || i < 2 || text.compare(i - 2, 2, "::") != 0 ||
+        text.compare(i, type.size(), type) != 0)
+      continue;
+    const auto end = i + type.size();
+    if (end >= text.size() || (std::isalnum(static_cast<unsigned char>(text[end])) == 0 && text[end] != '_')) return i;
+  }
+  return std::string::npos;
 }
 
 bool mentions_name(std::string text, const std::string& name) {

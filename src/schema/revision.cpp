@@ -28,13 +28,17 @@ std::vector<std::string> split_list(std::string_view list) {
 
 // Why a statement cannot be part of a revision; empty when it can.
 std::string refused(const std::string& statement) {
-  const auto word = lower(statement.substr(0, statement.find_first_of(" \t\n;(")));
+  const auto is_letter = [](char c) { return std::isalpha(static_cast<unsigned char>(c)) != 0 || c == '_'; };
+  const auto end = std::ranges::find_if_not(statement, is_letter);
+  const auto word = lower(std::string(statement.begin(), end));
   for (const std::string_view command :
        {"begin", "start", "commit", "end", "abort", "rollback", "savepoint", "release"}) {
     if (word == command)
       return fmt::format("{} is not for revisions: transactions are made for them, see `-- transaction:`", command);
   }
   const auto text = lower(statement);
+  if (word == "prepare" && lower(trim(std::string_view(statement).substr(word.size()))).starts_with("transaction"))
+    return "a prepared transaction is not for revisions";
   if (word == "copy" && (text.find("stdin") != std::string::npos || text.find("stdout") != std::string::npos))
     return "COPY from or to the client is not for revisions: write INSERT";
   return "";
