@@ -103,6 +103,7 @@ TEST(TypeChange, that_may_alter_values_silently_is_left_to_a_person) {
                                                   {"timestamp", "date"},
                                                   {"timestamptz", "timestamptz(0)"},
                                                   {"json", "jsonb"},
+                                                  {"text", "varchar(9)"},  // blanks at the end
                                                   {"bytea", "uuid"}}) {
       const auto difference = co_await type_change(connection, pair);
       EXPECT_TRUE(is_reviewed(difference)) << pair.from << " -> " << pair.to;
@@ -128,7 +129,6 @@ TEST(TypeChange, that_keeps_values_or_fails_is_done) {
                                                   {"real", "double precision"},
                                                   {"varchar(9)", "text"},
                                                   {"varchar(9)", "varchar(20)"},
-                                                  {"text", "varchar(9)"},
                                                   {"text", "integer"},
                                                   {"text", "uuid"},
                                                   {"uuid", "text"},

@@ -29,7 +29,7 @@ def things(installation):
 def row_counts(installation):
     """The number of rows of every table."""
     tables = installation.sql("SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
-    return installation.sql(" UNION ALL ".join(f"SELECT '{name}', count(*) FROM {name}" for (name,) in tables))
+    return dict(installation.sql(" UNION ALL ".join(f"SELECT '{name}', count(*) FROM {name}" for (name,) in tables)))
 
 
 @pytest.fixture
