@@ -33,7 +33,9 @@ ALLOWED = {
     "agents": WORDS | {"audit", "identity", "teams"},
     "prices": WORDS | {"audit", "identity"},
     "runs": WORDS | {"audit", "identity", "agents"},
-    "events": WORDS | {"audit", "identity", "agents", "prices", "runs"},
+    "privacy": BASIS,
+    "events": WORDS | {"audit", "identity", "agents", "prices", "privacy", "runs"},
+    "replay": PORTS | {"identity", "prices", "runs", "events"},
     "retention": RUNTIME | {"pg"},
     "analytics": PORTS | {"identity", "events", "runs"},
     "health": WORDS,
@@ -42,7 +44,7 @@ ALLOWED = {
 }
 
 # Within a folder of the product: only these files may see SQL and HTTP.
-PRODUCT = {"teams", "agents", "prices", "runs", "events", "analytics"}
+PRODUCT = {"teams", "agents", "prices", "runs", "events", "replay", "analytics"}
 HTTP_FILES = {"routes.cpp", "gate.cpp", "gate.hpp"}
 
 # Third-party headers and the only folders that may include them.

@@ -1,11 +1,13 @@
 // Agents: the registered AI applications of teams.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "agents/policy.hpp"
 #include "base/error.hpp"
 #include "json/bind.hpp"
 #include "pg/cluster.hpp"
@@ -37,6 +39,9 @@ struct Agent {
   std::vector<std::string> allowed_models;
   std::vector<std::string> allowed_tools;
   std::vector<std::string> allowed_data_sources;
+  OnViolation on_violation = OnViolation::record;
+  Store store = Store::none;
+  std::optional<std::int64_t> silence_timeout_s;
   json::Object labels;
   json::Object metadata;
   Timestamp created_at;
@@ -55,6 +60,10 @@ struct Agent {
         json::field("allowed_models", &Agent::allowed_models, "Patterns; empty allows all."),
         json::field("allowed_tools", &Agent::allowed_tools, "Patterns; empty allows all."),
         json::field("allowed_data_sources", &Agent::allowed_data_sources, "Patterns; empty allows all."),
+        json::field("on_violation", &Agent::on_violation, "What follows when an event tells of something forbidden."),
+        json::field("store", &Agent::store, "What is kept of inputs, outputs, arguments and results."),
+        json::field("silence_timeout_s", &Agent::silence_timeout_s,
+                    "Seconds without a sign of life after which a run is terminated; null: as the installation says."),
         json::field("labels", &Agent::labels, "Text by name."), json::field("metadata", &Agent::metadata, ""),
         json::field("created_at", &Agent::created_at, ""), json::field("updated_at", &Agent::updated_at, ""),
         json::field("archived_at", &Agent::archived_at, ""));
@@ -62,6 +71,20 @@ struct Agent {
 };
 
 inline constexpr json::Rules pattern_rules{.max_length = 256, .optional = true};
+inline constexpr std::size_t pattern_length_max = 256;
+inline constexpr std::int64_t silence_timeout_s_max = 30LL * 86'400;
+
+inline void check_patterns(std::string_view name, const std::optional<std::vector<std::string>>& patterns,
+                           json::Faults& faults) {
+  if (!patterns || faults.has_below(name)) return;
+  for (const auto& pattern : *patterns) {
+    if (is_pattern(pattern) && pattern.size() <= pattern_length_max) continue;
+    faults.add_at(
+        name, fmt::format("Each pattern has 1 to {} bytes, and more than the `!` that forbids.", pattern_length_max),
+        json::quoted(pattern.substr(0, 64)));
+    return;
+  }
+}
 inline constexpr std::size_t metadata_bytes_max = 16 << 10;
 
 // The attributes that a caller may set. Absent ones keep their value, or take their default on a new agent.
@@ -75,6 +98,9 @@ struct AgentChange {
   std::optional<std::vector<std::string>> allowed_models;
   std::optional<std::vector<std::string>> allowed_tools;
   std::optional<std::vector<std::string>> allowed_data_sources;
+  std::optional<OnViolation> on_violation;
+  std::optional<Store> store;
+  std::optional<std::int64_t> silence_timeout_s;
   std::optional<std::map<std::string, std::string>> labels;
   std::optional<json::Object> metadata;
 
@@ -82,6 +108,10 @@ struct AgentChange {
     if (status == AgentStatus::archived && !faults.has_at("status")) {
       faults.add_at("status", "Archiving has its own operation: POST /api/v1/agents/{id}/archive.", "\"archived\"");
     }
+    check_patterns("allowed_providers", allowed_providers, faults);
+    check_patterns("allowed_models", allowed_models, faults);
+    check_patterns("allowed_tools", allowed_tools, faults);
+    check_patterns("allowed_data_sources", allowed_data_sources, faults);
   }
 
   // For the two bodies below, which differ in what stands before these fields.
@@ -94,10 +124,22 @@ struct AgentChange {
         json::field("environment", &Body::environment, "For instance production.", {.min_length = 1, .max_length = 64}),
         json::field("version", &Body::version, "", {.max_length = 128}),
         json::field("status", &Body::status, "active or suspended; archiving has its own operation."),
-        json::field("allowed_providers", &Body::allowed_providers, "Patterns; empty allows all.", pattern_rules),
-        json::field("allowed_models", &Body::allowed_models, "Patterns; empty allows all.", pattern_rules),
+        json::field("allowed_providers", &Body::allowed_providers,
+                    "Patterns: `*` any text, `?` one character, a leading `!` forbids; empty allows all.",
+                    pattern_rules),
+        json::field("allowed_models", &Body::allowed_models,
+                    "Patterns over the model's name or provider/name; empty allows all.", pattern_rules),
         json::field("allowed_tools", &Body::allowed_tools, "Patterns; empty allows all.", pattern_rules),
         json::field("allowed_data_sources", &Body::allowed_data_sources, "Patterns; empty allows all.", pattern_rules),
+        json::field("on_violation", &Body::on_violation,
+                    "What follows when an event tells of something forbidden: record (and flag) it, or terminate the "
+                    "run as well."),
+        json::field("store", &Body::store,
+                    "What is kept of inputs, outputs, arguments and results: none, metadata (sizes), hashed, redacted, "
+                    "full."),
+        json::field("silence_timeout_s", &Body::silence_timeout_s,
+                    "Seconds without a sign of life after which a run is terminated; 0: never.",
+                    {.min = 0, .max = silence_timeout_s_max}),
         json::field("labels", &Body::labels, "Text by name, at most 64.", {.max_length = 64}),
         json::field("metadata", &Body::metadata, "A JSON object of at most 16 KiB.",
                     {.max_length = metadata_bytes_max}));
@@ -138,6 +180,53 @@ struct AgentList {
   }
 };
 
+// What an agent wants to use; whatever is named is checked.
+struct PolicyQuestion {
+  std::optional<std::string> provider;
+  std::optional<std::string> model;
+  std::optional<std::string> tool;
+  std::optional<std::string> data_source;
+
+  void check(json::Faults& faults) const {
+    if (faults.count() == 0 && !model && !tool && !data_source && !provider)
+      faults.add("It must name a model, a provider, a tool or a data source.");
+  }
+
+  static constexpr std::string_view schema_name = "PolicyQuestion";
+  static constexpr auto fields() {
+    return json::fields(
+        json::field("provider", &PolicyQuestion::provider, "Whose model it is.",
+                    {.min_length = 1, .max_length = 128, .example = "\"openai\""}),
+        json::field("model", &PolicyQuestion::model, "As the provider names it.",
+                    {.min_length = 1, .max_length = 256, .example = "\"gpt-4o\""}),
+        json::field("tool", &PolicyQuestion::tool, "Name of the tool.", {.min_length = 1, .max_length = 256}),
+        json::field("data_source", &PolicyQuestion::data_source, "Name of the data source.",
+                    {.min_length = 1, .max_length = 256}));
+  }
+};
+
+struct PolicyReason {
+  std::string subject;
+  std::string detail;
+
+  static constexpr std::string_view schema_name = "PolicyReason";
+  static constexpr auto fields() {
+    return json::fields(json::field("subject", &PolicyReason::subject, "agent, provider, model, tool or data_source."),
+                        json::field("detail", &PolicyReason::detail, "A sentence for people."));
+  }
+};
+
+struct PolicyAnswer {
+  bool allowed = true;
+  std::vector<PolicyReason> reasons;
+
+  static constexpr std::string_view schema_name = "PolicyAnswer";
+  static constexpr auto fields() {
+    return json::fields(json::field("allowed", &PolicyAnswer::allowed, "Whether all of it is allowed."),
+                        json::field("reasons", &PolicyAnswer::reasons, "Why not; empty when it is."));
+  }
+};
+
 struct PutAnswer {
   Agent agent;
   bool created = false;
@@ -145,7 +234,9 @@ struct PutAnswer {
 
 class Agents {
  public:
-  explicit Agents(pg::Cluster& database) : database_(database) {}
+  // `provider_of`: whose a model is when nobody says it, by its name; empty when unknown.
+  using ProviderOf = std::function<std::string(std::string_view model)>;
+  Agents(pg::Cluster& database, ProviderOf provider_of) : database_(database), provider_of_(std::move(provider_of)) {}
 
   // Code::conflict when the team has an agent of this name.
   Async<Result<Agent>> create(const Call& call, AgentPut request);
@@ -156,6 +247,8 @@ class Agents {
   Async<Result<Agent>> archive(const Call& call, Uuid id);
   Async<Result<Agent>> get(const Call& call, Uuid id);
   Async<Result<json::Page<Agent>>> list(const Call& call, AgentList query);
+  // Decided on the primary. Nothing is recorded.
+  Async<Result<PolicyAnswer>> check(const Call& call, Uuid id, PolicyQuestion question);
 
  private:
   Async<Result<PutAnswer>> write(const Call& call, AgentPut request, bool may_exist);
@@ -163,6 +256,7 @@ class Agents {
                                            bool may_exist);
 
   pg::Cluster& database_;
+  ProviderOf provider_of_;
 };
 
 void add_routes(http::Router& router, Agents& agents);

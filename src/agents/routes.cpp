@@ -69,6 +69,16 @@ void add_routes(http::Router& router, Agents& agents) {
                return agents.update(call, path.id, std::move(body));
              });
   router.add({.method = "POST",
+              .path = "/api/v1/agents/{id}/check",
+              .id = "agent_check",
+              .tag = tag,
+              .summary = "Ask whether an agent may use a model, tool or data source",
+              .description = "Answers for all that is named, with a reason for each refusal. Records nothing.",
+              .permission = permission::agents_read},
+             [&agents](const Call& call, AgentPath path, PolicyQuestion body) {
+               return agents.check(call, path.id, std::move(body));
+             });
+  router.add({.method = "POST",
               .path = "/api/v1/agents/{id}/archive",
               .id = "agent_archive",
               .tag = tag,

@@ -36,11 +36,23 @@ std::vector<std::string_view> apply(Agent& agent, const AgentChange& change) {
   set("allowed_models", agent.allowed_models, change.allowed_models);
   set("allowed_tools", agent.allowed_tools, change.allowed_tools);
   set("allowed_data_sources", agent.allowed_data_sources, change.allowed_data_sources);
+  set("on_violation", agent.on_violation, change.on_violation);
+  set("store", agent.store, change.store);
+  set("silence_timeout_s", agent.silence_timeout_s, change.silence_timeout_s);
   std::optional<json::Object> labels;
   if (change.labels) labels = json::Object{json::encode(*change.labels)};
   set("labels", agent.labels, labels);
   set("metadata", agent.metadata, change.metadata);
   return changed;
+}
+
+Policy policy_of(const Agent& agent) {
+  return {.providers = agent.allowed_providers,
+          .models = agent.allowed_models,
+          .tools = agent.allowed_tools,
+          .data_sources = agent.allowed_data_sources,
+          .on_violation = agent.on_violation,
+          .store = agent.store};
 }
 
 audit::Entry entry(std::string_view action, const Agent& agent, const std::vector<std::string_view>& changed) {
@@ -162,6 +174,31 @@ Async<Result<json::Page<Agent>>> Agents::list(const Call& call, AgentList query)
   auto rows = co_await store::list(database_.read_preferred(call), query, call.principal, call.deadline);
   co_return json::page_of(std::move(rows), query.limit,
                           [](const Agent& agent) { return json::PagePosition{agent.created_at, agent.id}; });
+}
+
+Async<Result<PolicyAnswer>> Agents::check(const Call& call, Uuid id, PolicyQuestion question) {
+  const auto agent = co_await store::get_for_verdict(database_.primary(), id, call.principal, call.deadline);
+  if (!agent) co_return fail(not_found());
+  PolicyAnswer answer;
+  const auto refuse = [&answer](std::string_view subject, std::string detail) {
+    answer.allowed = false;
+    answer.reasons.push_back({std::string(subject), std::move(detail)});
+  };
+  if (agent->status != AgentStatus::active)
+    refuse("agent", fmt::format("The agent is {}.", json::enum_text(agent->status)));
+  const auto policy = policy_of(*agent);
+  const auto provider = question.provider ? *question.provider
+                        : question.model  ? provider_of_(*question.model)
+                                          : std::string();
+  std::optional<Violation> violations[] = {
+      question.model ? check_model(policy, provider, *question.model)
+                     : (question.provider ? check_provider(policy, provider) : std::nullopt),
+      question.tool ? check_tool(policy, *question.tool) : std::nullopt,
+      question.data_source ? check_data_source(policy, *question.data_source) : std::nullopt};
+  for (auto& violation : violations) {
+    if (violation) refuse(violation->subject, std::move(violation->detail));
+  }
+  co_return answer;
 }
 
 }  // namespace cognive::agents

@@ -5,7 +5,8 @@ namespace {
 
 #define COGNIVE_AGENT_COLUMNS                                                                                    \
   "id, team_id, name, description, framework, environment, version, status, allowed_providers, allowed_models, " \
-  "allowed_tools, allowed_data_sources, labels, metadata, created_at, updated_at, archived_at "
+  "allowed_tools, allowed_data_sources, on_violation, store, silence_timeout_s, labels, metadata, created_at, "  \
+  "updated_at, archived_at "
 
 constexpr pg::Query team_find_query{"agent_team_find",
                                     "SELECT id FROM teams WHERE name = $1 AND ($2::uuid IS NULL OR id = $2)"};
@@ -13,8 +14,10 @@ constexpr pg::Query team_find_query{"agent_team_find",
 constexpr pg::Query insert_query{
     "agent_insert",
     "INSERT INTO agents (id, team_id, name, description, framework, environment, version, status, allowed_providers, "
-    "allowed_models, allowed_tools, allowed_data_sources, labels, metadata, created_at, updated_at) "
-    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $15) ON CONFLICT (team_id, name) DO "
+    "allowed_models, allowed_tools, allowed_data_sources, labels, metadata, on_violation, store, silence_timeout_s, "
+    "created_at, updated_at) "
+    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $18) ON CONFLICT "
+    "(team_id, name) DO "
     "NOTHING"};
 
 constexpr pg::Query lock_by_name_query{"agent_lock_by_name",
@@ -32,6 +35,7 @@ constexpr pg::Query update_query{
     "UPDATE agents SET description = $2, framework = $3, environment = $4, version = $5, status = $6, "
     "allowed_providers = $7, "
     "allowed_models = $8, allowed_tools = $9, allowed_data_sources = $10, labels = $11, metadata = $12, "
+    "on_violation = $13, store = $14, silence_timeout_s = $15, "
     "archived_at = CASE WHEN $6 = 'archived' THEN now() END, updated_at = now() WHERE id = $1 RETURNING updated_at"};
 
 constexpr pg::Query get_query{
@@ -54,8 +58,8 @@ std::vector<Agent> read(const pg::Rows& rows) {
     auto& agent = out[static_cast<std::size_t>(i)];
     rows[i].read(agent.id, agent.team_id, agent.name, agent.description, agent.framework, agent.environment,
                  agent.version, agent.status, agent.allowed_providers, agent.allowed_models, agent.allowed_tools,
-                 agent.allowed_data_sources, agent.labels, agent.metadata, agent.created_at, agent.updated_at,
-                 agent.archived_at);
+                 agent.allowed_data_sources, agent.on_violation, agent.store, agent.silence_timeout_s, agent.labels,
+                 agent.metadata, agent.created_at, agent.updated_at, agent.archived_at);
   }
   return out;
 }
@@ -75,10 +79,11 @@ Async<std::optional<Uuid>> team_find(pg::Transaction& transaction, const std::st
 }
 
 Async<bool> insert(pg::Transaction& transaction, const Agent& agent) {
-  auto params = pg::Params::of(agent.id, agent.team_id, agent.name, agent.description, agent.framework,
-                               agent.environment, agent.version, agent.status, agent.allowed_providers,
-                               agent.allowed_models, agent.allowed_tools, agent.allowed_data_sources,
-                               pg::Json{agent.labels.text}, pg::Json{agent.metadata.text}, agent.created_at);
+  auto params =
+      pg::Params::of(agent.id, agent.team_id, agent.name, agent.description, agent.framework, agent.environment,
+                     agent.version, agent.status, agent.allowed_providers, agent.allowed_models, agent.allowed_tools,
+                     agent.allowed_data_sources, pg::Json{agent.labels.text}, pg::Json{agent.metadata.text},
+                     agent.on_violation, agent.store, agent.silence_timeout_s, agent.created_at);
   const auto rows = co_await transaction.execute(insert_query, std::move(params));
   co_return rows.affected() == 1;
 }
@@ -97,7 +102,8 @@ Async<std::optional<Agent>> lock(pg::Transaction& transaction, Uuid id, const Pr
 Async<Timestamp> update(pg::Transaction& transaction, const Agent& agent) {
   auto params = pg::Params::of(agent.id, agent.description, agent.framework, agent.environment, agent.version,
                                agent.status, agent.allowed_providers, agent.allowed_models, agent.allowed_tools,
-                               agent.allowed_data_sources, pg::Json{agent.labels.text}, pg::Json{agent.metadata.text});
+                               agent.allowed_data_sources, pg::Json{agent.labels.text}, pg::Json{agent.metadata.text},
+                               agent.on_violation, agent.store, agent.silence_timeout_s);
   const auto rows = co_await transaction.execute(update_query, std::move(params));
   co_return rows[0].at<Timestamp>(0);
 }
@@ -105,6 +111,12 @@ Async<Timestamp> update(pg::Transaction& transaction, const Agent& agent) {
 Async<std::optional<Agent>> get(pg::Reader database, Uuid id, const Principal& principal, Deadline deadline) {
   auto params = pg::Params::of(id, principal.team_id, principal.agent_id);
   co_return first(read(co_await database.find(get_query, std::move(params), deadline)));
+}
+
+Async<std::optional<Agent>> get_for_verdict(pg::Pool& database, Uuid id, const Principal& principal,
+                                            Deadline deadline) {
+  auto params = pg::Params::of(id, principal.team_id, principal.agent_id);
+  co_return first(read(co_await database.execute(get_query, std::move(params), deadline)));
 }
 
 Async<std::vector<Agent>> list(pg::Reader database, const AgentList& query, const Principal& principal,

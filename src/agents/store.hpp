@@ -17,6 +17,8 @@ Async<std::optional<Agent>> lock(pg::Transaction& transaction, Uuid id, const Pr
 Async<Timestamp> update(pg::Transaction& transaction, const Agent& agent);
 
 Async<std::optional<Agent>> get(pg::Reader database, Uuid id, const Principal& principal, Deadline deadline);
+// The same on the primary: for what is allowed.
+Async<std::optional<Agent>> get_for_verdict(pg::Pool& database, Uuid id, const Principal& principal, Deadline deadline);
 Async<std::vector<Agent>> list(pg::Reader database, const AgentList& query, const Principal& principal,
                                Deadline deadline);
 

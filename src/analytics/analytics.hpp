@@ -203,6 +203,11 @@ struct RunAnswer {
   static constexpr auto fields() { return json::fields(json::field("items", &RunAnswer::items, "Most runs first.")); }
 };
 
+struct LatencyQuery;
+struct LatencyAnswer;
+struct ToolQuery;
+struct ToolAnswer;
+
 class Analytics {
  public:
   explicit Analytics(pg::Cluster& database) : database_(database) {}
@@ -211,6 +216,8 @@ class Analytics {
   Async<Result<CostAnswer>> costs(const Call& call, CostQuery query);
   Async<Result<CoverageAnswer>> coverage(const Call& call, CoverageQuery query);
   Async<Result<RunAnswer>> runs(const Call& call, RunQuery query);
+  Async<Result<LatencyAnswer>> latency(const Call& call, LatencyQuery query);
+  Async<Result<ToolAnswer>> tools(const Call& call, ToolQuery query);
 
  private:
   pg::Cluster& database_;

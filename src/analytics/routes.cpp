@@ -1,4 +1,4 @@
-#include "analytics/analytics.hpp"
+#include "analytics/performance.hpp"
 #include "http/router.hpp"
 #include "identity/permissions.hpp"
 
@@ -23,6 +23,24 @@ void add_routes(http::Router& router, Analytics& analytics) {
        .summary = "Runs by state, grouped",
        .permission = permission::analytics_read},
       [&analytics](const Call& call, RunQuery query, http::NoInput) { return analytics.runs(call, std::move(query)); });
+  router.add({.method = "GET",
+              .path = "/api/v1/analytics/latency",
+              .id = "analytics_latency",
+              .tag = "Analytics",
+              .summary = "Durations of LLM calls, grouped",
+              .permission = permission::analytics_read},
+             [&analytics](const Call& call, LatencyQuery query, http::NoInput) {
+               return analytics.latency(call, std::move(query));
+             });
+  router.add({.method = "GET",
+              .path = "/api/v1/analytics/tools",
+              .id = "analytics_tools",
+              .tag = "Analytics",
+              .summary = "Tool invocations: how many, how long, how many failed or were forbidden",
+              .permission = permission::analytics_read},
+             [&analytics](const Call& call, ToolQuery query, http::NoInput) {
+               return analytics.tools(call, std::move(query));
+             });
   router.add({.method = "GET",
               .path = "/api/v1/analytics/coverage",
               .id = "analytics_coverage",

@@ -56,4 +56,20 @@ Async<Result<RunAnswer>> Analytics::runs(const Call& call, RunQuery query) {
   co_return answer;
 }
 
+Async<Result<LatencyAnswer>> Analytics::latency(const Call& call, LatencyQuery query) {
+  if (const auto valid = check_range(query); !valid) co_return std::unexpected(valid.error());
+  LatencyAnswer answer;
+  answer.items = co_await store::latency(database_.read_preferred(call), query, call.principal, call.deadline);
+  if (answer.items.size() > static_cast<std::size_t>(store::rows_max)) co_return fail(too_many_rows());
+  co_return answer;
+}
+
+Async<Result<ToolAnswer>> Analytics::tools(const Call& call, ToolQuery query) {
+  if (const auto valid = check_range(query); !valid) co_return std::unexpected(valid.error());
+  ToolAnswer answer;
+  answer.items = co_await store::tools(database_.read_preferred(call), query, call.principal, call.deadline);
+  if (answer.items.size() > static_cast<std::size_t>(store::rows_max)) co_return fail(too_many_rows());
+  co_return answer;
+}
+
 }  // namespace cognive::analytics

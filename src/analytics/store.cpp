@@ -16,9 +16,11 @@ constexpr pg::Query costs_query{
     "CASE WHEN $5 THEN provider END AS provider, CASE WHEN $6 THEN environment END AS environment, count(*) AS calls, "
     "count(*) FILTER (WHERE cost_nano_usd IS NULL) AS unpriced_calls, count(*) FILTER (WHERE status = 'error') AS "
     "errors, "
-    "least(sum(input_tokens), 9223372036854775807)::bigint AS input_tokens, least(sum(output_tokens), "
+    "least(coalesce(sum(input_tokens), 0), 9223372036854775807)::bigint AS input_tokens, "
+    "least(coalesce(sum(output_tokens), 0), "
     "9223372036854775807)::bigint AS output_tokens, "
-    "least(sum(cache_read_tokens), 9223372036854775807)::bigint AS cache_read_tokens, least(sum(cache_write_tokens), "
+    "least(coalesce(sum(cache_read_tokens), 0), 9223372036854775807)::bigint AS cache_read_tokens, "
+    "least(coalesce(sum(cache_write_tokens), 0), "
     "9223372036854775807)::bigint AS cache_write_tokens, "
     "least(coalesce(sum(cost_nano_usd), 0), 9223372036854775807)::bigint AS cost "
     "FROM llm_calls WHERE ($7::timestamptz IS NULL OR \"timestamp\" >= $7) AND ($8::timestamptz IS NULL OR "
@@ -43,7 +45,7 @@ constexpr pg::Query coverage_totals_query{
 
 constexpr pg::Query coverage_rows_query{
     "analytics_coverage_rows",
-    "SELECT price_status, provider, model, count(*), least(sum(input_tokens + output_tokens), "
+    "SELECT price_status, provider, model, count(*), least(coalesce(sum(input_tokens + output_tokens), 0), "
     "9223372036854775807)::bigint FROM llm_calls "
     "WHERE price_status <> 'priced' AND ($1::timestamptz IS NULL OR \"timestamp\" >= $1) "
     "AND ($2::timestamptz IS NULL OR \"timestamp\" < $2) AND ($3::uuid IS NULL OR team_id = $3) "
@@ -64,6 +66,40 @@ constexpr pg::Query runs_query{
     "= $8) "
     "GROUP BY 1, 2, 3) g LEFT JOIN teams t ON t.id = g.team_id LEFT JOIN agents a ON a.id = g.agent_id "
     "ORDER BY g.runs DESC, a.name, t.name, g.environment, g.agent_id LIMIT $9"};
+
+constexpr pg::Query latency_query{
+    "analytics_latency",
+    "SELECT t.name, a.name, g.agent_id, g.model, g.provider, g.environment, g.calls, g.measured, g.errors, "
+    "g.durations[1], g.durations[2], g.durations[3] FROM ("
+    "SELECT CASE WHEN $1 THEN team_id END AS team_id, CASE WHEN $2 THEN agent_id END AS agent_id, "
+    "CASE WHEN $3 THEN model END AS model, CASE WHEN $4 THEN provider END AS provider, "
+    "CASE WHEN $5 THEN environment END AS environment, count(*) AS calls, count(duration_ms) AS measured, "
+    "count(*) FILTER (WHERE status = 'error') AS errors, "
+    "percentile_disc(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (ORDER BY duration_ms) AS durations FROM llm_calls "
+    "WHERE ($6::timestamptz IS NULL OR \"timestamp\" >= $6) AND ($7::timestamptz IS NULL OR \"timestamp\" < $7) "
+    "AND ($8::uuid IS NULL OR team_id = $8) AND ($9::uuid IS NULL OR agent_id = $9) "
+    "AND ($10::uuid IS NULL OR agent_id = $10) "
+    "AND ($11::text IS NULL OR team_id = (SELECT id FROM teams WHERE name = $11)) "
+    "AND ($12::text IS NULL OR model = $12) AND ($13::text IS NULL OR provider = $13) "
+    "AND ($14::text IS NULL OR environment = $14) "
+    "GROUP BY 1, 2, 3, 4, 5) g LEFT JOIN teams t ON t.id = g.team_id LEFT JOIN agents a ON a.id = g.agent_id "
+    "ORDER BY g.calls DESC, g.model, g.provider, g.environment, a.name, t.name, g.agent_id LIMIT $15"};
+
+constexpr pg::Query tools_query{
+    "analytics_tools",
+    "SELECT t.name, a.name, g.agent_id, g.tool, g.data_source, g.invocations, g.errors, g.violations, "
+    "g.durations[1], g.durations[2], g.durations[3] FROM ("
+    "SELECT CASE WHEN $1 THEN team_id END AS team_id, CASE WHEN $2 THEN agent_id END AS agent_id, "
+    "CASE WHEN $3 THEN tool END AS tool, CASE WHEN $4 THEN data_source END AS data_source, count(*) AS invocations, "
+    "count(*) FILTER (WHERE status = 'error') AS errors, count(violation) AS violations, "
+    "percentile_disc(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (ORDER BY duration_ms) AS durations FROM tool_invocations "
+    "WHERE ($5::timestamptz IS NULL OR \"timestamp\" >= $5) AND ($6::timestamptz IS NULL OR \"timestamp\" < $6) "
+    "AND ($7::uuid IS NULL OR team_id = $7) AND ($8::uuid IS NULL OR agent_id = $8) "
+    "AND ($9::uuid IS NULL OR agent_id = $9) "
+    "AND ($10::text IS NULL OR team_id = (SELECT id FROM teams WHERE name = $10)) "
+    "AND ($11::text IS NULL OR tool = $11) "
+    "GROUP BY 1, 2, 3, 4) g LEFT JOIN teams t ON t.id = g.team_id LEFT JOIN agents a ON a.id = g.agent_id "
+    "ORDER BY g.invocations DESC, g.tool, g.data_source, a.name, t.name, g.agent_id LIMIT $12"};
 
 }  // namespace
 
@@ -115,6 +151,44 @@ Async<std::vector<RunRow>> runs(pg::Reader database, const RunQuery& query, cons
     auto& row = out[static_cast<std::size_t>(i)];
     rows[i].read(row.team, row.agent, row.agent_id, row.environment, row.runs, row.active, row.succeeded, row.failed,
                  row.cancelled, row.terminated);
+  }
+  co_return out;
+}
+
+Async<std::vector<LatencyRow>> latency(pg::Reader database, const LatencyQuery& query, const Principal& principal,
+                                       Deadline deadline) {
+  const auto grouped = [&](Dimension dimension) {
+    return std::ranges::find(query.group_by, dimension) != query.group_by.end();
+  };
+  auto params = pg::Params::of(grouped(Dimension::team), grouped(Dimension::agent), grouped(Dimension::model),
+                               grouped(Dimension::provider), grouped(Dimension::environment), query.from, query.to,
+                               principal.team_id, principal.agent_id, query.agent_id, query.team, query.model,
+                               query.provider, query.environment, rows_max + 1);
+  const auto rows = co_await database.execute_apart(latency_query, std::move(params), deadline);
+  std::vector<LatencyRow> out(static_cast<std::size_t>(rows.size()));
+  for (int i = 0; i < rows.size(); ++i) {
+    auto& row = out[static_cast<std::size_t>(i)];
+    rows[i].read(row.team, row.agent, row.agent_id, row.model, row.provider, row.environment, row.calls,
+                 row.measured_calls, row.errors, row.p50_ms, row.p95_ms, row.p99_ms);
+  }
+  co_return out;
+}
+
+Async<std::vector<ToolRow>> tools(pg::Reader database, const ToolQuery& query, const Principal& principal,
+                                  Deadline deadline) {
+  const auto grouped = [&](ToolDimension dimension) {
+    return std::ranges::find(query.group_by, dimension) != query.group_by.end();
+  };
+  auto params =
+      pg::Params::of(grouped(ToolDimension::team), grouped(ToolDimension::agent), grouped(ToolDimension::tool),
+                     grouped(ToolDimension::data_source), query.from, query.to, principal.team_id, principal.agent_id,
+                     query.agent_id, query.team, query.tool, rows_max + 1);
+  const auto rows = co_await database.execute_apart(tools_query, std::move(params), deadline);
+  std::vector<ToolRow> out(static_cast<std::size_t>(rows.size()));
+  for (int i = 0; i < rows.size(); ++i) {
+    auto& row = out[static_cast<std::size_t>(i)];
+    rows[i].read(row.team, row.agent, row.agent_id, row.tool, row.data_source, row.invocations, row.errors,
+                 row.violations, row.p50_ms, row.p95_ms, row.p99_ms);
   }
   co_return out;
 }

@@ -1,7 +1,7 @@
 // SQL of analytics. Every query has the predicates of team and agent.
 #pragma once
 
-#include "analytics/analytics.hpp"
+#include "analytics/performance.hpp"
 
 namespace cognive::analytics::store {
 
@@ -14,5 +14,10 @@ Async<CoverageAnswer> coverage(pg::Reader database, const CoverageQuery& query, 
                                Deadline deadline);
 Async<std::vector<RunRow>> runs(pg::Reader database, const RunQuery& query, const Principal& principal,
                                 Deadline deadline);
+
+Async<std::vector<LatencyRow>> latency(pg::Reader database, const LatencyQuery& query, const Principal& principal,
+                                       Deadline deadline);
+Async<std::vector<ToolRow>> tools(pg::Reader database, const ToolQuery& query, const Principal& principal,
+                                  Deadline deadline);
 
 }  // namespace cognive::analytics::store

@@ -164,6 +164,7 @@ Result<Agent> ApiClient::agent_put(const AgentPut& agent) {
   optional_field(out, "framework", agent.framework);
   optional_field(out, "description", agent.description);
   optional_field(out, "environment", agent.environment);
+  optional_field(out, "store", agent.store);
   out.end_object();
   auto body = call("PUT", "/api/v1/agents", out.text());
   if (!body) return std::unexpected(std::move(body).error());
@@ -186,7 +187,7 @@ Result<Run> ApiClient::run_start(const RunStart& run) {
   out.begin_object();
   out.field("run_id", run.run_id.text());
   out.field("agent_id", run.agent_id.text());
-  out.field("started_at", run.started_at.text());
+  if (run.started_at) out.field("started_at", run.started_at->text());
   if (!run.labels.empty()) {
     out.key("labels");
     out.begin_object();
@@ -214,7 +215,8 @@ Result<void> ApiClient::run_end(const Uuid& run_id, const RunEnd& end) {
   json::Writer out;
   out.begin_object();
   out.field("status", end.status);
-  out.field("ended_at", end.ended_at.text());
+  if (end.ended_at) out.field("ended_at", end.ended_at->text());
+  optional_field(out, "error", end.error);
   out.end_object();
   const auto body = call("POST", "/api/v1/runs/" + run_id.text() + "/end", out.text());
   if (!body) return std::unexpected(body.error());

@@ -38,6 +38,7 @@ struct AgentPut {
   std::optional<std::string> framework = std::nullopt;
   std::optional<std::string> description = std::nullopt;
   std::optional<std::string> environment = std::nullopt;
+  std::optional<std::string> store = std::nullopt;  // none, metadata, hashed, redacted or full
 };
 
 struct Agent {
@@ -48,13 +49,14 @@ struct Agent {
 struct RunStart {
   Uuid run_id;
   Uuid agent_id;
-  Timestamp started_at;
+  std::optional<Timestamp> started_at = std::nullopt;  // when the server hears of it
   std::map<std::string, std::string> labels = {};
 };
 
 struct RunEnd {
-  std::string status;  // succeeded, failed or cancelled
-  Timestamp ended_at;
+  std::string status;                                // succeeded, failed or cancelled
+  std::optional<Timestamp> ended_at = std::nullopt;  // when the server hears of it
+  std::optional<std::string> error = std::nullopt;
 };
 
 struct Run {

@@ -173,10 +173,10 @@ TEST(ApiClient, sends_only_what_was_given_and_ignores_what_it_does_not_know) {
   EXPECT_EQ(agent->id.text(), "0192f0c1-2345-7678-9abc-def012345678");
   EXPECT_EQ(agent->name, "a");
   const auto run =
-      api.run_start({.run_id = agent->id, .agent_id = agent->id, .started_at = {1}, .labels = {{"k", "v"}}});
+      api.run_start({.run_id = agent->id, .agent_id = agent->id, .started_at = Timestamp{1}, .labels = {{"k", "v"}}});
   ASSERT_TRUE(run) << run.error().detail;
   EXPECT_EQ(run->status, "running");
-  ASSERT_TRUE(api.run_end(agent->id, {.status = "succeeded", .ended_at = {2}}));
+  ASSERT_TRUE(api.run_end(agent->id, {.status = "succeeded", .ended_at = Timestamp{2}}));
   EXPECT_EQ(api.get("/api/v1/agents?limit=1").value(), R"({"items":[]})");
   server.stop();
   ASSERT_EQ(script.seen.size(), 4U);

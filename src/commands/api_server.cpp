@@ -15,6 +15,7 @@
 #include "identity/gate.hpp"
 #include "observe/log.hpp"
 #include "prices/prices.hpp"
+#include "replay/replay.hpp"
 #include "retention/partitions.hpp"
 #include "runs/runs.hpp"
 #include "runtime/threads.hpp"
@@ -25,6 +26,7 @@ namespace {
 
 constexpr std::chrono::milliseconds catalogue_interval{1'000};
 constexpr std::chrono::milliseconds gauges_interval{15'000};
+constexpr std::chrono::milliseconds silence_interval{15'000};
 constexpr std::chrono::milliseconds partitions_interval{3'600'000};
 constexpr std::chrono::milliseconds retry_interval_max{30'000};
 
@@ -41,6 +43,19 @@ http::ServerOptions server_options(const Settings& settings, std::uint16_t port)
           .request_timeout = std::chrono::milliseconds{settings.http_request_timeout_ms},
           .idle_timeout = std::chrono::milliseconds{settings.http_idle_timeout_ms},
           .handler_timeout = std::chrono::milliseconds{settings.http_handler_timeout_ms}};
+}
+
+// As events guess it.
+std::string provider_of(const prices::CurrentCatalogue& current, std::string_view model) {
+  const auto catalogue = current.get();
+  const auto found = catalogue->find("", model);
+  return found ? (*found)->provider : std::string();
+}
+
+// Of the master key, for nothing but the hashes of content.
+Digest content_key(const Settings& settings) {
+  const std::vector<std::uint8_t> master(settings.master_key.begin(), settings.master_key.end());
+  return hmac_sha256(master, "cognive/content/1");
 }
 
 pg::PoolOptions pool_options(const Settings& settings) {
@@ -70,10 +85,11 @@ struct Worker {
         identity(database, identity::SecretHasher(settings.master_key)),
         gate(identity),
         teams(database),
-        agents(database),
+        agents(database, [&current = shared.catalogue](std::string_view model) { return provider_of(current, model); }),
         prices(database, shared.catalogue),
         runs(database, metrics),
-        ingest(executor, database, shared.catalogue, metrics, {}),
+        ingest(executor, database, shared.catalogue, metrics, {.content_key = content_key(settings)}),
+        replay(database, shared.catalogue),
         analytics(database),
         health(database, *shared.monitor, settings, metrics),
         router(&gate, shared.recent_writes, metrics),
@@ -84,6 +100,7 @@ struct Worker {
     runs::add_routes(router, runs);
     events::add_routes(router, ingest);
     prices::add_routes(router, prices);
+    replay::add_routes(router, replay);
     analytics::add_routes(router, analytics);
     health::add_routes(router, health);
   }
@@ -97,6 +114,7 @@ struct Worker {
   prices::Prices prices;
   runs::Runs runs;
   events::Ingest ingest;
+  replay::Replay replay;
   analytics::Analytics analytics;
   health::Health health;
   http::Router router;
@@ -151,7 +169,7 @@ ApiServer::~ApiServer() {
 
 namespace {
 
-Async<> start_worker(Worker& worker, Result<std::uint16_t>& port, bool first) {
+Async<> start_worker(Worker& worker, std::chrono::seconds silence_timeout, Result<std::uint16_t>& port, bool first) {
   if (first) {
     // Prices before the first request. A database that is away is no reason not to start: readiness tells of it.
     try {
@@ -164,6 +182,9 @@ Async<> start_worker(Worker& worker, Result<std::uint16_t>& port, bool first) {
     }));
     worker.background.spawn(repeat("gauges", gauges_interval, [&runs = worker.runs] {
       return runs.refresh_metrics(Deadline::in(background_timeout));
+    }));
+    worker.background.spawn(repeat("silent runs", silence_interval, [&runs = worker.runs, silence_timeout] {
+      return runs.end_silent(silence_timeout, Deadline::in(background_timeout));
     }));
     worker.background.spawn(repeat("partitions", partitions_interval, [&database = worker.database] {
       return retention::make_partitions_ahead(database, Deadline::in(background_timeout));
@@ -192,7 +213,10 @@ Result<std::uint16_t> ApiServer::start() {
     auto& worker = *state.workers.emplace_back(
         std::make_unique<Worker>(state.threads->executor(i), state.settings, state.shared, port));
     Result<std::uint16_t> listening = fail(Code::internal, "not started");
-    state.threads->run_on(i, [&worker, &listening, i] { return start_worker(worker, listening, i == 0); });
+    const std::chrono::seconds silence_timeout{state.settings.run_silence_timeout_s};
+    state.threads->run_on(i, [&worker, &listening, silence_timeout, i] {
+      return start_worker(worker, silence_timeout, listening, i == 0);
+    });
     if (!listening) return listening;
     port = *listening;  // the others share the port that the first one got
   }

@@ -130,7 +130,7 @@ Result<std::string> costs_table(client::ApiClient& api) {
   total.agent = runs_of.size() == 1 ? "1 agent" : grouped(static_cast<long long>(runs_of.size())) + " agents";
   table.add_total(cells(total, all_runs));
   auto out = table.text();
-  if (total.unpriced > 0) out += fmt::format("+ {} calls of models without a price\n", grouped(total.unpriced));
+  if (total.unpriced > 0) out += fmt::format("+ {} calls without a price\n", grouped(total.unpriced));
   return out;
 }
 

@@ -51,6 +51,9 @@ constexpr NumberSetting number_settings[] = {
     {"DATABASE_PROBE_INTERVAL_MS", &Settings::database_probe_interval_ms, 1'000, 100, 60'000,
      "between two looks at every database host, milliseconds"},
     {"DATABASE_TIMEOUT_MS", &Settings::database_timeout_ms, 10'000, 100, 600'000, "longest statement, milliseconds"},
+    {"RUN_SILENCE_TIMEOUT_S", &Settings::run_silence_timeout_s, 86'400, 0, 30LL * 86'400,
+     "running runs without a sign of life for so long are terminated, seconds; 0 means never; agents may say "
+     "otherwise"},
     {"HTTP_PORT", &Settings::http_port, 8000, 0, 65535, "port to listen on; 0 picks a free one"},
     {"HTTP_THREADS", &Settings::http_threads, 0, 0, 256, "I/O threads; 0 means half of the processors"},
     {"HTTP_BODY_BYTES_MAX", &Settings::http_body_bytes_max, 16 << 20, 1024, 1 << 30,

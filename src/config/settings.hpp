@@ -34,6 +34,8 @@ struct Settings {
 
   std::string master_key;  // resolved from COGNIVE_MASTER_KEY or COGNIVE_MASTER_KEY_FILE; empty when neither is set
 
+  std::int64_t run_silence_timeout_s = 0;  // of agents that say nothing else; 0: never
+
   std::string http_host;
   std::int64_t http_port = 0;
   std::int64_t http_threads = 0;

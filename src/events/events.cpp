@@ -55,6 +55,7 @@ void add_body(Canonical& out, const LlmCall& call) {
 void add_body(Canonical& out, const ToolInvocation& call) {
   out.add(std::string_view(call.tool));
   out.add(call.status);
+  if (call.data_source) out.add(std::string_view(*call.data_source));  // hashes without one stay as they were
 }
 
 void add_body(Canonical& out, const Step& step) {
@@ -126,8 +127,10 @@ void read_body(json::Cursor& in, std::variant<LlmCall, ToolInvocation, Step>& bo
 
 }  // namespace
 
-void read(json::Cursor& in, Dropped&, json::Faults&, const json::Rules&) {
-  in.skip();
+void read(json::Cursor& in, Content& out, json::Faults&, const json::Rules&) {
+  json::Writer text;
+  out.storable = in.copy_to(text).empty();
+  out.json = std::move(text).text();
 }
 
 std::optional<Event> read_event(json::Cursor& in, json::Faults& faults, Timestamp now) {
@@ -189,6 +192,30 @@ std::string batch_answer_json(const BatchAnswer& answer) {
     out.end_object();
   }
   out.end_array();
+  if (!answer.violations.empty()) {
+    out.key("violations");
+    out.begin_array();
+    for (const auto& one : answer.violations) {
+      out.begin_object();
+      out.key("index");
+      out.integer(one.index);
+      out.field("subject", one.subject);
+      out.field("detail", one.detail);
+      out.end_object();
+    }
+    out.end_array();
+  }
+  if (!answer.terminated.empty()) {
+    out.key("terminate");
+    out.begin_array();
+    for (const auto& [run_id, reason] : answer.terminated) {
+      out.begin_object();
+      out.field("run_id", run_id.text());
+      out.field("reason", reason);
+      out.end_object();
+    }
+    out.end_array();
+  }
   out.end_object();
   return std::move(out).text();
 }
@@ -216,10 +243,19 @@ void add_batch_schemas(json::Components& components) {
       R"("rejected":{"type":"array","items":{"type":"object","properties":{"index":{"type":"integer","description":)"
       R"("Position in the batch, from 0."},"errors":{"type":"array","items":{"type":"object","properties":{"pointer":)"
       R"({"type":"string"},"message":{"type":"string"},"rejected":{"type":"string"}},"required":["pointer","message"]}}},)"
-      R"("required":["index","errors"]}}},"required":["accepted","duplicates","rejected"]})";
+      R"("required":["index","errors"]}},"violations":{"type":"array","description":"Events of something that the )"
+      R"(agent's policy forbids, stored all the same. Absent when there are none.","items":{"type":"object","properties":)"
+      R"({"index":{"type":"integer"},"subject":{"type":"string"},"detail":{"type":"string"}},"required":["index",)"
+      R"("subject","detail"]}},"terminate":{"type":"array","description":"Runs that have been terminated and have to )"
+      R"(stop. Absent when there are none.","items":{"type":"object","properties":{"run_id":{"type":"string","format":)"
+      R"("uuid"},"reason":{"type":"string"}},"required":["run_id","reason"]}}},)"
+      R"("required":["accepted","duplicates","rejected"]})";
   components.schemas["EventAnswer"] =
       R"({"type":"object","properties":{"id":{"type":"string","format":"uuid"},"run_id":{"type":"string","format":"uuid"},)"
-      R"("duplicate":{"type":"boolean"}},"required":["id","run_id","duplicate"]})";
+      R"("duplicate":{"type":"boolean"},"violation":{"type":"string","description":"What of it the agent's policy )"
+      R"(forbids; absent when nothing."},"order":{"type":"string","const":"terminate","description":"The run has been )"
+      R"(terminated and has to stop; absent when it goes on."},"reason":{"type":"string"}},)"
+      R"("required":["id","run_id","duplicate"]})";
 }
 
 }  // namespace cognive::events

@@ -2,8 +2,8 @@
 // exactly once.
 //
 // An event's identity is its kind, its run and its id. A repeat with the same content changes nothing; other content
-// under the same id is a conflict. Inputs, outputs, prompts and arguments are accepted and dropped before anything is
-// stored.
+// under the same id is a conflict. Of inputs, outputs, prompts and arguments only what the agent's policy wants is kept
+// (events/content.hpp); the rest is dropped before anything is stored or logged.
 #pragma once
 
 #include <map>
@@ -33,10 +33,14 @@ constexpr auto enum_names(Outcome) {
   return std::array{json::name(Outcome::ok, "ok"), json::name(Outcome::error, "error")};
 }
 
-// Content that is accepted for the convenience of callers and dropped at the door: any JSON value.
-struct Dropped {};
+// What was said to a model or a tool, or by one: any JSON value, compact; empty when the caller sent none. It is not
+// part of what tells a repeat from other content, since what is kept of it may change.
+struct Content {
+  std::string json;
+  bool storable = true;  // whether PostgreSQL could store it as it is
+};
 
-void read(json::Cursor& in, Dropped& out, json::Faults& faults, const json::Rules& rules);
+void read(json::Cursor& in, Content& out, json::Faults& faults, const json::Rules& rules);
 
 inline constexpr std::size_t event_metadata_bytes_max = 16 << 10;
 inline constexpr std::int64_t duration_ms_max = 366LL * 86'400'000;
@@ -78,8 +82,8 @@ struct LlmCall : EventBase {
   std::map<std::string, std::int64_t> usage;
   Outcome status = Outcome::ok;
   std::optional<Uuid> reservation_id;
-  Dropped input;
-  Dropped output;
+  Content input;
+  Content output;
 
   static constexpr std::string_view schema_name = "LlmCall";
   static constexpr auto fields() {
@@ -101,16 +105,19 @@ struct LlmCall : EventBase {
             json::field("status", &LlmCall::status, "", {.optional = true}),
             json::field("reservation_id", &LlmCall::reservation_id,
                         "The reservation that this call settles; an unknown one counts as unreserved."),
-            json::field("input", &LlmCall::input, "Dropped at the door.", {.optional = true}),
-            json::field("output", &LlmCall::output, "Dropped at the door.", {.optional = true})));
+            json::field("input", &LlmCall::input, "Kept as the agent's policy says; usually not at all.",
+                        {.optional = true}),
+            json::field("output", &LlmCall::output, "Kept as the agent's policy says; usually not at all.",
+                        {.optional = true})));
   }
 };
 
 struct ToolInvocation : EventBase {
   std::string tool;
+  std::optional<std::string> data_source;
   Outcome status = Outcome::ok;
-  Dropped arguments;
-  Dropped result;
+  Content arguments;
+  Content result;
 
   static constexpr std::string_view schema_name = "ToolInvocation";
   static constexpr auto fields() {
@@ -118,9 +125,13 @@ struct ToolInvocation : EventBase {
         fields_of<ToolInvocation>(),
         json::fields(json::field("tool", &ToolInvocation::tool, "Name of the tool.",
                                  {.min_length = 1, .max_length = 256, .example = "\"search_flights\""}),
+                     json::field("data_source", &ToolInvocation::data_source, "What the tool read from or wrote to.",
+                                 {.min_length = 1, .max_length = 256}),
                      json::field("status", &ToolInvocation::status, "", {.optional = true}),
-                     json::field("arguments", &ToolInvocation::arguments, "Dropped at the door.", {.optional = true}),
-                     json::field("result", &ToolInvocation::result, "Dropped at the door.", {.optional = true})));
+                     json::field("arguments", &ToolInvocation::arguments,
+                                 "Kept as the agent's policy says; usually not at all.", {.optional = true}),
+                     json::field("result", &ToolInvocation::result,
+                                 "Kept as the agent's policy says; usually not at all.", {.optional = true})));
   }
 };
 
@@ -129,8 +140,8 @@ struct Step : EventBase {
   std::string kind;
   std::string name;
   std::optional<Outcome> status;
-  Dropped input;
-  Dropped output;
+  Content input;
+  Content output;
 
   static constexpr std::string_view schema_name = "Step";
   static constexpr auto fields() {
@@ -142,8 +153,10 @@ struct Step : EventBase {
                                  {.min_length = 1, .max_length = 64, .example = "\"llm\""}),
                      json::field("name", &Step::name, "", {.min_length = 1, .max_length = 256, .example = "\"plan\""}),
                      json::field("status", &Step::status, ""),
-                     json::field("input", &Step::input, "Dropped at the door.", {.optional = true}),
-                     json::field("output", &Step::output, "Dropped at the door.", {.optional = true})));
+                     json::field("input", &Step::input, "Kept as the agent's policy says; usually not at all.",
+                                 {.optional = true}),
+                     json::field("output", &Step::output, "Kept as the agent's policy says; usually not at all.",
+                                 {.optional = true})));
   }
 };
 
@@ -173,10 +186,19 @@ struct Rejected {
   std::vector<FieldError> errors;
 };
 
+// An event of something that the agent's policy forbids. It is stored all the same.
+struct Flagged {
+  std::int64_t index = 0;
+  std::string subject;
+  std::string detail;
+};
+
 struct BatchAnswer {
   std::int64_t accepted = 0;
   std::int64_t duplicates = 0;
   std::vector<Rejected> rejected;
+  std::vector<Flagged> violations;
+  std::map<Uuid, std::string> terminated;  // runs that have to stop, and why
 };
 
 std::string batch_answer_json(const BatchAnswer& answer);
@@ -186,5 +208,5 @@ void add_batch_schemas(json::Components& components);
 
 namespace cognive::json {
 template <>
-inline void schema_members<events::Dropped>(Writer&, const Rules&, Components&) {}
+inline void schema_members<events::Content>(Writer&, const Rules&, Components&) {}
 }  // namespace cognive::json

@@ -2,9 +2,11 @@
 
 #include <deque>
 
+#include "events/content.hpp"
 #include "events/store.hpp"
 #include "observe/log.hpp"
 #include "pg/transact.hpp"
+#include "runs/runs.hpp"
 
 namespace cognive::events {
 namespace {
@@ -33,12 +35,13 @@ struct Item {
   std::size_t arrival = 0;       // position among the items of its commit: the first of two contents under one id wins
   std::int64_t stored_hash = 0;  // of the content that is stored under its key, once that is known
   store::Row row;
+  std::optional<agents::Violation> violation;
 
   [[nodiscard]] store::Key key() const { return {event->run_id, event->base().id}; }
 };
 
 void reject(Item& item, Code code, std::string pointer, std::string message) {
-  *item.fate = {Fate::Kind::rejected, code, {std::move(pointer), std::move(message), {}}};
+  *item.fate = {.kind = Fate::Kind::rejected, .code = code, .error = {std::move(pointer), std::move(message), {}}};
 }
 
 void conflict(Item& item) {
@@ -60,6 +63,21 @@ bool visible(const Principal& principal, const Uuid& team_id, const Uuid& agent_
          (!principal.agent_id || *principal.agent_id == agent_id);
 }
 
+// What an agent's policy says of an event; nothing when it allows it.
+std::optional<agents::Violation> violation_of(const Item& item) {
+  const auto& policy = *item.row.run.policy;
+  if (const auto* call = std::get_if<LlmCall>(&item.event->body)) {
+    const auto* model = item.row.price.model;
+    const std::string provider = call->provider ? *call->provider : (model != nullptr ? model->provider : "");
+    return agents::check_model(policy, provider, call->model);
+  }
+  if (const auto* tool = std::get_if<ToolInvocation>(&item.event->body)) {
+    if (auto violation = agents::check_tool(policy, tool->tool)) return violation;
+    if (tool->data_source) return agents::check_data_source(policy, *tool->data_source);
+  }
+  return std::nullopt;
+}
+
 struct Meters {
   explicit Meters(Metrics& registry) : metrics(registry), models(200), tools(200) {}
 
@@ -68,6 +86,12 @@ struct Meters {
   BoundedLabel tools;
 
   void count(const Item& item) {
+    if (item.row.violation) {
+      metrics
+          .counter("policy_violations_total", "Stored events of something that the agent may not use",
+                   {{"subject", std::string(*item.row.violation)}})
+          .add();
+    }
     const auto& base = item.event->base();
     const double seconds = base.duration_ms ? static_cast<double>(*base.duration_ms) / 1000 : -1;
     if (const auto* call = std::get_if<LlmCall>(&item.event->body)) {
@@ -142,6 +166,7 @@ struct Ingest::State : std::enable_shared_from_this<State> {
   std::size_t queue_bytes = 0;
   bool writing = false;
   bool stopping = false;
+  std::map<Uuid, std::pair<Uuid, std::string>> terminated;  // by the commit that is running: agent and reason
   Signal arrived;
   Signal emptied;
   TaskGroup tasks;
@@ -268,6 +293,10 @@ struct Ingest::State : std::enable_shared_from_this<State> {
           pricer.price(call.provider.value_or(""), call.model, item->event->timestamp, item->event->usage);
     }
 
+    for (auto& fresh : by_type) {
+      for (auto* item : fresh) look_at(*item);
+    }
+
     bool changed = false;
     for (const auto type : {EventType::step, EventType::llm_call, EventType::tool_invocation}) {
       auto& fresh = by_type[static_cast<std::size_t>(type)];
@@ -275,22 +304,73 @@ struct Ingest::State : std::enable_shared_from_this<State> {
       const bool inserted = co_await insert(transaction, type, fresh);
       changed = changed || inserted;
     }
+    co_await move_runs(transaction, by_type);
     // To call an event a repeat is to say that its first copy is safe.
     if (!changed) co_await transaction.vouch_for_reads();
     co_return repeats;
   }
 
-  // After the commit: what became of repeats, and the metrics.
+  // What the agent's policy says of the event: whether it is allowed, and what is kept of it.
+  void look_at(Item& item) const {
+    item.violation = violation_of(item);
+    if (item.violation) item.row.violation = item.violation->subject;
+    auto kept = kept_of(*item.event, item.row.run.policy->store, options.content_key);
+    item.row.error = std::move(kept.error);
+    item.row.content = std::move(kept.content);
+  }
+
+  // Runs begin with their first event, and end with a violation where the policy says so.
+  Async<> move_runs(pg::Transaction& transaction, const std::array<std::vector<Item*>, 3>& by_type) {
+    std::set<Uuid> queued;
+    std::map<Uuid, std::string> violated;
+    for (const auto& fresh : by_type) {
+      for (const auto* item : fresh) {
+        if (item->fate->kind != Fate::Kind::accepted) continue;
+        const auto& run = item->row.run;
+        if (run.status == "queued") queued.insert(item->event->run_id);
+        const bool active = run.status == "queued" || run.status == "running";
+        if (active && item->violation && run.policy->on_violation == agents::OnViolation::terminate)
+          violated.try_emplace(item->event->run_id, item->violation->detail);
+      }
+    }
+    if (!queued.empty()) co_await store::begin_runs(transaction, queued);
+    terminated.clear();
+    if (violated.empty()) co_return;
+    for (const auto& run : co_await store::terminate_runs(transaction, violated))
+      terminated.emplace(run.run_id, std::pair(run.agent_id, violated.at(run.run_id)));
+  }
+
+  // After the commit: what became of repeats, what the senders have to know of their runs, and the metrics.
   void settle(std::span<Item> items, const Repeats& repeats) {
-    for (const auto& [item, first] : repeats) settle_known(*item, first->stored_hash);
+    for (const auto& [item, first] : repeats) {
+      settle_known(*item, first->stored_hash);
+      item->violation = first->violation;
+    }
+    for (const auto& [run_id, agent_and_reason] : terminated) {
+      log(Level::info, "terminated a run that violated its policy",
+          {{"run_id", run_id.text()},
+           {"agent_id", agent_and_reason.first.text()},
+           {"reason", agent_and_reason.second}});
+      runs::count_ended_by_policy(meters.metrics, agent_and_reason.first);
+    }
     std::size_t stored = 0;
-    for (const auto& item : items) {
+    for (auto& item : items) {
+      if (item.fate->kind != Fate::Kind::rejected) tell_of_run(item);
       if (item.fate->kind != Fate::Kind::accepted) continue;
       meters.count(item);
       ++stored;
     }
     commits.add();
     rows_stored.add(static_cast<double>(stored));
+  }
+
+  void tell_of_run(Item& item) const {
+    item.fate->violation = item.violation;
+    if (const auto now = terminated.find(item.event->run_id); now != terminated.end()) {
+      item.fate->terminate = now->second.second;
+    } else if (item.row.run.status == "terminated") {
+      item.fate->terminate = item.row.run.error.value_or("");
+    }
   }
 
   // Finds the run of every item, makes placeholders for the unknown ones of known agents, and rejects what has no run

@@ -5,6 +5,8 @@
 #include <memory>
 #include <vector>
 
+#include "agents/policy.hpp"
+#include "base/crypto.hpp"
 #include "events/events.hpp"
 #include "observe/metrics.hpp"
 #include "pg/cluster.hpp"
@@ -19,12 +21,15 @@ struct Fate {
   Kind kind = Kind::accepted;
   Code code = Code::unprocessable;  // of a rejection, for callers that sent one event only
   FieldError error;
+  std::optional<agents::Violation> violation;  // of an event that is stored all the same
+  std::optional<std::string> terminate;        // its run has to stop, and why
 };
 
 struct IngestOptions {
   std::size_t rows_per_commit_max = 5'000;  // beyond it only latency grows
   std::size_t queue_bytes_max = 64 << 20;   // of request bodies that wait
   std::chrono::milliseconds commit_timeout{10'000};
+  Digest content_key{};  // of the hashes of content; secret
 };
 
 // Lives on one I/O thread.

@@ -91,12 +91,18 @@ Async<http::Response> post_batch(Ingest& ingest, const Call& call, const http::R
   std::string body = request.body;
   auto batch = lines ? read_lines(body, Timestamp::now()) : read_array(body, Timestamp::now());
   if (!batch) co_return http::problem(batch.error(), request);
+  std::vector<Uuid> run_ids;
+  for (const auto& event : batch->events) run_ids.push_back(event.run_id);
   auto fates = co_await ingest.submit(call, std::move(batch->events), request.body.size());
   if (!fates) co_return http::problem(fates.error(), request);
 
   auto& answer = batch->answer;
   for (std::size_t i = 0; i < fates->size(); ++i) {
     auto& fate = (*fates)[i];
+    if (fate.violation)
+      answer.violations.push_back(
+          {batch->indexes[i], std::string(fate.violation->subject), std::move(fate.violation->detail)});
+    if (fate.terminate) answer.terminated.try_emplace(run_ids[i], std::move(*fate.terminate));
     switch (fate.kind) {
       case Fate::Kind::accepted:
         ++answer.accepted;
@@ -146,6 +152,11 @@ Async<http::Response> post_one(Ingest& ingest, EventType type, std::string_view 
   answer.field("run_id", run_id->text());
   answer.key("duplicate");
   answer.boolean(fate.kind == Fate::Kind::duplicate);
+  if (fate.violation) answer.field("violation", fate.violation->subject);
+  if (fate.terminate) {
+    answer.field("order", "terminate");
+    answer.field("reason", *fate.terminate);
+  }
   answer.end_object();
   co_return http::Response{.status = fate.kind == Fate::Kind::duplicate ? 200 : 201, .body = std::move(answer).text()};
 }

@@ -7,8 +7,28 @@ using Type = pg::ArrayBuilder::Type;
 
 constexpr pg::Query find_runs_query{
     "event_find_runs",
-    "SELECT r.id, r.team_id, r.agent_id, r.environment FROM unnest($1::date[], $2::uuid[]) AS wanted (bucket, id) "
-    "JOIN agent_runs r ON r.bucket = wanted.bucket AND r.id = wanted.id"};
+    "SELECT r.id, r.team_id, r.agent_id, r.environment, r.status, r.error, a.allowed_providers, a.allowed_models, "
+    "a.allowed_tools, a.allowed_data_sources, a.on_violation, a.store "
+    "FROM unnest($1::date[], $2::uuid[]) AS wanted (bucket, id) "
+    "JOIN agent_runs r ON r.bucket = wanted.bucket AND r.id = wanted.id JOIN agents a ON a.id = r.agent_id"};
+
+constexpr pg::Query begin_runs_query{
+    "event_begin_runs",
+    "WITH queued AS (SELECT r.bucket, r.id FROM unnest($1::date[], $2::uuid[]) AS wanted (bucket, id) JOIN agent_runs "
+    "r "
+    "ON r.bucket = wanted.bucket AND r.id = wanted.id WHERE r.status = 'queued' ORDER BY r.id FOR UPDATE OF r) "
+    "UPDATE agent_runs r SET status = 'running' FROM queued q WHERE r.bucket = q.bucket AND r.id = q.id "
+    "AND r.status = 'queued'"};
+
+// Locked in one order, so that no two commits wait for each other.
+constexpr pg::Query terminate_runs_query{
+    "event_terminate_runs",
+    "WITH active AS (SELECT r.bucket, r.id, wanted.reason FROM unnest($1::date[], $2::uuid[], $3::text[]) AS wanted "
+    "(bucket, id, reason) JOIN agent_runs r ON r.bucket = wanted.bucket AND r.id = wanted.id "
+    "WHERE r.status IN ('queued', 'running') ORDER BY r.id FOR UPDATE OF r) "
+    "UPDATE agent_runs r SET status = 'terminated', terminated_by = 'policy', error = a.reason, "
+    "ended_at = greatest(now(), r.started_at) FROM active a WHERE r.bucket = a.bucket AND r.id = a.id "
+    "AND r.status IN ('queued', 'running') RETURNING r.id, r.agent_id"};
 
 constexpr pg::Query find_agents_query{
     "event_find_agents", "SELECT id, team_id, status, environment FROM agents WHERE id = ANY ($1::uuid[])"};
@@ -23,33 +43,36 @@ constexpr pg::Query insert_placeholders_query{
 constexpr pg::Query insert_llm_calls_query{"event_insert_llm_calls",
                                            "INSERT INTO llm_calls (bucket, run_id, id, team_id, agent_id, "
                                            "\"timestamp\", parent_step_id, error, duration_ms, metadata, "
-                                           "content_hash, environment, provider, model, status, input_tokens, "
+                                           "content_hash, content, environment, provider, model, status, input_tokens, "
                                            "output_tokens, cache_read_tokens, cache_write_tokens, usage, "
-                                           "price_status, price_version_id, cost_nano_usd) SELECT * FROM "
+                                           "price_status, price_version_id, cost_nano_usd, violation) SELECT * FROM "
                                            "unnest($1::date[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], "
                                            "$6::timestamptz[], $7::uuid[], $8::text[], $9::bigint[], $10::jsonb[], "
-                                           "$11::bigint[], $12::text[], $13::text[], $14::text[], "
-                                           "$15::text[], $16::bigint[], $17::bigint[], $18::bigint[], $19::bigint[], "
-                                           "$20::jsonb[], $21::text[], $22::uuid[], $23::bigint[]) "
+                                           "$11::bigint[], $12::jsonb[], $13::text[], $14::text[], $15::text[], "
+                                           "$16::text[], $17::bigint[], $18::bigint[], $19::bigint[], $20::bigint[], "
+                                           "$21::jsonb[], $22::text[], $23::uuid[], $24::bigint[], $25::text[]) "
                                            "ON CONFLICT DO NOTHING RETURNING run_id, id"};
 
 constexpr pg::Query insert_tool_invocations_query{
     "event_insert_tool_invocations",
     "INSERT INTO tool_invocations (bucket, run_id, id, team_id, agent_id, \"timestamp\", parent_step_id, error, "
     "duration_ms, metadata, "
-    "content_hash, tool, status) SELECT * FROM unnest($1::date[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], "
+    "content_hash, content, tool, status, data_source, violation) SELECT * FROM unnest($1::date[], $2::uuid[], "
+    "$3::uuid[], $4::uuid[], $5::uuid[], "
     "$6::timestamptz[], "
-    "$7::uuid[], $8::text[], $9::bigint[], $10::jsonb[], $11::bigint[], $12::text[], $13::text[]) "
+    "$7::uuid[], $8::text[], $9::bigint[], $10::jsonb[], $11::bigint[], $12::jsonb[], $13::text[], $14::text[], "
+    "$15::text[], $16::text[]) "
     "ON CONFLICT DO NOTHING RETURNING run_id, id"};
 
-constexpr pg::Query insert_steps_query{"event_insert_steps",
-                                       "INSERT INTO execution_steps (bucket, run_id, id, team_id, agent_id, "
-                                       "\"timestamp\", parent_step_id, error, duration_ms, metadata, "
-                                       "content_hash, index, kind, name, status) SELECT * FROM unnest($1::date[], "
-                                       "$2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], "
-                                       "$6::timestamptz[], $7::uuid[], $8::text[], $9::bigint[], $10::jsonb[], "
-                                       "$11::bigint[], $12::bigint[], $13::text[], $14::text[], "
-                                       "$15::text[]) ON CONFLICT DO NOTHING RETURNING run_id, id"};
+constexpr pg::Query insert_steps_query{
+    "event_insert_steps",
+    "INSERT INTO execution_steps (bucket, run_id, id, team_id, agent_id, "
+    "\"timestamp\", parent_step_id, error, duration_ms, metadata, "
+    "content_hash, content, index, kind, name, status) SELECT * FROM unnest($1::date[], "
+    "$2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], "
+    "$6::timestamptz[], $7::uuid[], $8::text[], $9::bigint[], $10::jsonb[], "
+    "$11::bigint[], $12::jsonb[], $13::bigint[], $14::text[], $15::text[], "
+    "$16::text[]) ON CONFLICT DO NOTHING RETURNING run_id, id"};
 
 #define COGNIVE_HASHES_OF(table)                                                                                      \
   "SELECT e.run_id, e.id, e.content_hash FROM unnest($1::date[], $2::uuid[], $3::uuid[]) AS wanted (bucket, run_id, " \
@@ -90,6 +113,7 @@ struct BaseColumns {
   pg::ArrayBuilder duration_ms{Type::int8};
   pg::ArrayBuilder metadata{Type::jsonb};
   pg::ArrayBuilder content_hash{Type::int8};
+  pg::ArrayBuilder content{Type::jsonb};
 
   void add(const Row& row) {
     const auto& event = row.event->base();
@@ -100,15 +124,16 @@ struct BaseColumns {
     agent_id.add(row.run.agent_id);
     timestamp.add(row.event->timestamp);
     parent_step_id.add(event.parent_step_id);
-    error.add(view(event.error));
+    error.add(view(row.error));
     duration_ms.add(event.duration_ms);
     metadata.add(json_of(event.metadata));
     content_hash.add(row.event->content_hash);
+    content.add(row.content ? std::optional(pg::Json{*row.content}) : std::nullopt);
   }
 
   void move_into(pg::Params& params) && {
     for (auto* column : {&bucket, &run_id, &id, &team_id, &agent_id, &timestamp, &parent_step_id, &error, &duration_ms,
-                         &metadata, &content_hash}) {
+                         &metadata, &content_hash, &content}) {
       std::move(*column).move_into(params);
     }
   }
@@ -125,6 +150,7 @@ struct LlmCallColumns {
   pg::ArrayBuilder price_status{Type::text};
   pg::ArrayBuilder price_version_id{Type::uuid};
   pg::ArrayBuilder cost{Type::int8};
+  pg::ArrayBuilder violation{Type::text};
 
   void add(const Row& row) {
     static const std::array<prices::UnitId, 4> token_units{*prices::Units::shipped().by_name("input_tokens"),
@@ -143,7 +169,9 @@ struct LlmCallColumns {
     }
     model.add(std::string_view(call.model));
     status.add(json::enum_text(call.status));
-    for (std::size_t i = 0; i < token_units.size(); ++i) tokens[i].add(row.event->usage.quantity(token_units[i]));
+    const bool is_known = row.event->usage.reported_units() != 0;
+    for (std::size_t i = 0; i < token_units.size(); ++i)
+      tokens[i].add(is_known ? std::optional(row.event->usage.quantity(token_units[i])) : std::nullopt);
     auto others = row.event->usage.counts();
     for (const auto unit : token_units) others.erase(prices::Units::shipped()[unit].name);
     if (others.empty()) {
@@ -155,27 +183,32 @@ struct LlmCallColumns {
     price_status.add(json::enum_text(row.price.status));
     price_version_id.add(row.price.version != nullptr ? std::optional(row.price.version->id) : std::nullopt);
     cost.add(row.price.has_cost() ? std::optional(row.price.cost.nanos) : std::nullopt);
+    violation.add(row.violation);
   }
 
   void move_into(pg::Params& params) && {
     for (auto* column : {&environment, &provider, &model, &status}) std::move(*column).move_into(params);
     for (auto& column : tokens) std::move(column).move_into(params);
-    for (auto* column : {&usage, &price_status, &price_version_id, &cost}) std::move(*column).move_into(params);
+    for (auto* column : {&usage, &price_status, &price_version_id, &cost, &violation})
+      std::move(*column).move_into(params);
   }
 };
 
 struct ToolInvocationColumns {
   pg::ArrayBuilder tool{Type::text};
   pg::ArrayBuilder status{Type::text};
+  pg::ArrayBuilder data_source{Type::text};
+  pg::ArrayBuilder violation{Type::text};
 
   void add(const Row& row) {
     const auto& invocation = std::get<ToolInvocation>(row.event->body);
     tool.add(std::string_view(invocation.tool));
     status.add(json::enum_text(invocation.status));
+    data_source.add(view(invocation.data_source));
+    violation.add(row.violation);
   }
   void move_into(pg::Params& params) && {
-    std::move(tool).move_into(params);
-    std::move(status).move_into(params);
+    for (auto* column : {&tool, &status, &data_source, &violation}) std::move(*column).move_into(params);
   }
 };
 
@@ -221,10 +254,16 @@ Async<RunRows> find_runs(pg::Transaction& transaction, const std::set<Uuid>& ids
   uuids(ids).move_into(params);
   const auto rows = co_await transaction.execute(find_runs_query, std::move(params));
   RunRows out;
+  std::unordered_map<Uuid, std::shared_ptr<const agents::Policy>> policies;
   for (int i = 0; i < rows.size(); ++i) {
     Uuid id;
     RunRow run;
-    rows[i].read(id, run.team_id, run.agent_id, run.environment);
+    agents::Policy policy;
+    rows[i].read(id, run.team_id, run.agent_id, run.environment, run.status, run.error, policy.providers, policy.models,
+                 policy.tools, policy.data_sources, policy.on_violation, policy.store);
+    auto& shared = policies[run.agent_id];
+    if (!shared) shared = std::make_shared<const agents::Policy>(std::move(policy));
+    run.policy = shared;
     out.emplace(id, std::move(run));
   }
   co_return out;
@@ -263,6 +302,36 @@ Async<> insert_placeholders(pg::Transaction& transaction, const std::vector<Plac
   for (auto* column : {&bucket, &id, &team_id, &agent_id, &environment, &started_at})
     std::move(*column).move_into(params);
   co_await transaction.execute(insert_placeholders_query, std::move(params));
+}
+
+Async<> begin_runs(pg::Transaction& transaction, const std::set<Uuid>& ids) {
+  pg::ArrayBuilder buckets(Type::date);
+  for (const auto& id : ids) buckets.add(bucket_of(id));
+  pg::Params params;
+  std::move(buckets).move_into(params);
+  uuids(ids).move_into(params);
+  co_await transaction.execute(begin_runs_query, std::move(params));
+}
+
+Async<std::vector<TerminatedRun>> terminate_runs(pg::Transaction& transaction,
+                                                 const std::map<Uuid, std::string>& reasons) {
+  pg::ArrayBuilder bucket(Type::date);
+  pg::ArrayBuilder id(Type::uuid);
+  pg::ArrayBuilder reason(Type::text);
+  for (const auto& [run_id, text] : reasons) {
+    bucket.add(bucket_of(run_id));
+    id.add(run_id);
+    reason.add(std::string_view(text));
+  }
+  pg::Params params;
+  for (auto* column : {&bucket, &id, &reason}) std::move(*column).move_into(params);
+  const auto rows = co_await transaction.execute(terminate_runs_query, std::move(params));
+  std::vector<TerminatedRun> out(static_cast<std::size_t>(rows.size()));
+  for (int i = 0; i < rows.size(); ++i) {
+    auto& run = out[static_cast<std::size_t>(i)];
+    rows[i].read(run.run_id, run.agent_id);
+  }
+  co_return out;
 }
 
 Async<std::set<Key>> insert(pg::Transaction& transaction, EventType type, const std::vector<const Row*>& rows) {

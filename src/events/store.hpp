@@ -1,10 +1,13 @@
 // SQL of events: everything that one group commit needs, in bulk.
 #pragma once
 
+#include <map>
+#include <memory>
 #include <set>
 #include <unordered_map>
 #include <vector>
 
+#include "agents/policy.hpp"
 #include "events/events.hpp"
 #include "pg/pool.hpp"
 #include "prices/pricer.hpp"
@@ -15,6 +18,9 @@ struct RunRow {
   Uuid team_id;
   Uuid agent_id;
   std::string environment;
+  std::string status;
+  std::optional<std::string> error;
+  std::shared_ptr<const agents::Policy> policy;  // of its agent, now
 };
 using RunRows = std::unordered_map<Uuid, RunRow>;
 
@@ -31,11 +37,14 @@ struct Placeholder {
   Timestamp started_at;
 };
 
-// One event with what it belongs to and, for an LLM call, what it costs.
+// One event with what it belongs to, what is kept of it and, for an LLM call, what it costs.
 struct Row {
   const Event* event = nullptr;
   RunRow run;
   prices::PricedCall price;
+  std::optional<std::string> error;
+  std::optional<std::string> content;  // JSON
+  std::optional<std::string_view> violation;
 };
 
 // What identifies an event within its table.
@@ -50,6 +59,17 @@ Async<RunRows> find_runs(pg::Transaction& transaction, const std::set<Uuid>& ids
 Async<std::unordered_map<Uuid, AgentRow>> find_agents(pg::Transaction& transaction, const std::set<Uuid>& ids);
 // Leaves runs alone that somebody else has made meanwhile.
 Async<> insert_placeholders(pg::Transaction& transaction, const std::vector<Placeholder>& placeholders);
+
+// Begins those of the runs that are queued.
+Async<> begin_runs(pg::Transaction& transaction, const std::set<Uuid>& ids);
+
+// Terminates those of the runs that are active, each with its reason; which they were.
+struct TerminatedRun {
+  Uuid run_id;
+  Uuid agent_id;
+};
+Async<std::vector<TerminatedRun>> terminate_runs(pg::Transaction& transaction,
+                                                 const std::map<Uuid, std::string>& reasons);
 
 // Inserts rows of one type; the keys of those that were new.
 Async<std::set<Key>> insert(pg::Transaction& transaction, EventType type, const std::vector<const Row*>& rows);

@@ -1,13 +1,9 @@
 #include "imports/azure_trace.hpp"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <charconv>
 #include <numeric>
 #include <optional>
@@ -15,6 +11,7 @@
 #include <system_error>
 
 #include "base/text.hpp"
+#include "imports/file.hpp"
 
 namespace cognive::imports {
 namespace {
@@ -112,53 +109,6 @@ void count_occurrences(Trace& trace) {
   }
 }
 
-struct CloseFile {
-  int file;
-  explicit CloseFile(int descriptor) : file(descriptor) {}
-  CloseFile(const CloseFile&) = delete;
-  CloseFile& operator=(const CloseFile&) = delete;
-  ~CloseFile() { close(file); }
-};
-
-std::unexpected<Error> unreadable(const std::string& path, int error) {
-  const Code code = error == ENOENT || error == ENOTDIR ? Code::not_found
-                    : error == EACCES || error == EPERM ? Code::forbidden
-                                                        : Code::internal;
-  return fail(code, fmt::format("{} cannot be read: {}.", path, std::generic_category().message(error)));
-}
-
-std::unexpected<Error> too_large(std::string_view name) {
-  return fail(Code::too_large, fmt::format("{} is larger than {} GiB: split it.", name, trace_bytes_max >> 30));
-}
-
-Result<std::string> read_file(const std::string& path) {
-  const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (file < 0) return unreadable(path, errno);
-  const CloseFile closing(file);
-  struct stat status{};
-  if (fstat(file, &status) != 0) return unreadable(path, errno);
-  if (S_ISDIR(status.st_mode)) return unreadable(path, EISDIR);
-  if (status.st_size > static_cast<off_t>(trace_bytes_max)) return too_large(path);
-
-  // Pipes have no size, and a file may grow while it is read: the size is where to begin, the end is where reading
-  // ends.
-  constexpr std::size_t step = 1 << 20;
-  std::string text;
-  std::size_t length = 0;
-  text.resize(static_cast<std::size_t>(status.st_size) + 1);
-  while (true) {
-    if (length == text.size()) text.resize(length + std::max(step, length / 2));
-    const ssize_t got = read(file, text.data() + length, text.size() - length);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return unreadable(path, errno);
-    if (got == 0) break;
-    length += static_cast<std::size_t>(got);
-    if (length > trace_bytes_max) return too_large(path);
-  }
-  text.resize(length);
-  return text;
-}
-
 // Where the last line that is not blank ends.
 std::size_t end_of_content(std::string_view text) {
   const auto last = text.find_last_not_of(" \t\r\n");
@@ -207,7 +157,7 @@ Result<Trace> read_azure_trace(const std::string& path) {
 }
 
 Result<Trace> parse_azure_trace(std::string text, std::string_view name) {
-  if (text.size() > trace_bytes_max) return too_large(name);
+  if (text.size() > trace_bytes_max) return file_too_large(name);
   Trace trace;
   trace.digest = sha256(text);
   trace.text = std::move(text);

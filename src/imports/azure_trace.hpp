@@ -17,10 +17,11 @@
 #include "base/error.hpp"
 #include "base/time.hpp"
 #include "base/uuid.hpp"
+#include "imports/file.hpp"
 
 namespace cognive::imports {
 
-inline constexpr std::size_t trace_bytes_max = std::size_t{1} << 30;
+inline constexpr std::size_t trace_bytes_max = file_bytes_max;
 inline constexpr std::int64_t trace_tokens_max = 10'000'000'000;
 
 struct TraceRow {

@@ -33,6 +33,12 @@ bool Faults::has_at(std::string_view name) const {
   return std::ranges::any_of(list_, [&](const auto& fault) { return fault.pointer == pointer; });
 }
 
+bool Faults::has_below(std::string_view name) const {
+  const auto pointer = pointer_ + "/" + std::string(name);
+  return std::ranges::any_of(
+      list_, [&](const auto& fault) { return fault.pointer == pointer || fault.pointer.starts_with(pointer + "/"); });
+}
+
 void Faults::add(std::string message, std::string rejected) {
   ++count_;
   if (list_.size() < kept_max) list_.push_back({pointer_, std::move(message), std::move(rejected)});

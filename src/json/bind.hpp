@@ -25,6 +25,8 @@ class Faults {
   void add_at(std::string_view name, std::string message, std::string rejected = {});
   // Whether that member has a fault already; then what was read of it means nothing.
   [[nodiscard]] bool has_at(std::string_view name) const;
+  // The same, or whether something inside of it has.
+  [[nodiscard]] bool has_below(std::string_view name) const;
 
   [[nodiscard]] bool empty() const { return count_ == 0; }
   [[nodiscard]] std::size_t count() const { return count_; }

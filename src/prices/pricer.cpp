@@ -12,6 +12,10 @@ PricedCall price_model(std::expected<const Model*, Catalogue::Miss> found, Times
   }
   out.model = *found;
   out.version = out.model->at(time);
+  if (usage.reported_units() == 0) {
+    out.status = PriceStatus::unknown_usage;
+    return out;
+  }
   if (out.version == nullptr) {
     out.status = PriceStatus::no_rates;
     return out;

@@ -11,7 +11,15 @@
 
 namespace cognive::prices {
 
-enum class PriceStatus { priced, partial, no_rates, unknown_model, unknown_provider, inconsistent_usage };
+enum class PriceStatus {
+  priced,
+  partial,
+  no_rates,
+  unknown_model,
+  unknown_provider,
+  inconsistent_usage,
+  unknown_usage
+};
 
 constexpr auto enum_names(PriceStatus) {
   return std::array{json::name(PriceStatus::priced, "priced"),
@@ -19,7 +27,8 @@ constexpr auto enum_names(PriceStatus) {
                     json::name(PriceStatus::no_rates, "no_rates"),
                     json::name(PriceStatus::unknown_model, "unknown_model"),
                     json::name(PriceStatus::unknown_provider, "unknown_provider"),
-                    json::name(PriceStatus::inconsistent_usage, "inconsistent_usage")};
+                    json::name(PriceStatus::inconsistent_usage, "inconsistent_usage"),
+                    json::name(PriceStatus::unknown_usage, "unknown_usage")};
 }
 
 // Borrows from the catalogue that it was made with.

@@ -42,6 +42,26 @@ void add_routes(http::Router& router, Runs& runs) {
        .permission = permission::runs_write,
        .also = {409}},
       [&runs](const Call& call, RunPath path, RunEnd body) { return runs.end(call, path.id, std::move(body)); });
+  router.add({.method = "POST",
+              .path = "/api/v1/runs/{id}/heartbeat",
+              .id = "run_heartbeat",
+              .tag = tag,
+              .summary = "Say that a run is alive, and hear what is wanted of it",
+              .description = "The order is terminate when the run has ended here: killed, or for another reason.",
+              .permission = permission::runs_write},
+             [&runs](const Call& call, RunPath path, http::NoInput) { return runs.heartbeat(call, path.id); });
+  router.add({.method = "POST",
+              .path = "/api/v1/runs/{id}/terminate",
+              .id = "run_terminate",
+              .tag = tag,
+              .summary = "Stop a run: the kill switch",
+              .description = "Ends the run and every run below it at once; they are told with their next heartbeat or "
+                             "event, on whichever node. A repeat answers 200.",
+              .permission = permission::runs_write,
+              .also = {409}},
+             [&runs](const Call& call, RunPath path, RunTerminate body) {
+               return runs.terminate(call, path.id, std::move(body));
+             });
   router.add({.method = "GET",
               .path = "/api/v1/runs",
               .id = "run_list",

@@ -27,6 +27,28 @@ constexpr auto enum_names(RunStatus) {
                     json::name(RunStatus::cancelled, "cancelled"), json::name(RunStatus::terminated, "terminated")};
 }
 
+// Whose doing `terminated` is.
+enum class TerminatedBy { operator_, policy, silence };
+
+constexpr auto enum_names(TerminatedBy) {
+  return std::array{json::name(TerminatedBy::operator_, "operator"), json::name(TerminatedBy::policy, "policy"),
+                    json::name(TerminatedBy::silence, "silence")};
+}
+
+// A run may be announced before it begins.
+enum class StartStatus { queued, running };
+
+constexpr auto enum_names(StartStatus) {
+  return std::array{json::name(StartStatus::queued, "queued"), json::name(StartStatus::running, "running")};
+}
+
+// What the control plane wants of whoever runs.
+enum class Order { continue_, terminate };
+
+constexpr auto enum_names(Order) {
+  return std::array{json::name(Order::continue_, "continue"), json::name(Order::terminate, "terminate")};
+}
+
 // How a caller may end a run; `terminated` is the control plane's own.
 enum class EndStatus { succeeded, failed, cancelled };
 
@@ -49,6 +71,8 @@ struct Run {
   Timestamp started_at;
   std::optional<Timestamp> ended_at;
   Timestamp created_at;
+  std::optional<Timestamp> last_seen_at;
+  std::optional<TerminatedBy> terminated_by;
 
   static constexpr std::string_view schema_name = "Run";
   // For Run and for what adds to it.
@@ -62,7 +86,9 @@ struct Run {
         json::field("labels", &T::labels, "Text by name."), json::field("metadata", &T::metadata, ""),
         json::field("error", &T::error, "Why it failed."), json::field("started_at", &T::started_at, ""),
         json::field("ended_at", &T::ended_at, "Null while it runs."),
-        json::field("created_at", &T::created_at, "When we learnt of it."));
+        json::field("created_at", &T::created_at, "When we learnt of it."),
+        json::field("last_seen_at", &T::last_seen_at, "The last heartbeat that was noted."),
+        json::field("terminated_by", &T::terminated_by, "Whose doing it was; `error` says why."));
   }
   static constexpr auto fields() { return fields_of<Run>(); }
 };
@@ -75,6 +101,7 @@ struct RunTotals {
   std::int64_t input_tokens = 0;
   std::int64_t output_tokens = 0;
   NanoUsd cost_usd;
+  std::int64_t violations = 0;
 
   static constexpr std::string_view schema_name = "RunTotals";
   static constexpr auto fields() {
@@ -84,7 +111,9 @@ struct RunTotals {
                         json::field("unpriced_calls", &RunTotals::unpriced_calls, "LLM calls without a cost."),
                         json::field("input_tokens", &RunTotals::input_tokens, ""),
                         json::field("output_tokens", &RunTotals::output_tokens, ""),
-                        json::field("cost_usd", &RunTotals::cost_usd, "Exact sum over the priced calls."));
+                        json::field("cost_usd", &RunTotals::cost_usd, "Exact sum over the priced calls."),
+                        json::field("violations", &RunTotals::violations,
+                                    "LLM calls and tool invocations that the agent's policy forbids."));
   }
 };
 
@@ -105,6 +134,7 @@ inline void check_time(const std::optional<Timestamp>& time, std::string_view na
 
 struct RunStart {
   Uuid agent_id;
+  StartStatus status = StartStatus::running;
   std::optional<Uuid> run_id;
   std::optional<Uuid> parent_run_id;
   std::optional<std::string> session_id;
@@ -118,6 +148,9 @@ struct RunStart {
   static constexpr auto fields() {
     return json::fields(
         json::field("agent_id", &RunStart::agent_id, "Who runs."),
+        json::field("status", &RunStart::status,
+                    "queued announces a run; a second start as running, a heartbeat or an event begins it.",
+                    {.optional = true}),
         json::field("run_id", &RunStart::run_id,
                     "The caller's own id, so that the start can be repeated; made by us when absent."),
         json::field("parent_run_id", &RunStart::parent_run_id, "The run that started this one."),
@@ -144,17 +177,60 @@ struct RunEnd {
   }
 };
 
+struct RunTerminate {
+  std::string reason;
+
+  static constexpr std::string_view schema_name = "RunTerminate";
+  static constexpr auto fields() {
+    return json::fields(json::field("reason", &RunTerminate::reason, "For whoever looks at the run later.",
+                                    {.min_length = 1, .max_length = 1024, .example = "\"it burns money\""}));
+  }
+};
+
+struct HeartbeatAnswer {
+  Order order = Order::continue_;
+  RunStatus status = RunStatus::running;
+  std::optional<std::string> reason;
+
+  static constexpr std::string_view schema_name = "HeartbeatAnswer";
+  static constexpr auto fields() {
+    return json::fields(
+        json::field("order", &HeartbeatAnswer::order, "terminate: the run has ended here, stop it there too."),
+        json::field("status", &HeartbeatAnswer::status, ""),
+        json::field("reason", &HeartbeatAnswer::reason, "Why it was terminated."));
+  }
+};
+
 struct RunList {
+  std::optional<std::string> team;
   std::optional<Uuid> agent_id;
   std::optional<RunStatus> status;
+  std::optional<Uuid> parent_run_id;
+  std::optional<std::string> session_id;
+  std::optional<std::string> environment;
+  std::optional<std::string> label;
+  std::optional<std::string> error;
   std::optional<Timestamp> from;
   std::optional<Timestamp> to;
   std::int64_t limit = 50;
   std::optional<json::PagePosition> cursor;
 
+  void check(json::Faults& faults) const {
+    if (label && label->find('=') == std::string::npos && !faults.has_at("label"))
+      faults.add_at("label", "It must be name=value.", json::quoted(*label));
+  }
+
   static constexpr auto fields() {
-    return json::fields(json::field("agent_id", &RunList::agent_id, "Only runs of this agent."),
+    return json::fields(json::field("team", &RunList::team, "Only runs of the team with this name."),
+                        json::field("agent_id", &RunList::agent_id, "Only runs of this agent."),
                         json::field("status", &RunList::status, "Only runs in this state."),
+                        json::field("parent_run_id", &RunList::parent_run_id, "Only runs that this one started."),
+                        json::field("session_id", &RunList::session_id, "Only runs of this conversation."),
+                        json::field("environment", &RunList::environment, "Only runs of this environment."),
+                        json::field("label", &RunList::label, "Only runs with this label: name=value."),
+                        json::field("error", &RunList::error,
+                                    "Only runs whose error has these words; \"…\" a phrase, - without, or either.",
+                                    {.min_length = 1, .max_length = 256}),
                         json::field("from", &RunList::from, "Only runs that started at or after this time."),
                         json::field("to", &RunList::to, "Only runs that started before this time."),
                         json::field("limit", &RunList::limit, "Items per page.", json::page_limit_rules),
@@ -176,6 +252,13 @@ class Runs {
   Async<Result<StartAnswer>> start(const Call& call, RunStart request);
   // Repeating the same end is no error; another end is Code::conflict and changes nothing.
   Async<Result<Run>> end(const Call& call, Uuid id, RunEnd request);
+  // Marks the run as alive (noted at most every few seconds) and says what is wanted of it.
+  Async<Result<HeartbeatAnswer>> heartbeat(const Call& call, Uuid id);
+  // The kill switch: the run and all runs below it. Effective at once; they hear of it with their next heartbeat or
+  // event. A run that has been terminated already is no error; one that ended otherwise is Code::conflict.
+  Async<Result<Run>> terminate(const Call& call, Uuid id, RunTerminate request);
+  // Terminates running runs from which nothing has been heard for too long. For one thread per process, now and then.
+  Async<> end_silent(std::chrono::seconds default_timeout, Deadline deadline);
   Async<Result<RunDetail>> get(const Call& call, Uuid id);
   Async<Result<json::Page<Run>>> list(const Call& call, RunList query);
 
@@ -183,12 +266,19 @@ class Runs {
   Async<> refresh_metrics(Deadline deadline);
 
  private:
+  Async<Result<StartAnswer>> start_below(const Call& call, Run run);
   void count_ended(const Run& run);
 
   pg::Cluster& database_;
   Metrics& metrics_;
   std::set<std::string> counted_;  // agents whose gauge has been set and must return to zero
 };
+
+// For other words of the product: the run, if the caller may see it.
+Async<std::optional<Run>> find_visible(pg::Reader database, Uuid id, const Call& call);
+
+// For runs that events have ended.
+void count_ended_by_policy(Metrics& metrics, const Uuid& agent_id);
 
 void add_routes(http::Router& router, Runs& runs);
 

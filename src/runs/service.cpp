@@ -1,4 +1,6 @@
+#include "audit/audit.hpp"
 #include "json/bind.hpp"
+#include "observe/log.hpp"
 #include "pg/transact.hpp"
 #include "runs/runs.hpp"
 #include "runs/store.hpp"
@@ -26,6 +28,19 @@ RunStatus status_of(EndStatus status) {
   return RunStatus::failed;
 }
 
+audit::Entry termination_entry(const Run& run, const Uuid& asked_for, const std::string& reason) {
+  json::Writer details;
+  details.begin_object();
+  details.field("reason", reason);
+  if (run.run_id != asked_for) details.field("with_run", asked_for.text());
+  details.end_object();
+  return {.action = "run_terminate",
+          .resource_kind = "run",
+          .resource_id = run.run_id.text(),
+          .team_id = run.team_id,
+          .details = std::move(details).text()};
+}
+
 // Per-agent series are bounded, so that thousands of agents do not kill a Prometheus.
 BoundedLabel& agent_label() {
   static BoundedLabel label(100);
@@ -33,6 +48,20 @@ BoundedLabel& agent_label() {
 }
 
 }  // namespace
+
+void count_terminated(Metrics& metrics, TerminatedBy by) {
+  metrics
+      .counter("runs_terminated_total", "Runs that the control plane ended", {{"by", std::string(json::enum_text(by))}})
+      .add();
+}
+
+void count_ended_by_policy(Metrics& metrics, const Uuid& agent_id) {
+  count_terminated(metrics, TerminatedBy::policy);
+  metrics
+      .counter("agent_runs_total", "Runs ended",
+               {{"agent_id", agent_label()(agent_id.text())}, {"status", "terminated"}})
+      .add();
+}
 
 Runs::Runs(pg::Cluster& database, Metrics& metrics) : database_(database), metrics_(metrics) {}
 
@@ -42,6 +71,7 @@ void Runs::count_ended(const Run& run) {
       .counter("agent_runs_total", "Runs ended",
                {{"agent_id", agent}, {"status", std::string(json::enum_text(run.status))}})
       .add();
+  if (run.terminated_by) count_terminated(metrics_, *run.terminated_by);
   if (run.ended_at) {
     const auto seconds = static_cast<double>(run.ended_at->micros - run.started_at.micros) / 1e6;
     metrics_
@@ -68,6 +98,7 @@ Async<Result<StartAnswer>> Runs::start(const Call& call, RunStart request) {
   if (agent->status != "active")
     co_return fail(Code::forbidden, "The agent is " + agent->status + " and cannot start runs.");
   Run run;
+  run.status = request.status == StartStatus::queued ? RunStatus::queued : RunStatus::running;
   run.run_id = request.run_id.value_or(Uuid::make());
   run.agent_id = request.agent_id;
   run.team_id = agent->team_id;
@@ -77,11 +108,40 @@ Async<Result<StartAnswer>> Runs::start(const Call& call, RunStart request) {
   run.labels.text = json::encode(request.labels);
   run.metadata = std::move(request.metadata);
   run.started_at = request.started_at.value_or(Timestamp::now());
+  if (run.parent_run_id) co_return co_await start_below(call, std::move(run));
   auto started = co_await store::start(database_.primary(), run, call);
   if (started.run.agent_id != request.agent_id) {
     co_return fail(Code::conflict, "There is a run with this id already, and it belongs to another agent.");
   }
   co_return StartAnswer{std::move(started.run), started.created};
+}
+
+// A run below another one: a kill of that one ends it too, whichever comes first.
+Async<Result<StartAnswer>> Runs::start_below(const Call& call, Run run) {
+  std::vector<Run> ended;
+  const auto body = [&](pg::Transaction& transaction) -> Async<Result<StartAnswer>> {
+    ended.clear();
+    const auto parent = co_await store::lock_parent(transaction, *run.parent_run_id, run.team_id);
+    const bool killed = parent == RunStatus::terminated;
+    if (killed) {
+      const auto existing = co_await store::find_anybodys(transaction, run.run_id);
+      if (!existing) co_return fail(Code::conflict, "The parent run has been terminated; it starts no more runs.");
+    }
+    auto started = co_await store::start(transaction, run);
+    if (started.run.agent_id != run.agent_id)
+      co_return fail(Code::conflict, "There is a run with this id already, and it belongs to another agent.");
+    // Early events made a placeholder for it, of which the kill did not know where it belongs.
+    if (killed && !is_terminal(started.run.status)) {
+      ended = co_await store::terminate(transaction, run.run_id, "The parent run has been terminated.");
+      started.run = ended.front();
+    }
+    co_return StartAnswer{std::move(started.run), started.created};
+  };
+  auto answer = co_await pg::transact(database_, "run_start", call, body);
+  if (answer) {
+    for (const auto& one : ended) count_ended(one);
+  }
+  co_return answer;
 }
 
 Async<Result<Run>> Runs::end(const Call& call, Uuid id, RunEnd request) {
@@ -106,6 +166,70 @@ Async<Result<Run>> Runs::end(const Call& call, Uuid id, RunEnd request) {
   auto run = co_await pg::transact(database_, "run_end", call, body);
   if (run && ended_now) count_ended(*run);
   co_return run;
+}
+
+Async<Result<HeartbeatAnswer>> Runs::heartbeat(const Call& call, Uuid id) {
+  // Every heartbeat as a write would only cost: nobody needs to know it to the second.
+  constexpr std::chrono::microseconds noted_every = std::chrono::seconds{5};
+  auto run = co_await store::find(database_.primary(), id, call.principal, call.deadline);
+  if (!run) co_return fail(not_found());
+  const auto now = Timestamp::now();
+  const bool is_due = !run->last_seen_at || now.micros - run->last_seen_at->micros >= noted_every.count();
+  if (!is_terminal(run->status) && (is_due || run->status == RunStatus::queued)) {
+    auto touched = co_await store::touch(database_.primary(), id, call);
+    if (!touched) touched = co_await store::find(database_.primary(), id, call.principal, call.deadline);
+    if (touched) run = std::move(touched);
+  }
+  HeartbeatAnswer answer;
+  answer.status = run->status;
+  if (is_terminal(run->status)) answer.order = Order::terminate;
+  if (run->status == RunStatus::terminated) answer.reason = run->error;
+  co_return answer;
+}
+
+Async<Result<Run>> Runs::terminate(const Call& call, Uuid id, RunTerminate request) {
+  std::vector<Run> ended;
+  const auto body = [&](pg::Transaction& transaction) -> Async<Result<Run>> {
+    ended.clear();
+    auto run = co_await store::lock(transaction, id, call.principal);
+    if (!run) co_return fail(not_found());
+    if (run->status == RunStatus::terminated) co_return std::move(*run);
+    if (is_terminal(run->status)) {
+      co_return fail(Code::conflict, fmt::format("The run has ended as {} already.", json::enum_text(run->status)));
+    }
+    ended = co_await store::terminate(transaction, id, request.reason);
+    for (const auto& one : ended) {
+      auto entry = termination_entry(one, id, request.reason);
+      co_await audit::record(transaction, call, std::move(entry));
+    }
+    co_return ended.front();
+  };
+  auto run = co_await pg::transact(database_, "run_terminate", call, body);
+  if (run) {
+    for (const auto& one : ended) count_ended(one);
+  }
+  co_return run;
+}
+
+Async<> Runs::end_silent(std::chrono::seconds default_timeout, Deadline deadline) {
+  std::vector<Run> runs;
+  const auto body = [&](pg::Transaction& transaction) -> Async<Result<bool>> {
+    runs = co_await store::end_silent(transaction, default_timeout);
+    co_return true;
+  };
+  Call call;
+  call.deadline = deadline;
+  co_await pg::transact(database_, "run_end_silent", call, body);
+  for (const auto& run : runs) {
+    if (run.status != RunStatus::terminated) continue;
+    count_ended(run);
+    log(Level::info, "terminated a silent run",
+        {{"run_id", run.run_id.text()}, {"agent_id", run.agent_id.text()}, {"reason", run.error.value_or("")}});
+  }
+}
+
+Async<std::optional<Run>> find_visible(pg::Reader database, Uuid id, const Call& call) {
+  co_return co_await store::find(database, id, call.principal, call.deadline);
 }
 
 Async<Result<RunDetail>> Runs::get(const Call& call, Uuid id) {

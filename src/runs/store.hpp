@@ -19,9 +19,26 @@ struct Started {
   bool created = false;
 };
 Async<Started> start(pg::Pool& database, const Run& run, const Call& call);
+Async<Started> start(pg::Transaction& transaction, const Run& run);
+Async<std::optional<Run>> find_anybodys(pg::Transaction& transaction, Uuid id);
 
 Async<std::optional<Run>> lock(pg::Transaction& transaction, Uuid id, const Principal& principal);
 Async<Run> end(pg::Transaction& transaction, Uuid id, const RunEnd& request);
+
+// The state of a run of this team, which no kill changes until the transaction ends; nothing when there is none.
+Async<std::optional<RunStatus>> lock_parent(pg::Transaction& transaction, Uuid id, Uuid team_id);
+
+// For a heartbeat, on the primary.
+Async<std::optional<Run>> find(pg::Pool& database, Uuid id, const Principal& principal, Deadline deadline);
+Async<std::optional<Run>> find(pg::Reader database, Uuid id, const Principal& principal, Deadline deadline);
+// Notes that an active run lives, and begins a queued one. Nothing when it has ended meanwhile.
+Async<std::optional<Run>> touch(pg::Pool& database, Uuid id, const Call& call);
+
+// Ends the run and every active run below it, the run itself first.
+Async<std::vector<Run>> terminate(pg::Transaction& transaction, Uuid id, const std::string& reason);
+
+// Ends up to a few hundred running runs without a sign of life.
+Async<std::vector<Run>> end_silent(pg::Transaction& transaction, std::chrono::seconds default_timeout);
 
 Async<std::optional<RunDetail>> get(pg::Reader database, Uuid id, const Principal& principal, Deadline deadline);
 Async<std::vector<Run>> list(pg::Reader database, const RunList& query, const Principal& principal, Deadline deadline);

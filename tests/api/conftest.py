@@ -1,13 +1,16 @@
 """Fixtures that several files of API tests share: a connection byte by byte, and what rubbish must leave as it was."""
 
 import sys
+import uuid
 
 import pytest
 
 sys.set_int_max_str_digits(0)  # a list may hold metadata of the hostile tests, with longer integers than Python reads unasked
-pytest.register_assert_rewrite("exposition", "problems", "wire")
+pytest.register_assert_rewrite("exposition", "problems", "reports", "wire")
 
+from deployment import Service  # noqa: E402
 from routes import TIME  # noqa: E402
+from tables import row_counts  # noqa: E402
 from wire import Wire  # noqa: E402
 
 
@@ -24,12 +27,6 @@ def things(installation):
     api = installation.api()
     agent = api.agent()["id"]
     return {"agent": agent, "run": api.run(agent, started_at=TIME)["run_id"]}
-
-
-def row_counts(installation):
-    """The number of rows of every table."""
-    tables = installation.sql("SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = 'public' ORDER BY 1")
-    return dict(installation.sql(" UNION ALL ".join(f"SELECT '{name}', count(*) FROM {name}" for (name,) in tables)))
 
 
 @pytest.fixture
@@ -49,3 +46,14 @@ def server_survives(installation):
     assert installation.process.poll() is None
     assert installation.api().get("/api/v1/health/readiness").status_code == 200
     assert '"level":"error"' not in log.read_text()[start:]
+
+
+@pytest.fixture(scope="module")
+def other_node(installation):
+    """A second server on the database of the shared installation."""
+    variables = {name: value for name, value in installation.variables.items()
+                 if name.startswith("DATABASE_") or name == "COGNIVE_MASTER_KEY_FILE"}
+    log = installation.directory.parent / f"other-node-{uuid.uuid4()}.log"
+    service = Service(log, variables | {"HTTP_PORT": 0}, installation.key).start()
+    yield service
+    assert service.stop() == 0

@@ -162,7 +162,8 @@ SEVERAL = [
 ]
 
 
-@pytest.mark.parametrize("number", range(len(SEVERAL)), ids=lambda number: f"{number}-{SEVERAL[number][0]}")
+@pytest.mark.parametrize("number", [pytest.param(number, id=f"{number}-{several[0]}")
+                                    for number, several in enumerate(SEVERAL)])
 def test_every_fault_of_a_body_is_listed(api, things, nothing_stored, number):
     operation, body, expected = SEVERAL[number]
     route = named(operation)

@@ -329,7 +329,7 @@ def world(installation):
     api = installation.api()
     team = api.post("/api/v1/teams", json={"name": "openapi-" + uuid7()}).json()
     agent = api.agent(team=team["name"], description="d", version="1", labels={"a": "b"}, metadata={"a": [1, None, {"b": 1.5}]}, allowed_models=["gpt-*"],
-                      allowed_tools=["x"], allowed_providers=["openai"], allowed_data_sources=["s3"])
+                      allowed_tools=["t"], allowed_providers=["openai"], allowed_data_sources=["s3"], store="full", silence_timeout_s=3600)
     run = api.run(agent["id"], session_id="s", labels={"a": "b"}, metadata={"x": {}}, parent_run_id=uuid7())
     events = [llm_call(run["run_id"]), llm_call(run["run_id"], model="no-such-model", provider=None), llm_call(run["run_id"], status="error", error="e"),
               {"type": "tool_invocation", "id": uuid7(), "run_id": run["run_id"], "tool": "t"},
@@ -347,11 +347,15 @@ GETS = {
     "agent_get": ["/api/v1/agents/{agent}"],
     "run_list": ["/api/v1/runs", "/api/v1/runs?agent_id={agent}&status=failed", "/api/v1/runs?limit=1&from=2000-01-01T00:00:00Z&to=2100-01-01T00:00:00Z"],
     "run_get": ["/api/v1/runs/{run}", "/api/v1/runs/{ended}"],
+    "run_timeline": ["/api/v1/runs/{run}/timeline", "/api/v1/runs/{ended}/timeline"],
+    "run_replay": ["/api/v1/runs/{run}/replay", "/api/v1/runs/{run}/replay?as_model=gpt-4o-mini&as_of=2026-01-01T00:00:00Z", "/api/v1/runs/{ended}/replay?as_provider=x"],
     "price_quote": ["/api/v1/prices/quote?model=gpt-4o&input_tokens=1000&cache_read_tokens=10&output_tokens=5", "/api/v1/prices/quote?model=no-such-model",
                     "/api/v1/prices/quote?model=claude-sonnet-4-5&provider=anthropic&at=2026-01-01T00:00:00Z&input_tokens=300000"],
     "analytics_costs": ["/api/v1/analytics/costs", "/api/v1/analytics/costs?group_by=team,agent,model,provider,environment&interval=day",
                         "/api/v1/analytics/costs?agent_id={agent}&interval=hour", "/api/v1/analytics/costs?model=nothing"],
     "analytics_runs": ["/api/v1/analytics/runs", "/api/v1/analytics/runs?group_by=team,agent,environment"],
+    "analytics_latency": ["/api/v1/analytics/latency", "/api/v1/analytics/latency?group_by=team,agent,model,provider,environment&agent_id={agent}"],
+    "analytics_tools": ["/api/v1/analytics/tools", "/api/v1/analytics/tools?group_by=team,agent,tool,data_source&agent_id={agent}"],
     "analytics_coverage": ["/api/v1/analytics/coverage", "/api/v1/analytics/coverage?from=2999-01-01T00:00:00Z"],
     "root": ["/"], "welcome": ["/api/v1/"], "health_liveness": ["/api/v1/health/liveness"], "health_readiness": ["/api/v1/health/readiness"],
     "health_replication": ["/api/v1/health/replication"], "metrics": ["/metrics"], "docs": ["/docs"], "redoc": ["/redoc"], "openapi": ["/openapi.json"],
@@ -383,6 +387,9 @@ def test_agents_answer_as_declared(installation, api):
     check_answer("agent_put", api.put("/api/v1/agents", json={"name": name, "version": "2"}), 200)
     check_answer("agent_put", api.put("/api/v1/agents", json={"name": name + "2", "metadata": {"a": 1}}), 201)
     path = f"/api/v1/agents/{agent['id']}"
+    check_answer("agent_update", api.patch(path, json={"allowed_tools": ["a"], "on_violation": "terminate", "store": "hashed", "silence_timeout_s": 0}), 200)
+    assert check_answer("agent_check", api.post(path + "/check", json={"tool": "b", "model": "m"}), 200)["allowed"] is False
+    check_answer("agent_check", api.post(path + "/check", json={}), 422)
     check_answer("agent_update", api.patch(path, json={"status": "suspended", "description": "d"}), 200)
     check_answer("agent_archive", api.post(path + "/archive"), 200)
     check_answer("agent_update", api.patch(path, json={"version": "3"}), 409)
@@ -400,6 +407,13 @@ def test_runs_answer_as_declared(api):
     path = f"/api/v1/runs/{run['run_id']}/end"
     check_answer("run_end", api.post(path, json={"status": "failed", "error": "e"}), 200)
     check_answer("run_end", api.post(path, json={"status": "succeeded"}), 409)
+    assert check_answer("run_heartbeat", api.post(f"/api/v1/runs/{run['run_id']}/heartbeat"), 200)["order"] == "terminate"
+    check_answer("run_terminate", api.post(f"/api/v1/runs/{run['run_id']}/terminate", json={"reason": "r"}), 409)
+    announced = check_answer("run_start", api.post("/api/v1/runs/start", json={"agent_id": agent["id"], "status": "queued"}), 201)
+    assert check_answer("run_terminate", api.post(f"/api/v1/runs/{announced['run_id']}/terminate", json={"reason": "r"}), 200)["terminated_by"] == "operator"
+    check_answer("run_heartbeat", api.post(f"/api/v1/runs/{announced['run_id']}/heartbeat"), 200)
+    check_answer("run_get", api.get(f"/api/v1/runs/{announced['run_id']}"), 200)
+    check_answer("step_create", api.post(f"/api/v1/runs/{announced['run_id']}/steps", json={"id": uuid7(), "index": 1, "kind": "k", "name": "n"}), 201)
     api.patch(f"/api/v1/agents/{agent['id']}", json={"status": "suspended"})
     check_answer("run_start", api.post("/api/v1/runs/start", json={"agent_id": agent["id"]}), 403)
 
@@ -418,6 +432,10 @@ def test_events_answer_as_declared(api, world):
         check_answer(operation_id, api.post(f"/api/v1/runs/{uuid7()}/{name}", json=body), 404)
     answer = check_answer("event_batch", api.post("/api/v1/events", json=[llm_call(world["run"]["run_id"]), {"type": "step"}, 1]), 200)
     assert answer["accepted"] == 1 and len(answer["rejected"]) == 2
+    strict = api.agent(allowed_tools=["a"], on_violation="terminate")["id"]
+    answer = check_answer("event_batch", api.post("/api/v1/events", json=[{"type": "tool_invocation", "id": uuid7(), "run_id": api.run(strict)["run_id"], "tool": "b"}]), 200)
+    assert answer["violations"] and answer["terminate"]
+    check_answer("tool_invocation_create", api.post(f"/api/v1/runs/{api.run(strict)['run_id']}/tool-invocations", json={"id": uuid7(), "tool": "b"}), 201)
 
 
 @each_operation

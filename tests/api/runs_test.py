@@ -56,7 +56,7 @@ def test_detail_sums_the_events_and_lists_filter(api):
                                      llm_call(run["run_id"], model="no-such-model", provider=None)])
     detail = api.get(f"/api/v1/runs/{run['run_id']}").json()
     assert detail["totals"] == {"steps": 0, "tool_invocations": 0, "llm_calls": 3, "unpriced_calls": 1, "input_tokens": 3000,
-                                "output_tokens": 300, "cost_usd": 0.007}
+                                "output_tokens": 300, "cost_usd": 0.007, "violations": 0}
     api.post(f"/api/v1/runs/{other['run_id']}/end", json={"status": "cancelled"})
     ids = lambda **query: [item["run_id"] for item in api.get("/api/v1/runs", params={"agent_id": agent["id"], **query}).json()["items"]]
     assert ids() == [other["run_id"], run["run_id"]]

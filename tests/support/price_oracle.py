@@ -209,6 +209,10 @@ class Catalogue:
             return Charge(found)
         provider, model = found
         charge = Charge("no_rates", None, provider["id"], model["id"])
+        if not usage:
+            # Nobody knows what the call used, so nobody knows what it cost; a price by request would only be a part of it.
+            charge.status = "unknown_usage"
+            return charge
         if not model["prices"]:
             return charge
         rates = card_at(model["prices"], at)["rates"]

@@ -15,16 +15,19 @@ SAMPLES = {
     "team_create": {"name": "new"},
     "agent_create": {"name": "new", "team": "default", "description": "d", "framework": "custom", "environment": "production",
                      "version": "1", "status": "active", "allowed_providers": ["openai"], "allowed_models": ["gpt-*"],
-                     "allowed_tools": [], "allowed_data_sources": [], "labels": {"a": "b"}, "metadata": {"a": 1}},
+                     "allowed_tools": [], "allowed_data_sources": [], "on_violation": "record", "store": "none", "silence_timeout_s": 3600,
+                     "labels": {"a": "b"}, "metadata": {"a": 1}},
     "agent_put": {"name": "new", "labels": {"a": "b"}},
     "agent_update": {"version": "2"},
+    "agent_check": {"provider": "openai", "model": "gpt-4o", "tool": "search", "data_source": "crm"},
     "run_start": {"agent_id": "agent", "run_id": "new", "session_id": "s", "labels": {"a": "b"}, "metadata": {"a": [1]},
-                  "started_at": TIME},
+                  "status": "running", "started_at": TIME},
     "run_end": {"status": "succeeded", "error": "none", "ended_at": "2026-11-23T07:00:00Z"},
+    "run_terminate": {"reason": "it burns money"},
     "step_create": {"id": "new", "timestamp": TIME, "index": 3, "kind": "llm", "name": "plan", "metadata": {"a": 1}},
     "llm_call_create": {"id": "new", "timestamp": TIME, "provider": "openai", "model": "gpt-4o", "usage": {"input_tokens": 10},
                         "status": "ok", "duration_ms": 12, "metadata": {"a": 1}},
-    "tool_invocation_create": {"id": "new", "timestamp": TIME, "tool": "search", "status": "error", "error": "timeout"},
+    "tool_invocation_create": {"id": "new", "timestamp": TIME, "tool": "search", "data_source": "crm", "status": "error", "error": "timeout"},
 }
 
 

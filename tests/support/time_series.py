@@ -76,8 +76,11 @@ def add_agent(database):
 
 
 def all_rows(database, but_bucket=False):
-    """Every row of the four tables as text; equal databases give equal lists."""
-    what = "(to_jsonb(t) - 'bucket')::text" if but_bucket else "to_jsonb(t)::text"
+    """Every row of the four tables as text; equal databases give equal lists.
+
+    With `but_bucket` also those that differ in what later revisions add: the bucket, and columns that no row has a value of yet.
+    """
+    what = "jsonb_strip_nulls(to_jsonb(t) - 'bucket')::text" if but_bucket else "to_jsonb(t)::text"
     return {table: [row for (row,) in database.sql(f"SELECT {what} FROM {table} t ORDER BY 1")] for table in SERIES}
 
 

@@ -1,0 +1,161 @@
+"""Silent runs: what gives no sign of life for longer than its agent's limit is ended, and nothing else is.
+
+Runs are aged in the database, since nobody waits for a day; the search itself comes every 15 seconds.
+"""
+
+import datetime
+from types import SimpleNamespace
+
+import pytest
+
+from installation import llm_call, uuid7, wait_until
+from problems import pointers
+from reports import post_batch, post_one, run_of, step, tool
+
+SEARCH_SECONDS = 40
+
+
+def age(installation, run_id, **back):
+    """Let a run, and what it has shown so far, be older than it is."""
+    back = datetime.timedelta(**back)
+    installation.sql("UPDATE agent_runs SET created_at = created_at - %s, last_seen_at = last_seen_at - %s, started_at = started_at - %s "
+                     "WHERE id = %s", back, back, back, run_id)
+    for table in ("execution_steps", "llm_calls", "tool_invocations"):
+        installation.sql(f"UPDATE {table} SET arrived_at = arrived_at - %s WHERE run_id = %s", back, run_id)
+
+
+def wait_for_search(api):
+    """Wait until a search has ended a run that began after everything else was arranged."""
+    control = api.run(api.agent(silence_timeout_s=1)["id"])["run_id"]
+    wait_until(lambda: run_of(api, control)["status"] == "terminated", "a silent run ended", seconds=SEARCH_SECONDS)
+    return control
+
+
+@pytest.fixture(scope="module")
+def searched(installation):
+    """Runs of all kinds, after a search has passed over them; with an hour's limit unless their name says otherwise."""
+    api = installation.api()
+    hour = api.agent(silence_timeout_s=3600)["id"]
+
+    def aged(agent=hour, signs=(), **attributes):
+        run_id = api.run(agent, **attributes)["run_id"]
+        for sign in signs:
+            assert post_one(api, sign(run_id)).status_code == 201
+        age(installation, run_id, hours=2)
+        return run_id
+
+    runs = SimpleNamespace()
+    runs.silent = aged()
+    runs.silent_after_events = aged(signs=[step, llm_call, tool])
+    runs.silent_placeholder = uuid7()
+    post_one(api, step(runs.silent_placeholder, agent_id=hour))
+    age(installation, runs.silent_placeholder, hours=2)
+    runs.young = api.run(hour)["run_id"]
+    runs.aged_less = api.run(hour)["run_id"]
+    age(installation, runs.aged_less, minutes=50)
+    runs.queued = aged(status="queued")
+    runs.never = aged(api.agent(silence_timeout_s=0)["id"])
+    age(installation, runs.never, days=400)
+    default = api.agent()["id"]
+    runs.default_silent, runs.default_young = aged(default), aged(default)
+    age(installation, runs.default_silent, hours=23)
+    runs.beating = aged()
+    assert api.post(f"/api/v1/runs/{runs.beating}/heartbeat").json()["order"] == "continue"
+    for name, sign in (("stepping", step), ("calling", llm_call), ("using_tools", tool)):
+        run_id = aged()
+        setattr(runs, name, run_id)
+        # What happened long ago may be reported now: it is the report that is a sign of life.
+        post_one(api, sign(run_id, timestamp="2026-01-01T00:00:00Z"))
+    runs.violating = aged(api.agent(silence_timeout_s=3600, allowed_tools=["x"])["id"], signs=[tool])
+    runs.begun_by_heartbeat, runs.begun_by_event, runs.begun_by_start = (aged(status="queued") for _ in range(3))
+    api.post(f"/api/v1/runs/{runs.begun_by_heartbeat}/heartbeat")
+    post_batch(api, [step(runs.begun_by_event)])
+    begun = api.post("/api/v1/runs/start", json={"agent_id": hour, "run_id": runs.begun_by_start})
+    assert begun.json()["status"] == "running"
+    runs.ended = aged()
+    api.post(f"/api/v1/runs/{runs.ended}/end", json={"status": "succeeded"})
+    runs.killed = aged()
+    api.post(f"/api/v1/runs/{runs.killed}/terminate", json={"reason": "before"})
+    runs.changed = aged(api.agent(silence_timeout_s=100_000)["id"])
+    api.patch(f"/api/v1/agents/{run_of(api, runs.changed)['agent_id']}", json={"silence_timeout_s": 60})
+    runs.control = wait_for_search(api)
+    return runs
+
+
+@pytest.mark.parametrize("name, seconds", [("silent", 3600), ("silent_after_events", 3600), ("silent_placeholder", 3600), ("default_silent", 86_400),
+                                           ("violating", 3600), ("changed", 60), ("control", 1)])
+def test_a_run_without_a_sign_of_life_is_ended_and_says_why(api, searched, name, seconds):
+    run = run_of(api, getattr(searched, name))
+    assert (run["status"], run["terminated_by"]) == ("terminated", "silence")
+    assert f" {seconds} s" in run["error"] and run["ended_at"] >= run["started_at"]
+    reason = run["error"]
+    assert api.post(f"/api/v1/runs/{run['run_id']}/heartbeat").json() == {"order": "terminate", "status": "terminated", "reason": reason}
+    late = post_one(api, step(run["run_id"]))
+    assert (late.status_code, late.json()["order"], late.json()["reason"]) == (201, "terminate", reason)
+    assert run_of(api, run["run_id"])["status"] == "terminated"
+
+
+@pytest.mark.parametrize("name", ["young", "aged_less", "never", "default_young", "beating", "stepping", "calling", "using_tools", "begun_by_heartbeat",
+                                  "begun_by_event"])
+def test_a_run_that_is_alive_or_has_no_limit_goes_on(api, searched, name):
+    run = run_of(api, getattr(searched, name))
+    assert (run["status"], run["terminated_by"], run["error"], run["ended_at"]) == ("running", None, None, None)
+
+
+def test_a_run_that_was_announced_long_ago_and_has_just_been_started_goes_on(api, searched):
+    assert run_of(api, searched.begun_by_start)["status"] == "running"
+
+
+def test_an_announced_run_waits_as_long_as_it_likes(api, searched):
+    run = run_of(api, searched.queued)
+    assert (run["status"], run["ended_at"], run["last_seen_at"]) == ("queued", None, None)
+
+
+def test_ended_runs_are_left_as_they_are(api, searched):
+    assert (run_of(api, searched.ended)["status"], run_of(api, searched.ended)["terminated_by"]) == ("succeeded", None)
+    assert (run_of(api, searched.killed)["terminated_by"], run_of(api, searched.killed)["error"]) == ("operator", "before")
+
+
+def test_signs_of_life_keep_a_run_going_past_its_limit(api):
+    agent = api.agent(silence_timeout_s=10)["id"]
+    by_beat, by_event = (api.run(agent)["run_id"] for _ in range(2))
+    control = api.run(agent)["run_id"]
+
+    def sign():
+        assert api.post(f"/api/v1/runs/{by_beat}/heartbeat").json()["order"] == "continue"
+        assert "order" not in post_one(api, step(by_event)).json()
+        return run_of(api, control)["status"] == "terminated"
+
+    wait_until(sign, "the silent one of the three ended", seconds=SEARCH_SECONDS + 10)
+    assert [run_of(api, run)["status"] for run in (by_beat, by_event)] == ["running"] * 2
+
+
+def test_heartbeats_keep_a_run_going_whose_limit_is_shorter_than_what_is_noted(api):
+    agent = api.agent(silence_timeout_s=1)["id"]
+    runs = [api.run(agent)["run_id"] for _ in range(8)]
+    control = api.run(agent)["run_id"]
+
+    def sign():
+        for run in runs:
+            assert api.post(f"/api/v1/runs/{run}/heartbeat").json()["order"] == "continue"
+        return run_of(api, control)["status"] == "terminated"
+
+    wait_until(sign, "the silent one ended", seconds=SEARCH_SECONDS)
+    assert {run_of(api, run)["status"] for run in runs} == {"running"}
+
+
+def test_the_installation_says_the_limit_of_agents_that_say_none(fresh):
+    api = fresh(RUN_SILENCE_TIMEOUT_S=1).start().api()
+    silent = api.run(api.agent()["id"])["run_id"]
+    patient = api.run(api.agent(silence_timeout_s=3600)["id"])["run_id"]
+    never = api.run(api.agent(silence_timeout_s=0)["id"])["run_id"]
+    wait_until(lambda: run_of(api, silent)["status"] == "terminated", "a silent run ended", seconds=SEARCH_SECONDS)
+    assert (run_of(api, silent)["terminated_by"], run_of(api, patient)["status"], run_of(api, never)["status"]) == ("silence", "running", "running")
+
+
+def test_a_limit_is_a_number_of_seconds_up_to_thirty_days(api):
+    assert api.agent()["silence_timeout_s"] is None
+    assert api.agent(silence_timeout_s=0)["silence_timeout_s"] == 0
+    assert api.agent(silence_timeout_s=2_592_000)["silence_timeout_s"] == 2_592_000
+    for wrong in (-1, 2_592_001, 1.5, "60", True):
+        assert pointers(api.post("/api/v1/agents", json={"name": uuid7(), "silence_timeout_s": wrong})) == ["/silence_timeout_s"]
