@@ -31,10 +31,11 @@ ALLOWED = {
     "identity": WORDS | {"audit"},
     "teams": WORDS | {"audit", "identity"},
     "agents": WORDS | {"audit", "identity", "teams"},
-    "prices": WORDS | {"audit", "identity"},
+    "prices": WORDS | {"audit", "identity", "teams"},
     "runs": WORDS | {"audit", "identity", "agents"},
     "privacy": BASIS,
     "events": WORDS | {"audit", "identity", "agents", "prices", "privacy", "runs"},
+    "charges": PORTS | {"audit", "identity", "prices", "runs", "teams"},
     "replay": PORTS | {"identity", "prices", "runs", "events"},
     "retention": RUNTIME | {"pg"},
     "analytics": PORTS | {"identity", "events", "runs"},
@@ -44,7 +45,7 @@ ALLOWED = {
 }
 
 # Within a folder of the product: only these files may see SQL and HTTP.
-PRODUCT = {"teams", "agents", "prices", "runs", "events", "replay", "analytics"}
+PRODUCT = {"teams", "agents", "prices", "runs", "events", "charges", "replay", "analytics"}
 HTTP_FILES = {"routes.cpp", "gate.cpp", "gate.hpp"}
 
 # Third-party headers and the only folders that may include them.

@@ -234,8 +234,8 @@ struct PutAnswer {
 
 class Agents {
  public:
-  // `provider_of`: whose a model is when nobody says it, by its name; empty when unknown.
-  using ProviderOf = std::function<std::string(std::string_view model)>;
+  // `provider_of`: whose a model is when a team does not say it, by its name; empty when unknown.
+  using ProviderOf = std::function<std::string(const Uuid& team_id, std::string_view model)>;
   Agents(pg::Cluster& database, ProviderOf provider_of) : database_(database), provider_of_(std::move(provider_of)) {}
 
   // Code::conflict when the team has an agent of this name.

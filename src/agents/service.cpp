@@ -188,7 +188,7 @@ Async<Result<PolicyAnswer>> Agents::check(const Call& call, Uuid id, PolicyQuest
     refuse("agent", fmt::format("The agent is {}.", json::enum_text(agent->status)));
   const auto policy = policy_of(*agent);
   const auto provider = question.provider ? *question.provider
-                        : question.model  ? provider_of_(*question.model)
+                        : question.model  ? provider_of_(agent->team_id, *question.model)
                                           : std::string();
   std::optional<Violation> violations[] = {
       question.model ? check_model(policy, provider, *question.model)

@@ -35,21 +35,33 @@ struct CostQuery {
   std::optional<Timestamp> from;
   std::optional<Timestamp> to;
   std::optional<Interval> interval;
-  std::vector<Dimension> group_by;
+  std::vector<std::string> group_by;
   std::optional<Uuid> agent_id;
   std::optional<std::string> team;
   std::optional<std::string> model;
   std::optional<std::string> provider;
   std::optional<std::string> environment;
 
+  // The label that is grouped by, if any.
+  [[nodiscard]] std::optional<std::string> label() const {
+    for (const auto& one : group_by) {
+      if (one.starts_with(label_prefix)) return one.substr(label_prefix.size());
+    }
+    return std::nullopt;
+  }
+  void check(json::Faults& faults) const;
+
+  static constexpr std::string_view label_prefix = "label:";
   static constexpr auto fields() {
     return json::fields(
         json::field("from", &CostQuery::from, "Calls at or after this time; since ever when absent."),
         json::field("to", &CostQuery::to, "Calls before this time; until now and beyond when absent."),
         json::field("interval", &CostQuery::interval,
                     "Split by UTC hour, day, ISO week or month; one total when absent."),
-        json::field("group_by", &CostQuery::group_by, "Comma-separated: team, agent, model, provider, environment.",
-                    {.max_length = 5, .optional = true}),
+        json::field("group_by", &CostQuery::group_by,
+                    "Comma-separated: team, agent, model, provider, environment, and label:x for one label of the run, "
+                    "else of its agent.",
+                    {.max_length = 6, .optional = true}),
         json::field("agent_id", &CostQuery::agent_id, "Only calls of this agent."),
         json::field("team", &CostQuery::team, "Only calls of the team with this name."),
         json::field("model", &CostQuery::model, "Only calls of this model."),
@@ -67,13 +79,14 @@ struct CostRow {
   std::optional<std::string> model;
   std::optional<std::string> provider;
   std::optional<std::string> environment;
+  std::optional<std::string> label;
   std::int64_t calls = 0;
   std::int64_t unpriced_calls = 0;
   std::int64_t errors = 0;
-  std::int64_t input_tokens = 0;
-  std::int64_t output_tokens = 0;
-  std::int64_t cache_read_tokens = 0;
-  std::int64_t cache_write_tokens = 0;
+  std::optional<std::int64_t> input_tokens;
+  std::optional<std::int64_t> output_tokens;
+  std::optional<std::int64_t> cache_read_tokens;
+  std::optional<std::int64_t> cache_write_tokens;
   NanoUsd cost_usd;
 
   static constexpr std::string_view schema_name = "CostRow";
@@ -82,15 +95,17 @@ struct CostRow {
         json::field("period", &CostRow::period, "Begin of the interval."), json::field("team", &CostRow::team, ""),
         json::field("agent", &CostRow::agent, "Name."), json::field("agent_id", &CostRow::agent_id, ""),
         json::field("model", &CostRow::model, "As reported."), json::field("provider", &CostRow::provider, ""),
-        json::field("environment", &CostRow::environment, ""), json::field("calls", &CostRow::calls, ""),
+        json::field("environment", &CostRow::environment, ""),
+        json::field("label", &CostRow::label, "Value of the label; null where there is none."),
+        json::field("calls", &CostRow::calls, ""),
         json::field("unpriced_calls", &CostRow::unpriced_calls,
                     "Calls without a cost; their tokens count, their money is not known."),
         json::field("errors", &CostRow::errors, "Calls that failed."),
-        json::field("input_tokens", &CostRow::input_tokens, ""),
+        json::field("input_tokens", &CostRow::input_tokens, "Of the calls whose usage is known; null: of none."),
         json::field("output_tokens", &CostRow::output_tokens, ""),
         json::field("cache_read_tokens", &CostRow::cache_read_tokens, ""),
         json::field("cache_write_tokens", &CostRow::cache_write_tokens, ""),
-        json::field("cost_usd", &CostRow::cost_usd, "Exact sum over the priced calls."));
+        json::field("cost_usd", &CostRow::cost_usd, "Exact sum over the priced calls, as they are charged now."));
   }
 };
 

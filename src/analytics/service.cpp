@@ -1,5 +1,6 @@
 #include "analytics/analytics.hpp"
 #include "analytics/store.hpp"
+#include "base/text.hpp"
 
 namespace cognive::analytics {
 namespace {
@@ -15,6 +16,14 @@ void add(std::int64_t& total, std::int64_t amount) {
   if (__builtin_add_overflow(total, amount, &total)) total = INT64_MAX;
 }
 
+// The same for what no call may have.
+void add(std::optional<std::int64_t>& total, const std::optional<std::int64_t>& amount) {
+  if (!amount) return;
+  std::int64_t sum = total.value_or(0);
+  add(sum, *amount);
+  total = sum;
+}
+
 Error too_many_rows() {
   return unprocessable("?group_by", fmt::format("The answer has more than {} rows: narrow the time or the grouping.",
                                                 store::rows_max))
@@ -23,12 +32,30 @@ Error too_many_rows() {
 
 }  // namespace
 
+void CostQuery::check(json::Faults& faults) const {
+  if (faults.has_below("group_by")) return;
+  int labels = 0;
+  for (const auto& one : group_by) {
+    Dimension dimension{};
+    if (one.starts_with(label_prefix) && one.size() > label_prefix.size()) {
+      if (++labels > 1) faults.add_at("group_by", "It may name one label only.", json::quoted(one));
+    } else if (!json::enum_parse(one, dimension)) {
+      faults.add_at("group_by", "It must be one of team, agent, model, provider, environment, label:x.",
+                    json::quoted(shortened(one, 64)));
+    }
+  }
+}
+
 Async<Result<CostAnswer>> Analytics::costs(const Call& call, CostQuery query) {
   if (const auto valid = check_range(query); !valid) co_return std::unexpected(valid.error());
   CostAnswer answer;
   answer.items = co_await store::costs(database_.read_preferred(call), query, call.principal, call.deadline);
   if (answer.items.size() > static_cast<std::size_t>(store::rows_max)) {
     co_return fail(too_many_rows());
+  }
+  if (answer.items.empty()) {
+    answer.total.input_tokens = answer.total.output_tokens = 0;
+    answer.total.cache_read_tokens = answer.total.cache_write_tokens = 0;
   }
   for (const auto& row : answer.items) {
     add(answer.total.calls, row.calls);

@@ -3,53 +3,69 @@
 namespace cognive::analytics::store {
 namespace {
 
+// Calls of a range as they are charged now: by their latest adjustment, else by their own cost. Adjustments carry the
+// time of their call, so that only those of the range are looked at.
+#define COGNIVE_CHARGED_CALLS(from, to)                                                                          \
+  "(SELECT l.*, CASE WHEN j.call_id IS NULL THEN l.cost_nano_usd ELSE j.new_cost_nano_usd END AS charge, "       \
+  "CASE WHEN j.call_id IS NULL THEN l.price_status ELSE j.new_price_status END AS charge_status "                \
+  "FROM llm_calls l LEFT JOIN (SELECT DISTINCT ON (run_id, call_id) run_id, call_id, new_cost_nano_usd, "        \
+  "new_price_status FROM charge_adjustments WHERE (" from "::timestamptz IS NULL OR \"timestamp\" >= " from      \
+  ") "                                                                                                           \
+  "AND (" to "::timestamptz IS NULL OR \"timestamp\" < " to                                                      \
+  ") ORDER BY run_id, call_id, sequence DESC) j "                                                                \
+  "ON j.run_id = l.run_id AND j.call_id = l.id WHERE (" from "::timestamptz IS NULL OR l.\"timestamp\" >= " from \
+  ") "                                                                                                           \
+  "AND (" to "::timestamptz IS NULL OR l.\"timestamp\" < " to ")) c "
+
+// Sums end at the largest number that there is; NULL when no call has the value.
+#define COGNIVE_SUM(column) "least(sum(" column "), 9223372036854775807)::bigint"
+
 // One statement for every grouping: a dimension that is not asked for is NULL in every row and so makes no groups.
-// Names are joined after the aggregation.
+// Names are joined after the aggregation. A label is the run's, else the agent's.
 constexpr pg::Query costs_query{
     "analytics_costs",
-    "SELECT g.period, t.name, a.name, g.agent_id, g.model, g.provider, g.environment, g.calls, g.unpriced_calls, "
-    "g.errors, "
-    "g.input_tokens, g.output_tokens, g.cache_read_tokens, g.cache_write_tokens, g.cost FROM ("
-    "SELECT CASE WHEN $1::text IS NOT NULL THEN date_trunc($1, \"timestamp\", 'UTC') END AS period, "
-    "CASE WHEN $2 THEN team_id END AS team_id, CASE WHEN $3 THEN agent_id END AS agent_id, CASE WHEN $4 THEN model END "
-    "AS model, "
-    "CASE WHEN $5 THEN provider END AS provider, CASE WHEN $6 THEN environment END AS environment, count(*) AS calls, "
-    "count(*) FILTER (WHERE cost_nano_usd IS NULL) AS unpriced_calls, count(*) FILTER (WHERE status = 'error') AS "
-    "errors, "
-    "least(coalesce(sum(input_tokens), 0), 9223372036854775807)::bigint AS input_tokens, "
-    "least(coalesce(sum(output_tokens), 0), "
-    "9223372036854775807)::bigint AS output_tokens, "
-    "least(coalesce(sum(cache_read_tokens), 0), 9223372036854775807)::bigint AS cache_read_tokens, "
-    "least(coalesce(sum(cache_write_tokens), 0), "
-    "9223372036854775807)::bigint AS cache_write_tokens, "
-    "least(coalesce(sum(cost_nano_usd), 0), 9223372036854775807)::bigint AS cost "
-    "FROM llm_calls WHERE ($7::timestamptz IS NULL OR \"timestamp\" >= $7) AND ($8::timestamptz IS NULL OR "
-    "\"timestamp\" < $8) "
-    "AND ($9::uuid IS NULL OR team_id = $9) AND ($10::uuid IS NULL OR agent_id = $10) AND ($11::uuid IS NULL OR "
-    "agent_id = $11) "
-    "AND ($12::text IS NULL OR team_id = (SELECT id FROM teams WHERE name = $12)) AND ($13::text IS NULL OR model = "
-    "$13) "
-    "AND ($14::text IS NULL OR provider = $14) AND ($15::text IS NULL OR environment = $15) "
-    "GROUP BY 1, 2, 3, 4, 5, 6) g LEFT JOIN teams t ON t.id = g.team_id LEFT JOIN agents a ON a.id = g.agent_id "
-    "ORDER BY g.period, g.cost DESC, g.calls DESC, g.model, g.provider, g.environment, a.name, t.name, g.agent_id "
-    "LIMIT $16"};
+    "SELECT g.period, t.name, a.name, g.agent_id, g.model, g.provider, g.environment, g.label, g.calls, "
+    "g.unpriced_calls, g.errors, g.input_tokens, g.output_tokens, g.cache_read_tokens, g.cache_write_tokens, g.cost "
+    "FROM (SELECT CASE WHEN $1::text IS NOT NULL THEN date_trunc($1, c.\"timestamp\", 'UTC') END AS period, "
+    "CASE WHEN $2 THEN c.team_id END AS team_id, CASE WHEN $3 THEN c.agent_id END AS agent_id, "
+    "CASE WHEN $4 THEN c.model END AS model, CASE WHEN $5 THEN c.provider END AS provider, "
+    "CASE WHEN $6 THEN c.environment END AS environment, coalesce(r.labels ->> $17, o.labels ->> $17) AS label, "
+    "count(*) AS calls, count(*) - count(c.charge) AS unpriced_calls, "
+    "count(*) FILTER (WHERE c.status = 'error') AS errors, " COGNIVE_SUM(
+        "c.input_tokens") " AS input_tokens, " COGNIVE_SUM("c.output_tokens") " AS output_tokens, " COGNIVE_SUM("c.cache_"
+                                                                                                              "read_"
+                                                                                                              "toke"
+                                                                                                              "ns")
+    " AS cache_read_tokens, " COGNIVE_SUM("c.cache_write_tokens") " AS cache_write_tokens, coalesce(" COGNIVE_SUM(
+        "c.charge") ", 0) AS cost "
+    "FROM " COGNIVE_CHARGED_CALLS("$7", "$8")
+    "LEFT JOIN agent_runs r ON $17::text IS NOT NULL AND r.id = c.run_id "
+    "LEFT JOIN agents o ON $17::text IS NOT NULL AND o.id = c.agent_id "
+    "WHERE ($9::uuid IS NULL OR c.team_id = $9) AND ($10::uuid IS NULL OR c.agent_id = $10) "
+    "AND ($11::uuid IS NULL OR c.agent_id = $11) "
+    "AND ($12::text IS NULL OR c.team_id = (SELECT id FROM teams WHERE name = $12)) "
+    "AND ($13::text IS NULL OR c.model = $13) AND ($14::text IS NULL OR c.provider = $14) "
+    "AND ($15::text IS NULL OR c.environment = $15) "
+    "GROUP BY 1, 2, 3, 4, 5, 6, 7) g LEFT JOIN teams t ON t.id = g.team_id LEFT JOIN agents a ON a.id = g.agent_id "
+    "ORDER BY g.period, g.cost DESC, g.calls DESC, g.model, g.provider, g.environment, g.label, a.name, t.name, "
+    "g.agent_id LIMIT $16"};
 
 constexpr pg::Query coverage_totals_query{
     "analytics_coverage_totals",
-    "SELECT count(*), count(*) FILTER (WHERE price_status = 'priced'), coalesce(sum(input_tokens + output_tokens), "
-    "0)::bigint, "
-    "least(coalesce(sum(input_tokens + output_tokens) FILTER (WHERE price_status = 'priced'), 0), "
-    "9223372036854775807)::bigint FROM llm_calls "
-    "WHERE ($1::timestamptz IS NULL OR \"timestamp\" >= $1) AND ($2::timestamptz IS NULL OR \"timestamp\" < $2) "
-    "AND ($3::uuid IS NULL OR team_id = $3) AND ($4::uuid IS NULL OR agent_id = $4)"};
+    "SELECT count(*), count(*) FILTER (WHERE charge_status = 'priced'), coalesce(" COGNIVE_SUM(
+        "input_tokens + output_tokens") ", 0), least(coalesce(sum(input_tokens + output_tokens) "
+    "FILTER (WHERE charge_status = 'priced'), 0), 9223372036854775807)::bigint FROM " COGNIVE_CHARGED_CALLS("$1", "$2")
+    "WHERE ($3::uuid IS NULL OR team_id = $3) AND ($4::uuid IS NULL OR agent_id = $4)"};
 
 constexpr pg::Query coverage_rows_query{
     "analytics_coverage_rows",
-    "SELECT price_status, provider, model, count(*), least(coalesce(sum(input_tokens + output_tokens), 0), "
-    "9223372036854775807)::bigint FROM llm_calls "
-    "WHERE price_status <> 'priced' AND ($1::timestamptz IS NULL OR \"timestamp\" >= $1) "
-    "AND ($2::timestamptz IS NULL OR \"timestamp\" < $2) AND ($3::uuid IS NULL OR team_id = $3) "
+    "SELECT charge_status, provider, model, count(*), coalesce(" COGNIVE_SUM("input_tokens + output_tokens")
+    ", 0) FROM " COGNIVE_CHARGED_CALLS("$1", "$2")
+    "WHERE charge_status <> 'priced' AND ($3::uuid IS NULL OR team_id = $3) "
     "AND ($4::uuid IS NULL OR agent_id = $4) GROUP BY 1, 2, 3 ORDER BY 4 DESC, 3, 2, 1 LIMIT 100"};
+
+#undef COGNIVE_SUM
+#undef COGNIVE_CHARGED_CALLS
 
 constexpr pg::Query runs_query{
     "analytics_runs",
@@ -106,18 +122,18 @@ constexpr pg::Query tools_query{
 Async<std::vector<CostRow>> costs(pg::Reader database, const CostQuery& query, const Principal& principal,
                                   Deadline deadline) {
   const auto grouped = [&](Dimension dimension) {
-    return std::ranges::find(query.group_by, dimension) != query.group_by.end();
+    return std::ranges::find(query.group_by, json::enum_text(dimension)) != query.group_by.end();
   };
   auto params = pg::Params::of(query.interval, grouped(Dimension::team), grouped(Dimension::agent),
                                grouped(Dimension::model), grouped(Dimension::provider), grouped(Dimension::environment),
                                query.from, query.to, principal.team_id, principal.agent_id, query.agent_id, query.team,
-                               query.model, query.provider, query.environment, rows_max + 1);
+                               query.model, query.provider, query.environment, rows_max + 1, query.label());
   const auto rows = co_await database.execute_apart(costs_query, std::move(params), deadline);
   std::vector<CostRow> out(static_cast<std::size_t>(rows.size()));
   for (int i = 0; i < rows.size(); ++i) {
     auto& row = out[static_cast<std::size_t>(i)];
-    rows[i].read(row.period, row.team, row.agent, row.agent_id, row.model, row.provider, row.environment, row.calls,
-                 row.unpriced_calls, row.errors, row.input_tokens, row.output_tokens, row.cache_read_tokens,
+    rows[i].read(row.period, row.team, row.agent, row.agent_id, row.model, row.provider, row.environment, row.label,
+                 row.calls, row.unpriced_calls, row.errors, row.input_tokens, row.output_tokens, row.cache_read_tokens,
                  row.cache_write_tokens, row.cost_usd);
   }
   co_return out;

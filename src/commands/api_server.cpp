@@ -8,6 +8,7 @@
 
 #include "agents/agents.hpp"
 #include "analytics/analytics.hpp"
+#include "charges/charges.hpp"
 #include "commands/local.hpp"
 #include "events/routes.hpp"
 #include "health/health.hpp"
@@ -46,10 +47,10 @@ http::ServerOptions server_options(const Settings& settings, std::uint16_t port)
 }
 
 // As events guess it.
-std::string provider_of(const prices::CurrentCatalogue& current, std::string_view model) {
+std::string provider_of(const prices::CurrentCatalogue& current, const Uuid& team_id, std::string_view model) {
   const auto catalogue = current.get();
-  const auto found = catalogue->find("", model);
-  return found ? (*found)->provider : std::string();
+  const auto* found = catalogue->find(team_id, "", model).any();
+  return found != nullptr ? found->provider : std::string();
 }
 
 // Of the master key, for nothing but the hashes of content.
@@ -85,10 +86,14 @@ struct Worker {
         identity(database, identity::SecretHasher(settings.master_key)),
         gate(identity),
         teams(database),
-        agents(database, [&current = shared.catalogue](std::string_view model) { return provider_of(current, model); }),
+        agents(database,
+               [&current = shared.catalogue](const Uuid& team_id, std::string_view model) {
+                 return provider_of(current, team_id, model);
+               }),
         prices(database, shared.catalogue),
         runs(database, metrics),
         ingest(executor, database, shared.catalogue, metrics, {.content_key = content_key(settings)}),
+        charges(database, shared.catalogue),
         replay(database, shared.catalogue),
         analytics(database),
         health(database, *shared.monitor, settings, metrics),
@@ -100,6 +105,7 @@ struct Worker {
     runs::add_routes(router, runs);
     events::add_routes(router, ingest);
     prices::add_routes(router, prices);
+    charges::add_routes(router, charges);
     replay::add_routes(router, replay);
     analytics::add_routes(router, analytics);
     health::add_routes(router, health);
@@ -114,6 +120,7 @@ struct Worker {
   prices::Prices prices;
   runs::Runs runs;
   events::Ingest ingest;
+  charges::Charges charges;
   replay::Replay replay;
   analytics::Analytics analytics;
   health::Health health;

@@ -289,8 +289,8 @@ struct Ingest::State : std::enable_shared_from_this<State> {
     if (pricer.catalogue() != catalogue.get()) pricer = prices::Pricer(catalogue.get());
     for (auto* item : by_type[static_cast<std::size_t>(EventType::llm_call)]) {
       const auto& call = std::get<LlmCall>(item->event->body);
-      item->row.price =
-          pricer.price(call.provider.value_or(""), call.model, item->event->timestamp, item->event->usage);
+      item->row.price = pricer.price(item->row.run.team_id, call.provider.value_or(""), call.model,
+                                     item->event->timestamp, item->event->usage);
     }
 
     for (auto& fresh : by_type) {

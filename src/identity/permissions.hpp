@@ -14,9 +14,10 @@ inline constexpr std::string_view runs_read = "runs:read";
 inline constexpr std::string_view runs_write = "runs:write";
 inline constexpr std::string_view events_write = "events:write";
 inline constexpr std::string_view prices_read = "prices:read";
+inline constexpr std::string_view prices_write = "prices:write";
 inline constexpr std::string_view analytics_read = "analytics:read";
 
-inline constexpr std::array all{teams_read, teams_write,  agents_read, agents_write,  runs_read,
-                                runs_write, events_write, prices_read, analytics_read};
+inline constexpr std::array all{teams_read, teams_write,  agents_read, agents_write, runs_read,
+                                runs_write, events_write, prices_read, prices_write, analytics_read};
 
 }  // namespace cognive::identity::permission

@@ -35,38 +35,133 @@ const Provider* Catalogue::provider_named(std::string_view id) const {
   return nullptr;
 }
 
-std::expected<const Model*, Catalogue::Miss> Catalogue::find(std::string_view provider_name,
-                                                             std::string_view model_name) const {
-  std::string provider_id = lower(trim(provider_name));
-  std::string name = lower(trim(model_name));
-  if (provider_id == proxy) {
-    const auto slash = name.find('/');
+const Model* Meaning::any() const {
+  if (model) return *model;
+  return overrides.empty() ? nullptr : overrides.front();
+}
+
+const PriceVersion* Meaning::at(Timestamp time) const {
+  for (const auto* override_model : overrides) {
+    const auto* version = override_model->at(time);
+    if (version != nullptr && !version->ends) return version;
+  }
+  return model ? (*model)->at(time) : nullptr;
+}
+
+Catalogue::Catalogue(std::vector<Provider> providers, std::vector<Override> overrides)
+    : providers_(std::move(providers)) {
+  for (auto& one : overrides) {
+    differs_by_team_ = differs_by_team_ || one.team_id.has_value();
+    OverrideKey key{one.team_id, one.model.provider, one.model.id};
+    overrides_.emplace(std::move(key), std::move(one.model));
+  }
+}
+
+Catalogue::Place Catalogue::locate(std::string_view provider_name, std::string_view model_name) const {
+  Place out{.provider_id = lower(trim(provider_name)),
+            .name = lower(trim(model_name)),
+            .provider = nullptr,
+            .model = std::unexpected(Miss::unknown_model)};
+  if (out.provider_id == proxy) {
+    const auto slash = out.name.find('/');
     if (slash != std::string::npos && slash > 0) {
-      provider_id = name.substr(0, slash);
-      name = name.substr(slash + 1);
+      out.provider_id = out.name.substr(0, slash);
+      out.name = out.name.substr(slash + 1);
     }
   }
 
-  const Provider* provider = nullptr;
-  if (!provider_id.empty()) {
-    provider = provider_named(provider_id);
-    if (provider == nullptr && provider_id != proxy) return std::unexpected(Miss::unknown_provider);
+  if (!out.provider_id.empty()) {
+    out.provider = provider_named(out.provider_id);
+    if (out.provider == nullptr && out.provider_id != proxy) {
+      out.model = std::unexpected(Miss::unknown_provider);
+      return out;
+    }
   }
-  if (provider == nullptr) {
+  if (out.provider == nullptr) {
     const auto found = std::ranges::find_if(providers_, [&](const Provider& candidate) {
-      return candidate.model_match && candidate.model_match->matches(name);
+      return candidate.model_match && candidate.model_match->matches(out.name);
     });
-    if (found == providers_.end()) return std::unexpected(Miss::unknown_model);
-    provider = &*found;
+    if (found == providers_.end()) return out;
+    out.provider = &*found;
   }
+  out.provider_id = out.provider->id;
 
-  if (const auto* model = model_named(*provider, name)) return model;
-  for (const auto& fallback : provider->fallback_providers) {
+  if (const auto* model = model_named(*out.provider, out.name)) {
+    out.model = model;
+    return out;
+  }
+  for (const auto& fallback : out.provider->fallback_providers) {
     const auto other = std::ranges::find(providers_, fallback, &Provider::id);
     if (other == providers_.end()) continue;
-    if (const auto* model = model_named(*other, name)) return model;
+    if (const auto* model = model_named(*other, out.name)) {
+      out.model = model;
+      return out;
+    }
   }
-  return std::unexpected(Miss::unknown_model);
+  return out;
+}
+
+// Whose a model is that only overrides know and whose provider was not said: of the only provider that has one of this
+// name; empty when there are several, or none.
+std::string Catalogue::private_provider(const std::optional<Uuid>& team_id, const std::string& model) const {
+  std::string found;
+  for (const auto& [key, unused] : overrides_) {
+    const auto& [owner, provider, name] = key;
+    if (name != model || (owner && owner != team_id)) continue;
+    if (!found.empty() && found != provider) return {};
+    found = provider;
+  }
+  return found;
+}
+
+Meaning Catalogue::find(const std::optional<Uuid>& team_id, std::string_view provider, std::string_view model) const {
+  auto place = locate(provider, model);
+  Meaning out;
+  out.model = place.model;
+  if (overrides_.empty()) return out;
+  if (!place.model && trim(provider).empty()) place.provider_id = private_provider(team_id, place.name);
+
+  // Exactly what was said wins over what it means, and the provider that was called over the one whose rates it takes.
+  std::vector<std::pair<std::string, std::string>> names{{place.provider_id, place.name}};
+  if (place.model) {
+    const auto id = lower((*place.model)->id);
+    names.emplace_back(place.provider_id, id);
+    names.emplace_back((*place.model)->provider, id);
+  }
+  std::vector<std::optional<Uuid>> owners;
+  if (team_id) owners.push_back(team_id);
+  owners.emplace_back();
+  for (const auto& owner : owners) {
+    for (const auto& [provider_id, name] : names) {
+      const auto found = overrides_.find({owner, provider_id, name});
+      if (found != overrides_.end()) out.overrides.push_back(&found->second);
+    }
+  }
+  return out;
+}
+
+const PriceVersion* Catalogue::version(const Uuid& team_id, const Uuid& id) const {
+  const auto search = [&id](const Model& model) -> const PriceVersion* {
+    const auto found = std::ranges::find(model.versions, id, &PriceVersion::id);
+    return found == model.versions.end() ? nullptr : &*found;
+  };
+  for (const auto& [key, model] : overrides_) {
+    const auto& owner = std::get<0>(key);
+    if (owner && *owner != team_id) continue;
+    if (const auto* found = search(model)) return found;
+  }
+  for (const auto& provider : providers_) {
+    for (const auto& model : provider.models) {
+      if (const auto* found = search(model)) return found;
+    }
+  }
+  return nullptr;
+}
+
+std::string Catalogue::provider_id(std::string_view name) const {
+  auto id = lower(trim(name));
+  const auto* provider = provider_named(id);
+  return provider != nullptr ? provider->id : id;
 }
 
 }  // namespace cognive::prices

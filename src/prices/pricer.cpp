@@ -3,15 +3,16 @@
 namespace cognive::prices {
 namespace {
 
-PricedCall price_model(std::expected<const Model*, Catalogue::Miss> found, Timestamp time, const Usage& usage) {
+PricedCall price_meaning(const Meaning& meaning, Timestamp time, const Usage& usage) {
   PricedCall out;
-  if (!found) {
-    out.status =
-        found.error() == Catalogue::Miss::unknown_provider ? PriceStatus::unknown_provider : PriceStatus::unknown_model;
+  out.model = meaning.any();
+  out.version = meaning.at(time);
+  // A private model outside of its time is as unknown as it was before it had rates.
+  if (!meaning.model && out.version == nullptr) {
+    out.status = meaning.model.error() == Catalogue::Miss::unknown_provider ? PriceStatus::unknown_provider
+                                                                            : PriceStatus::unknown_model;
     return out;
   }
-  out.model = *found;
-  out.version = out.model->at(time);
   if (usage.reported_units() == 0) {
     out.status = PriceStatus::unknown_usage;
     return out;
@@ -42,21 +43,26 @@ PricedCall price_model(std::expected<const Model*, Catalogue::Miss> found, Times
 
 }  // namespace
 
-PricedCall price_call(const Catalogue& catalogue, std::string_view provider, std::string_view model, Timestamp time,
-                      const Usage& usage) {
-  return price_model(catalogue.find(provider, model), time, usage);
+PricedCall price_call(const Catalogue& catalogue, const std::optional<Uuid>& team_id, std::string_view provider,
+                      std::string_view model, Timestamp time, const Usage& usage) {
+  return price_meaning(catalogue.find(team_id, provider, model), time, usage);
 }
 
-PricedCall Pricer::price(std::string_view provider, std::string_view model, Timestamp time, const Usage& usage) {
+PricedCall Pricer::price(const Uuid& team_id, std::string_view provider, std::string_view model, Timestamp time,
+                         const Usage& usage) {
   std::string key(provider);
   key.push_back('\0');
   key += model;
+  if (catalogue_->differs_by_team()) {
+    key.push_back('\0');
+    key.append(reinterpret_cast<const char*>(team_id.bytes.data()), team_id.bytes.size());
+  }
   auto place = remembered_.find(key);
   if (place == remembered_.end()) {
     if (remembered_.size() >= remembered_max) remembered_.clear();
-    place = remembered_.emplace(std::move(key), catalogue_->find(provider, model)).first;
+    place = remembered_.emplace(std::move(key), catalogue_->find(team_id, provider, model)).first;
   }
-  return price_model(place->second, time, usage);
+  return price_meaning(place->second, time, usage);
 }
 
 }  // namespace cognive::prices

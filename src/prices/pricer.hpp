@@ -35,22 +35,24 @@ constexpr auto enum_names(PriceStatus) {
 struct PricedCall {
   PriceStatus status = PriceStatus::unknown_model;
   NanoUsd cost;                           // for priced and partial
-  const Model* model = nullptr;           // null when the name means none
+  const Model* model = nullptr;           // of the catalogue, or a private one; null when the name means none
   const PriceVersion* version = nullptr;  // null when the model has no rates at that time
   std::vector<ChargeLine> lines;
 
   [[nodiscard]] bool has_cost() const { return status == PriceStatus::priced || status == PriceStatus::partial; }
 };
 
-PricedCall price_call(const Catalogue& catalogue, std::string_view provider, std::string_view model, Timestamp time,
-                      const Usage& usage);
+// `team_id`: whose call it is, since teams may have prices of their own.
+PricedCall price_call(const Catalogue& catalogue, const std::optional<Uuid>& team_id, std::string_view provider,
+                      std::string_view model, Timestamp time, const Usage& usage);
 
 // The same for many calls: remembers what names mean. One per thread; keeps the catalogue that it was made with alive.
 class Pricer {
  public:
   explicit Pricer(std::shared_ptr<const Catalogue> catalogue) : catalogue_(std::move(catalogue)) {}
 
-  PricedCall price(std::string_view provider, std::string_view model, Timestamp time, const Usage& usage);
+  PricedCall price(const Uuid& team_id, std::string_view provider, std::string_view model, Timestamp time,
+                   const Usage& usage);
 
   [[nodiscard]] const std::shared_ptr<const Catalogue>& catalogue() const { return catalogue_; }
 
@@ -58,7 +60,7 @@ class Pricer {
   static constexpr std::size_t remembered_max = 10'000;  // names come from clients
 
   std::shared_ptr<const Catalogue> catalogue_;
-  std::unordered_map<std::string, std::expected<const Model*, Catalogue::Miss>> remembered_;
+  std::unordered_map<std::string, Meaning> remembered_;
 };
 
 }  // namespace cognive::prices

@@ -3,6 +3,7 @@
 #include <bit>
 #include <numeric>
 
+#include "base/text.hpp"
 #include "json/writer.hpp"
 
 namespace cognive::prices {
@@ -141,20 +142,25 @@ Rates read_rates(json::Cursor& in) {
   Rates rates;
   in.each_field([&](std::string_view key, json::Cursor& value) {
     const auto unit = Units::shipped().by_price_key(key);
-    if (!unit) throw json::Malformed("a rate for an unknown unit");
+    if (!unit) throw json::Malformed("a rate for an unknown unit: " + shortened(key, 64));
+    if (std::ranges::find(rates, *unit, &Rate::unit) != rates.end())
+      throw json::Malformed("two rates for the same unit: " + std::string(key));
     Rate rate{*unit, {}, {}};
     if (value.kind() == json::Kind::number) {
       rate.base = read_rate_number(value);
     } else {
+      bool has_base = false;
       value.each_field([&](std::string_view part, json::Cursor& content) {
         if (part == "base") {
           rate.base = read_rate_number(content);
+          has_base = true;
         } else if (part == "tiers") {
           content.each_item([&](std::size_t, json::Cursor& tier) { rate.tiers.push_back(read_tier(tier)); });
         } else {
           throw json::Malformed("a rate has an unknown member");
         }
       });
+      if (!has_base) throw json::Malformed("a tiered rate without a base");
       std::ranges::sort(rate.tiers, {}, &Tier::above);
     }
     rates.push_back(std::move(rate));
@@ -192,12 +198,12 @@ void write_rates(json::Writer& out, const Rates& rates) {
   out.end_object();
 }
 
+}  // namespace
+
 std::string time_of_day_text(std::chrono::microseconds time) {
   const std::chrono::hh_mm_ss clock{std::chrono::floor<std::chrono::seconds>(time)};
   return fmt::format("{:02}:{:02}:{:02}", clock.hours().count(), clock.minutes().count(), clock.seconds().count());
 }
-
-}  // namespace
 
 std::string rates_json(const Rates& rates) {
   json::Writer out;

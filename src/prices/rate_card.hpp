@@ -84,6 +84,7 @@ std::string rates_json(const Rates& rates);
 // [{"from":"00:30:00","to":"16:30:00","rates":{…}}]
 std::vector<Window> read_windows(json::Cursor& in);
 std::string windows_json(const std::vector<Window>& windows);
+std::string time_of_day_text(std::chrono::microseconds time);
 // "16:30:00" or "16:30:00Z". Throws json::Malformed.
 std::chrono::microseconds read_time_of_day(std::string_view text);
 

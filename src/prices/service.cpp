@@ -3,10 +3,27 @@
 #include "pg/transact.hpp"
 #include "prices/prices.hpp"
 #include "prices/store.hpp"
+#include "teams/teams.hpp"
 
 namespace cognive::prices {
 
 namespace {
+
+// For the audit trail: how much, not what.
+std::string counts_json(const ImportReport& report) {
+  ImportReport counts = report;
+  counts.added.clear();
+  counts.changes.clear();
+  return json::encode(counts);
+}
+
+const PriceVersion* version_before(const std::vector<PriceVersion>& versions, Timestamp time) {
+  const PriceVersion* found = nullptr;
+  for (const auto& version : versions) {
+    if (version.effective_from < time) found = &version;
+  }
+  return found;
+}
 
 Async<Result<ImportReport>> import_in(pg::Transaction& transaction, const Call& call, const DataSet& data) {
   ImportReport report;
@@ -27,13 +44,22 @@ Async<Result<ImportReport>> import_in(pg::Transaction& transaction, const Call& 
       const auto& existing = found == known.end() ? none : found->second->versions;
       if (found == known.end()) {
         ++report.models_added;
+        report.added.push_back(provider.id + "/" + model.id);
       } else {
         ++seen;
       }
       std::int64_t number = 0;
       for (const auto& version : existing) number = std::max(number, version.version);
       auto added = additions(existing, timeline(model.prices), now);
+      const auto* before = existing.empty() ? nullptr : version_before(existing, now);
+      std::optional<json::Object> rates_before;
+      if (before != nullptr) rates_before = json::Object{rates_json(before->card.rates)};
       for (auto& dated : added.versions) {
+        if (found != known.end()) {
+          const json::Object after{rates_json(dated.card.rates)};
+          report.changes.push_back({provider.id, model.id, dated.from, rates_before, after});
+          rates_before = after;
+        }
         versions.push_back({provider.id, model.id, ++number, dated.from, std::move(dated.card)});
       }
       for (const auto& reason : added.refused) report.refused.push_back(provider.id + "/" + model.id + ": " + reason);
@@ -53,7 +79,7 @@ Async<Result<ImportReport>> import_in(pg::Transaction& transaction, const Call& 
                        .resource_kind = "prices",
                        .resource_id = data.source,
                        .team_id = {},
-                       .details = json::encode(report)};
+                       .details = counts_json(report)};
     co_await audit::record(transaction, call, std::move(entry));
   }
   co_return report;
@@ -68,8 +94,14 @@ Async<ImportReport> Prices::import(const Call& call, DataSet data) {
   co_return std::move(*report);  // an import refuses models, never as a whole
 }
 
+Async<ImportReport> Prices::diff(const Call& call, DataSet data) {
+  auto transaction = co_await database_.begin(call.deadline);
+  auto report = co_await import_in(transaction, call, data);
+  co_return std::move(*report);  // never committed
+}
+
 Async<> Prices::refresh(Deadline deadline) {
-  const auto newest = co_await store::last_import(database_.primary(), deadline);
+  const auto newest = co_await store::edition(database_.primary(), deadline);
   if (newest == loaded_) co_return;
   auto transaction = co_await database_.begin(deadline);
   auto catalogue = co_await store::load(transaction);
@@ -78,29 +110,72 @@ Async<> Prices::refresh(Deadline deadline) {
   loaded_ = newest;
 }
 
-Async<Result<Quote>> Prices::quote(const Call&, QuoteQuery query) {
+Async<Result<std::optional<Uuid>>> Prices::team_of(const Call& call, const std::optional<std::string>& name) {
+  if (!name) co_return call.principal.team_id;
+  const auto id = co_await teams::find_by_name(database_, *name, call);
+  if (!id) co_return unprocessable("?team", "There is no such team.", json::quoted(*name));
+  co_return id;
+}
+
+Async<Result<VersionAnswer>> Prices::versions(const Call& call, VersionQuery query) {
+  const auto team_id = co_await team_of(call, query.team);
+  if (!team_id) co_return std::unexpected(team_id.error());
+  const auto catalogue = current_.get();
+  VersionAnswer out;
+  out.at = query.at.value_or(Timestamp::now());
+  const auto meaning = catalogue->find(*team_id, query.provider.value_or(""), query.model);
+  if (meaning.model) {
+    out.provider = (*meaning.model)->provider;
+    out.model = (*meaning.model)->id;
+  }
+  const auto* holding = meaning.at(out.at);
+  auto models = meaning.overrides;
+  if (meaning.model) models.push_back(*meaning.model);
+  for (const auto* model : models) {
+    for (auto version = model->versions.rbegin(); version != model->versions.rend(); ++version) {
+      ListedVersion listed{.price_version_id = version->id,
+                           .price_version = version->version,
+                           .source = version->source,
+                           .provider = model->provider,
+                           .model = model->id,
+                           .effective_from = {},
+                           .ends = version->ends,
+                           .holds = &*version == holding,
+                           .rates = {rates_json(version->card.rates)},
+                           .windows = OverrideWindow::of(version->card.windows)};
+      if (version->effective_from > Timestamp::min()) listed.effective_from = version->effective_from;
+      out.items.push_back(std::move(listed));
+    }
+  }
+  co_return out;
+}
+
+Async<Result<Quote>> Prices::quote(const Call& call, QuoteQuery query) {
   auto usage = Usage::of(query.usage, "");
   if (!usage) {
     auto error = usage.error();
     for (auto& field : error.fields) field.pointer.front() = '?';
     co_return fail(std::move(error));
   }
+  const auto team_id = co_await team_of(call, query.team);
+  if (!team_id) co_return std::unexpected(team_id.error());
   Quote out;
   out.at = query.at.value_or(Timestamp::now());
   const auto catalogue = current_.get();
-  const auto call = price_call(*catalogue, query.provider.value_or(""), query.model, out.at, *usage);
-  out.status = call.status;
-  if (call.has_cost()) out.cost_usd = call.cost;
-  if (call.model != nullptr) {
-    out.provider = call.model->provider;
-    out.model = call.model->id;
+  const auto priced = price_call(*catalogue, *team_id, query.provider.value_or(""), query.model, out.at, *usage);
+  out.status = priced.status;
+  if (priced.has_cost()) out.cost_usd = priced.cost;
+  if (priced.model != nullptr) {
+    out.provider = priced.model->provider;
+    out.model = priced.model->id;
   }
-  if (call.version != nullptr) {
-    out.price_version_id = call.version->id;
-    out.price_version = call.version->version;
-    if (call.version->effective_from > Timestamp::min()) out.effective_from = call.version->effective_from;
+  if (priced.version != nullptr) {
+    out.price_version_id = priced.version->id;
+    if (priced.version->source == PriceSource::catalogue) out.price_version = priced.version->version;
+    out.price_source = priced.version->source;
+    if (priced.version->effective_from > Timestamp::min()) out.effective_from = priced.version->effective_from;
   }
-  for (const auto& line : call.lines) {
+  for (const auto& line : priced.lines) {
     const auto& unit = Units::shipped()[line.unit];
     out.lines.push_back({unit.name, line.quantity, line.rate, unit.per});
   }

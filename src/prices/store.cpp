@@ -5,8 +5,10 @@ namespace {
 
 using Type = pg::ArrayBuilder::Type;
 
-constexpr pg::Query last_import_query{
-    "catalogue_last_import", "SELECT id FROM llm_catalogue_imports ORDER BY imported_at DESC, id DESC LIMIT 1"};
+constexpr pg::Query edition_query{
+    "catalogue_edition",
+    "SELECT (SELECT id FROM llm_catalogue_imports ORDER BY imported_at DESC, id DESC LIMIT 1), "
+    "(SELECT id FROM llm_price_overrides ORDER BY created_at DESC, id DESC LIMIT 1)"};
 
 // Three reads of one moment.
 constexpr pg::Query snapshot_query{"catalogue_snapshot", "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"};
@@ -22,6 +24,35 @@ constexpr pg::Query versions_query{
     "catalogue_versions",
     "SELECT provider, model, id, version, effective_from, rates, windows FROM llm_pricing "
     "ORDER BY provider, model, effective_from, version"};
+
+constexpr pg::Query overrides_query{
+    "catalogue_overrides",
+    "SELECT team_id, provider, model, id, effective_from, rates, windows FROM llm_price_overrides "
+    "ORDER BY team_id, provider, model, effective_from, created_at, id"};
+
+constexpr pg::Query insert_override_query{
+    "price_override_insert",
+    "INSERT INTO llm_price_overrides (id, team_id, provider, model, effective_from, rates, windows, note) "
+    "VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING RETURNING created_at"};
+
+#define COGNIVE_OVERRIDE_COLUMNS \
+  "o.id, o.team_id, t.name, o.provider, o.model, o.effective_from, o.rates, o.windows, o.note, o.created_at"
+
+constexpr pg::Query find_override_query{
+    "price_override_find", "SELECT " COGNIVE_OVERRIDE_COLUMNS
+                           " FROM llm_price_overrides o LEFT JOIN teams t ON t.id = o.team_id WHERE o.id = $1"};
+
+// A team sees its own overrides and the organisation's.
+constexpr pg::Query list_overrides_query{
+    "price_override_list", "SELECT " COGNIVE_OVERRIDE_COLUMNS
+                           " FROM llm_price_overrides o LEFT JOIN teams t ON t.id = o.team_id "
+                           "WHERE ($1::uuid IS NULL OR o.team_id = $1 OR o.team_id IS NULL) "
+                           "AND ($2::text IS NULL OR t.name = $2) AND ($3::text IS NULL OR o.provider = $3) "
+                           "AND ($4::text IS NULL OR o.model = $4) "
+                           "AND ($5::timestamptz IS NULL OR (o.created_at, o.id) < ($5, $6)) "
+                           "ORDER BY o.created_at DESC, o.id DESC LIMIT $7"};
+
+#undef COGNIVE_OVERRIDE_COLUMNS
 
 // SHARE ROW EXCLUSIVE conflicts with itself and with writers, not with readers.
 constexpr pg::Query lock_query{"catalogue_lock", "LOCK TABLE llm_catalogue_imports IN SHARE ROW EXCLUSIVE MODE"};
@@ -100,16 +131,51 @@ VersionsByModel read_versions(const pg::Rows& rows) {
   return out;
 }
 
+std::vector<Override> read_overrides(const pg::Rows& rows) {
+  std::vector<Override> out;
+  for (int i = 0; i < rows.size(); ++i) {
+    Override one;
+    PriceVersion version;
+    std::optional<std::string> rates;
+    std::string windows;
+    rows[i].read(one.team_id, one.model.provider, one.model.id, version.id, version.effective_from, rates, windows);
+    version.source = one.team_id ? PriceSource::team : PriceSource::organisation;
+    version.ends = !rates;
+    if (rates) parsed(std::move(*rates), [&](json::Cursor& in) { version.card.rates = read_rates(in); });
+    parsed(std::move(windows), [&](json::Cursor& in) { version.card.windows = read_windows(in); });
+    const bool is_next = out.empty() || out.back().team_id != one.team_id ||
+                         out.back().model.provider != one.model.provider || out.back().model.id != one.model.id;
+    if (is_next) out.push_back(std::move(one));
+    out.back().model.versions.push_back(std::move(version));
+  }
+  return out;
+}
+
+std::vector<PriceOverride> price_overrides(const pg::Rows& rows) {
+  std::vector<PriceOverride> out(static_cast<std::size_t>(rows.size()));
+  for (int i = 0; i < rows.size(); ++i) {
+    auto& one = out[static_cast<std::size_t>(i)];
+    std::string windows;
+    rows[i].read(one.id, one.team_id, one.team, one.provider, one.model, one.effective_from, one.rates, windows,
+                 one.note, one.created_at);
+    // jsonb has a spelling of its own.
+    if (one.rates) parsed(one.rates->text, [&](json::Cursor& in) { one.rates->text = rates_json(read_rates(in)); });
+    parsed(std::move(windows), [&](json::Cursor& in) { one.windows = OverrideWindow::of(read_windows(in)); });
+  }
+  return out;
+}
+
 std::optional<pg::Json> json_of(const std::optional<std::string>& text) {
   return text ? std::optional(pg::Json{*text}) : std::nullopt;
 }
 
 }  // namespace
 
-Async<std::optional<Uuid>> last_import(pg::Pool& database, Deadline deadline) {
-  const auto rows = co_await database.execute(last_import_query, {}, deadline);
-  if (rows.empty()) co_return std::nullopt;
-  co_return rows[0].at<Uuid>(0);
+Async<Edition> edition(pg::Pool& database, Deadline deadline) {
+  const auto rows = co_await database.execute(edition_query, {}, deadline);
+  Edition out;
+  rows[0].read(out.import_id, out.override_id);
+  co_return out;
 }
 
 Async<Catalogue> load(pg::Transaction& transaction) {
@@ -117,6 +183,7 @@ Async<Catalogue> load(pg::Transaction& transaction) {
   const auto provider_rows = co_await transaction.execute(providers_query, {});
   const auto model_rows = co_await transaction.execute(models_query, {});
   auto versions = read_versions(co_await transaction.execute(versions_query, {}));
+  auto overrides = read_overrides(co_await transaction.execute(overrides_query, {}));
 
   std::map<std::string, std::vector<Model>> models;
   for (int i = 0; i < model_rows.size(); ++i) {
@@ -138,7 +205,7 @@ Async<Catalogue> load(pg::Transaction& transaction) {
     provider.models = std::move(models[provider.id]);
     providers.push_back(std::move(provider));
   }
-  co_return Catalogue(std::move(providers));
+  co_return Catalogue(std::move(providers), std::move(overrides));
 }
 
 Async<Held> lock(pg::Transaction& transaction) {
@@ -242,6 +309,33 @@ Async<> insert_import(pg::Transaction& transaction, const DataSet& data, const I
   auto params = pg::Params::of(Uuid::make(), data.source, data.retrieved, report.models_added, report.versions_added,
                                static_cast<std::int64_t>(report.refused.size()));
   co_await transaction.execute(insert_import_query, std::move(params));
+}
+
+Async<> lock_for_override(pg::Transaction& transaction) {
+  co_await transaction.execute(lock_query, {});
+}
+
+Async<std::optional<Timestamp>> insert_override(pg::Transaction& transaction, const PriceOverride& row) {
+  const auto windows = json::encode(row.windows);
+  auto params =
+      pg::Params::of(row.id, row.team_id, row.provider, row.model, row.effective_from,
+                     row.rates ? std::optional(pg::Json{row.rates->text}) : std::nullopt, pg::Json{windows}, row.note);
+  const auto rows = co_await transaction.execute(insert_override_query, std::move(params));
+  if (rows.empty()) co_return std::nullopt;
+  co_return rows[0].at<Timestamp>(0);
+}
+
+Async<std::optional<PriceOverride>> find_override(pg::Transaction& transaction, Uuid id) {
+  auto found = price_overrides(co_await transaction.execute(find_override_query, pg::Params::of(id)));
+  if (found.empty()) co_return std::nullopt;
+  co_return std::move(found.front());
+}
+
+Async<std::vector<PriceOverride>> list_overrides(pg::Reader database, const OverrideList& query,
+                                                 const Principal& principal, Deadline deadline) {
+  auto params =
+      pg::Params::of(principal.team_id, query.team, query.provider, query.model, query.cursor, query.limit + 1);
+  co_return price_overrides(co_await database.execute(list_overrides_query, std::move(params), deadline));
 }
 
 }  // namespace cognive::prices::store

@@ -5,8 +5,7 @@
 
 namespace cognive::prices::store {
 
-// The newest import; nothing before the first.
-Async<std::optional<Uuid>> last_import(pg::Pool& database, Deadline deadline);
+Async<Edition> edition(pg::Pool& database, Deadline deadline);
 
 // Everything, in the order of matching, as of one moment. The transaction must be fresh.
 Async<Catalogue> load(pg::Transaction& transaction);
@@ -21,6 +20,17 @@ struct Held {
   std::vector<ModelRow> models;
 };
 Async<Held> lock(pg::Transaction& transaction);
+
+// The same wait, for one new override.
+Async<> lock_for_override(pg::Transaction& transaction);
+
+// When it was written; nothing when there is an override with this id.
+Async<std::optional<Timestamp>> insert_override(pg::Transaction& transaction, const PriceOverride& row);
+// Whoever it belongs to.
+Async<std::optional<PriceOverride>> find_override(pg::Transaction& transaction, Uuid id);
+// Newest first, at most limit + 1.
+Async<std::vector<PriceOverride>> list_overrides(pg::Reader database, const OverrideList& query,
+                                                 const Principal& principal, Deadline deadline);
 
 struct NewVersion {
   std::string provider;

@@ -146,4 +146,33 @@ std::map<std::string, std::int64_t> Usage::counts() const {
   return out;
 }
 
+Usage Usage::stored(std::optional<std::int64_t> input_tokens, std::optional<std::int64_t> output_tokens,
+                    std::optional<std::int64_t> cache_read_tokens, std::optional<std::int64_t> cache_write_tokens,
+                    const std::optional<std::string>& others) {
+  const auto& units = Units::shipped();
+  Usage usage;
+  if (!input_tokens) return usage;
+  const auto set = [&](std::string_view name, std::int64_t count) {
+    if (const auto unit = units.by_name(name)) usage.set(*unit, count);
+  };
+  set("input_tokens", *input_tokens);
+  set("output_tokens", output_tokens.value_or(0));
+  set("cache_read_tokens", cache_read_tokens.value_or(0));
+  set("cache_write_tokens", cache_write_tokens.value_or(0));
+  if (others) {
+    std::string text = *others;
+    const auto walked = json::walk(text, [&](json::Cursor& root) {
+      root.each_field([&](std::string_view unit, json::Cursor& value) {
+        std::int64_t count = 0;
+        json::Faults faults;
+        json::read(value, count, faults, json::Rules{});
+        if (faults.empty()) set(unit, count);
+      });
+    });
+    if (!walked) throw std::logic_error("a stored usage is not JSON");
+  }
+  usage.infer();
+  return usage;
+}
+
 }  // namespace cognive::prices

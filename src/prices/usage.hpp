@@ -75,6 +75,12 @@ class Usage {
 
   [[nodiscard]] std::map<std::string, std::int64_t> counts() const;
 
+  // From the columns of a stored call: without `input_tokens` the usage is unknown; `others` is a JSON object of the
+  // counts that have no column. Units that no longer exist are left out.
+  static Usage stored(std::optional<std::int64_t> input_tokens, std::optional<std::int64_t> output_tokens,
+                      std::optional<std::int64_t> cache_read_tokens, std::optional<std::int64_t> cache_write_tokens,
+                      const std::optional<std::string>& others);
+
  private:
   static constexpr std::size_t units_max = 64;
   UnitSet reported_ = 0;

@@ -65,7 +65,7 @@ struct Moment {
         json::field("cache_write_tokens", &T::cache_write_tokens, ""),
         json::field("usage", &T::usage, "Counts of other units."),
         json::field("price_status", &T::price_status, "Of an LLM call: priced, or why not."),
-        json::field("cost_usd", &T::cost_usd, "Exact; null when unpriced."),
+        json::field("cost_usd", &T::cost_usd, "Exact, as it is charged now; null when unpriced."),
         json::field("data_source", &T::data_source, "Of a tool invocation."),
         json::field("violation", &T::violation, "What of it the agent may not use."));
   }
@@ -144,8 +144,9 @@ struct Bundle {
   static constexpr auto fields() {
     return json::fields(
         json::field("run", &Bundle::run, ""), json::field("events", &Bundle::events, "In the order of the timeline."),
-        json::field("truncated", &Bundle::truncated, "Whether the run has more than is shown: 20,000 of each kind."),
-        json::field("recorded", &Bundle::recorded, "What the shown calls cost when they came."),
+        json::field("truncated", &Bundle::truncated,
+                    "Whether the run has more than is shown: of each kind 20,000, and 16 MiB of content."),
+        json::field("recorded", &Bundle::recorded, "What the shown calls are charged now."),
         json::field("repriced", &Bundle::repriced, "What they would cost; null when nothing else was asked for."),
         json::field("difference_usd", &Bundle::difference_usd, "Repriced less recorded."));
   }

@@ -17,32 +17,9 @@ void count(CostSum& sum, const std::optional<NanoUsd>& cost) {
   }
 }
 
-// As it was stored; counts of units that no longer exist are left out.
 prices::Usage usage_of(const Recorded& call) {
-  const auto& units = prices::Units::shipped();
-  prices::Usage usage;
-  if (!call.input_tokens) return usage;
-  const auto set = [&](std::string_view name, std::int64_t count) {
-    if (const auto unit = units.by_name(name)) usage.set(*unit, count);
-  };
-  set("input_tokens", *call.input_tokens);
-  set("output_tokens", call.output_tokens.value_or(0));
-  set("cache_read_tokens", call.cache_read_tokens.value_or(0));
-  set("cache_write_tokens", call.cache_write_tokens.value_or(0));
-  if (call.usage) {
-    std::string text = call.usage->text;
-    const auto walked = json::walk(text, [&](json::Cursor& root) {
-      root.each_field([&](std::string_view unit, json::Cursor& value) {
-        std::int64_t count = 0;
-        json::Faults faults;
-        json::read(value, count, faults, json::Rules{});
-        if (faults.empty()) set(unit, count);
-      });
-    });
-    if (!walked) throw std::logic_error("a stored usage is not JSON");
-  }
-  usage.infer();
-  return usage;
+  return prices::Usage::stored(call.input_tokens, call.output_tokens, call.cache_read_tokens, call.cache_write_tokens,
+                               call.usage ? std::optional(call.usage->text) : std::nullopt);
 }
 
 }  // namespace
@@ -78,8 +55,9 @@ Async<Result<Bundle>> Replay::bundle(const Call& call, Uuid run_id, ReplayQuery 
     if (!reprice) continue;
     // Another model has another provider, unless one was asked for.
     const auto own_provider = query.as_model ? std::string() : one.provider.value_or("");
-    const auto priced = pricer.price(query.as_provider.value_or(own_provider), query.as_model.value_or(one.name),
-                                     query.as_of.value_or(one.timestamp), usage_of(one));
+    const auto priced =
+        pricer.price(out.run.team_id, query.as_provider.value_or(own_provider), query.as_model.value_or(one.name),
+                     query.as_of.value_or(one.timestamp), usage_of(one));
     one.repriced_status = std::string(json::enum_text(priced.status));
     if (priced.has_cost()) one.repriced_cost_usd = priced.cost;
     count(*out.repriced, one.repriced_cost_usd);

@@ -5,7 +5,8 @@
 
 namespace cognive::replay::store {
 
-inline constexpr std::int64_t moments_max = 20'000;  // of each kind
+inline constexpr std::int64_t moments_max = 20'000;          // of each kind
+inline constexpr std::int64_t content_bytes_max = 16 << 20;  // of each kind: an answer is made in memory
 
 // Of a run that the caller may see, as runs::store has decided before; in no order.
 struct Read {

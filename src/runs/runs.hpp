@@ -98,22 +98,22 @@ struct RunTotals {
   std::int64_t tool_invocations = 0;
   std::int64_t llm_calls = 0;
   std::int64_t unpriced_calls = 0;
-  std::int64_t input_tokens = 0;
-  std::int64_t output_tokens = 0;
+  std::optional<std::int64_t> input_tokens;
+  std::optional<std::int64_t> output_tokens;
   NanoUsd cost_usd;
   std::int64_t violations = 0;
 
   static constexpr std::string_view schema_name = "RunTotals";
   static constexpr auto fields() {
-    return json::fields(json::field("steps", &RunTotals::steps, ""),
-                        json::field("tool_invocations", &RunTotals::tool_invocations, ""),
-                        json::field("llm_calls", &RunTotals::llm_calls, ""),
-                        json::field("unpriced_calls", &RunTotals::unpriced_calls, "LLM calls without a cost."),
-                        json::field("input_tokens", &RunTotals::input_tokens, ""),
-                        json::field("output_tokens", &RunTotals::output_tokens, ""),
-                        json::field("cost_usd", &RunTotals::cost_usd, "Exact sum over the priced calls."),
-                        json::field("violations", &RunTotals::violations,
-                                    "LLM calls and tool invocations that the agent's policy forbids."));
+    return json::fields(
+        json::field("steps", &RunTotals::steps, ""), json::field("tool_invocations", &RunTotals::tool_invocations, ""),
+        json::field("llm_calls", &RunTotals::llm_calls, ""),
+        json::field("unpriced_calls", &RunTotals::unpriced_calls, "LLM calls without a cost."),
+        json::field("input_tokens", &RunTotals::input_tokens, "Of the calls whose usage is known; null: of none."),
+        json::field("output_tokens", &RunTotals::output_tokens, ""),
+        json::field("cost_usd", &RunTotals::cost_usd, "Exact sum over the priced calls, as they are charged now."),
+        json::field("violations", &RunTotals::violations,
+                    "LLM calls and tool invocations that the agent's policy forbids."));
   }
 };
 

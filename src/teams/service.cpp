@@ -31,4 +31,8 @@ Async<Result<json::Page<Team>>> Teams::list(const Call& call, TeamList query) {
                           [](const Team& team) { return json::PagePosition{team.created_at, team.id}; });
 }
 
+Async<std::optional<Uuid>> find_by_name(pg::Cluster& database, const std::string& name, const Call& call) {
+  co_return co_await store::find_by_name(database.primary(), name, call.principal.team_id, call.deadline);
+}
+
 }  // namespace cognive::teams

@@ -10,6 +10,9 @@ constexpr pg::Query insert_query{
 constexpr pg::Query get_query{"team_get",
                               "SELECT id, name, created_at FROM teams WHERE id = $1 AND ($2::uuid IS NULL OR id = $2)"};
 
+constexpr pg::Query find_by_name_query{"team_find_by_name",
+                                       "SELECT id FROM teams WHERE name = $1 AND ($2::uuid IS NULL OR id = $2)"};
+
 constexpr pg::Query list_query{
     "team_list",
     "SELECT id, name, created_at FROM teams WHERE ($1::uuid IS NULL OR id = $1) "
@@ -37,6 +40,13 @@ Async<std::optional<Team>> insert(pg::Transaction& transaction, Uuid id, const s
 
 Async<std::optional<Team>> get(pg::Reader database, Uuid id, std::optional<Uuid> visible_to, Deadline deadline) {
   co_return first(read(co_await database.find(get_query, pg::Params::of(id, visible_to), deadline)));
+}
+
+Async<std::optional<Uuid>> find_by_name(pg::Pool& database, const std::string& name, std::optional<Uuid> visible_to,
+                                        Deadline deadline) {
+  const auto rows = co_await database.execute(find_by_name_query, pg::Params::of(name, visible_to), deadline);
+  if (rows.empty()) co_return std::nullopt;
+  co_return rows[0].at<Uuid>(0);
 }
 
 Async<std::vector<Team>> list(pg::Reader database, std::optional<Uuid> visible_to,

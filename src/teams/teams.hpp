@@ -64,6 +64,9 @@ class Teams {
   pg::Cluster& database_;
 };
 
+// For other words of the product: the id of the team of that name, if the caller may see it; decided on the primary.
+Async<std::optional<Uuid>> find_by_name(pg::Cluster& database, const std::string& name, const Call& call);
+
 void add_routes(http::Router& router, Teams& teams);
 
 }  // namespace cognive::teams

@@ -1,0 +1,49 @@
+// SQL of charges.
+#pragma once
+
+#include "charges/charges.hpp"
+
+namespace cognive::charges::store {
+
+// A call as it is charged now.
+struct ChargedCall {
+  Place place;
+  Uuid team_id;
+  std::optional<std::string> provider;
+  std::string model;
+  prices::Usage usage;
+  std::int64_t sequence = 0;  // of its latest adjustment; 0: none
+  std::string price_status;
+  std::optional<Uuid> price_version_id;
+  std::optional<NanoUsd> cost;
+};
+
+// Which calls: those behind `after` and before `until`, of whoever the caller may see.
+struct Selection {
+  std::optional<Uuid> principal_team_id;
+  std::optional<Uuid> team_id;
+  std::optional<Uuid> agent_id;
+  std::optional<std::string> provider;
+  std::optional<std::string> model;
+};
+
+// Makes repricings wait for each other until the transaction ends, so that each sees the adjustments of the others.
+Async<> lock(pg::Transaction& transaction);
+// In order, at most `count`.
+Async<std::vector<ChargedCall>> read(pg::Transaction& transaction, const Selection& selection, const Place& after,
+                                     Timestamp until, std::int64_t count);
+
+struct NewAdjustment {
+  const ChargedCall* call = nullptr;
+  std::string_view price_status;
+  std::optional<Uuid> price_version_id;
+  std::optional<NanoUsd> cost;
+};
+Async<> insert(pg::Transaction& transaction, Uuid repricing_id, const std::vector<NewAdjustment>& adjustments);
+
+// Nothing when the caller may not see such a call.
+Async<std::optional<ChargedCall>> find(pg::Reader database, Uuid run_id, Uuid call_id, const Principal& principal,
+                                       Deadline deadline);
+Async<std::vector<Adjustment>> adjustments(pg::Reader database, Uuid run_id, Uuid call_id, Deadline deadline);
+
+}  // namespace cognive::charges::store
