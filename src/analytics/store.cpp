@@ -3,22 +3,22 @@
 namespace cognive::analytics::store {
 namespace {
 
+// clang-format off: it would break the texts inside of the macros
 // Calls of a range as they are charged now: by their latest adjustment, else by their own cost. Adjustments carry the
 // time of their call, so that only those of the range are looked at.
-#define COGNIVE_CHARGED_CALLS(from, to)                                                                          \
-  "(SELECT l.*, CASE WHEN j.call_id IS NULL THEN l.cost_nano_usd ELSE j.new_cost_nano_usd END AS charge, "       \
-  "CASE WHEN j.call_id IS NULL THEN l.price_status ELSE j.new_price_status END AS charge_status "                \
-  "FROM llm_calls l LEFT JOIN (SELECT DISTINCT ON (run_id, call_id) run_id, call_id, new_cost_nano_usd, "        \
-  "new_price_status FROM charge_adjustments WHERE (" from "::timestamptz IS NULL OR \"timestamp\" >= " from      \
-  ") "                                                                                                           \
-  "AND (" to "::timestamptz IS NULL OR \"timestamp\" < " to                                                      \
-  ") ORDER BY run_id, call_id, sequence DESC) j "                                                                \
-  "ON j.run_id = l.run_id AND j.call_id = l.id WHERE (" from "::timestamptz IS NULL OR l.\"timestamp\" >= " from \
-  ") "                                                                                                           \
-  "AND (" to "::timestamptz IS NULL OR l.\"timestamp\" < " to ")) c "
+#define COGNIVE_WITHIN(from, to)                                  \
+  "(" from "::timestamptz IS NULL OR \"timestamp\" >= " from ") " \
+  "AND (" to "::timestamptz IS NULL OR \"timestamp\" < " to ") "
+#define COGNIVE_CHARGED_CALLS(from, to)                                                                            \
+  "(SELECT l.*, CASE WHEN j.call_id IS NULL THEN l.cost_nano_usd ELSE j.new_cost_nano_usd END AS charge, "         \
+  "CASE WHEN j.call_id IS NULL THEN l.price_status ELSE j.new_price_status END AS charge_status "                  \
+  "FROM (SELECT * FROM llm_calls WHERE " COGNIVE_WITHIN(from, to) ") l LEFT JOIN (SELECT DISTINCT ON (run_id, "    \
+  "call_id) run_id, call_id, new_cost_nano_usd, new_price_status FROM charge_adjustments "                         \
+  "WHERE " COGNIVE_WITHIN(from, to) "ORDER BY run_id, call_id, sequence DESC) j "                                  \
+  "ON j.run_id = l.run_id AND j.call_id = l.id) c "
 
 // Sums end at the largest number that there is; NULL when no call has the value.
-#define COGNIVE_SUM(column) "least(sum(" column "), 9223372036854775807)::bigint"
+#define COGNIVE_SUM(column) "least(sum(" column "), 9223372036854775807)::bigint "
 
 // One statement for every grouping: a dimension that is not asked for is NULL in every row and so makes no groups.
 // Names are joined after the aggregation. A label is the run's, else the agent's.
@@ -31,13 +31,12 @@ constexpr pg::Query costs_query{
     "CASE WHEN $4 THEN c.model END AS model, CASE WHEN $5 THEN c.provider END AS provider, "
     "CASE WHEN $6 THEN c.environment END AS environment, coalesce(r.labels ->> $17, o.labels ->> $17) AS label, "
     "count(*) AS calls, count(*) - count(c.charge) AS unpriced_calls, "
-    "count(*) FILTER (WHERE c.status = 'error') AS errors, " COGNIVE_SUM(
-        "c.input_tokens") " AS input_tokens, " COGNIVE_SUM("c.output_tokens") " AS output_tokens, " COGNIVE_SUM("c.cache_"
-                                                                                                              "read_"
-                                                                                                              "toke"
-                                                                                                              "ns")
-    " AS cache_read_tokens, " COGNIVE_SUM("c.cache_write_tokens") " AS cache_write_tokens, coalesce(" COGNIVE_SUM(
-        "c.charge") ", 0) AS cost "
+    "count(*) FILTER (WHERE c.status = 'error') AS errors, "
+    COGNIVE_SUM("c.input_tokens") "AS input_tokens, "
+    COGNIVE_SUM("c.output_tokens") "AS output_tokens, "
+    COGNIVE_SUM("c.cache_read_tokens") "AS cache_read_tokens, "
+    COGNIVE_SUM("c.cache_write_tokens") "AS cache_write_tokens, "
+    "coalesce(" COGNIVE_SUM("c.charge") ", 0) AS cost "
     "FROM " COGNIVE_CHARGED_CALLS("$7", "$8")
     "LEFT JOIN agent_runs r ON $17::text IS NOT NULL AND r.id = c.run_id "
     "LEFT JOIN agents o ON $17::text IS NOT NULL AND o.id = c.agent_id "
@@ -52,20 +51,23 @@ constexpr pg::Query costs_query{
 
 constexpr pg::Query coverage_totals_query{
     "analytics_coverage_totals",
-    "SELECT count(*), count(*) FILTER (WHERE charge_status = 'priced'), coalesce(" COGNIVE_SUM(
-        "input_tokens + output_tokens") ", 0), least(coalesce(sum(input_tokens + output_tokens) "
-    "FILTER (WHERE charge_status = 'priced'), 0), 9223372036854775807)::bigint FROM " COGNIVE_CHARGED_CALLS("$1", "$2")
+    "SELECT count(*), count(*) FILTER (WHERE charge_status = 'priced'), "
+    "coalesce(" COGNIVE_SUM("input_tokens + output_tokens") ", 0), "
+    "least(coalesce(sum(input_tokens + output_tokens) FILTER (WHERE charge_status = 'priced'), 0), "
+    "9223372036854775807)::bigint FROM " COGNIVE_CHARGED_CALLS("$1", "$2")
     "WHERE ($3::uuid IS NULL OR team_id = $3) AND ($4::uuid IS NULL OR agent_id = $4)"};
 
 constexpr pg::Query coverage_rows_query{
     "analytics_coverage_rows",
-    "SELECT charge_status, provider, model, count(*), coalesce(" COGNIVE_SUM("input_tokens + output_tokens")
-    ", 0) FROM " COGNIVE_CHARGED_CALLS("$1", "$2")
+    "SELECT charge_status, provider, model, count(*), "
+    "coalesce(" COGNIVE_SUM("input_tokens + output_tokens") ", 0) FROM " COGNIVE_CHARGED_CALLS("$1", "$2")
     "WHERE charge_status <> 'priced' AND ($3::uuid IS NULL OR team_id = $3) "
     "AND ($4::uuid IS NULL OR agent_id = $4) GROUP BY 1, 2, 3 ORDER BY 4 DESC, 3, 2, 1 LIMIT 100"};
+// clang-format on
 
 #undef COGNIVE_SUM
 #undef COGNIVE_CHARGED_CALLS
+#undef COGNIVE_WITHIN
 
 constexpr pg::Query runs_query{
     "analytics_runs",

@@ -93,6 +93,16 @@ void NanoUsd::append_to(std::string& out) const {
                  magnitude % 1000000000);
 }
 
+std::optional<NanoUsd> NanoUsd::exactly(const Decimal& dollars) {
+  constexpr int digits = 9;
+  if (dollars.scale > digits) return std::nullopt;
+  NanoUsd out{dollars.mantissa};
+  for (int i = dollars.scale; i < digits; ++i) {
+    if (__builtin_mul_overflow(out.nanos, std::int64_t{10}, &out.nanos)) return std::nullopt;
+  }
+  return out;
+}
+
 std::string NanoUsd::text() const {
   std::string out;
   append_to(out);

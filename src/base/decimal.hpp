@@ -34,6 +34,9 @@ struct NanoUsd {
 
   auto operator<=>(const NanoUsd&) const = default;
 
+  // Nothing when dollars have more than nine digits after the point, or are more than the range holds.
+  static std::optional<NanoUsd> exactly(const Decimal& dollars);
+
   // Dollars as an exact JSON number with nine digits of fraction: 0.000374500.
   [[nodiscard]] std::string text() const;
   void append_to(std::string& out) const;

@@ -102,6 +102,7 @@ Async<Result<Chunk>> reprice_chunk(pg::Transaction& transaction, const Work& wor
   }
   if (!work.dry_run && !adjustments.empty()) {
     co_await store::insert(transaction, work.id, adjustments);
+    co_await runs::cost_changed(transaction, run_ids);
     auto record = entry(work.id, work.selection.team_id ? work.selection.team_id : work.selection.principal_team_id,
                         chunk, after);
     co_await audit::record(transaction, work.call, std::move(record));

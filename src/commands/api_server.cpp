@@ -28,6 +28,7 @@ namespace {
 constexpr std::chrono::milliseconds catalogue_interval{1'000};
 constexpr std::chrono::milliseconds gauges_interval{15'000};
 constexpr std::chrono::milliseconds silence_interval{15'000};
+constexpr std::chrono::milliseconds run_costs_interval{15'000};
 constexpr std::chrono::milliseconds partitions_interval{3'600'000};
 constexpr std::chrono::milliseconds retry_interval_max{30'000};
 
@@ -193,6 +194,8 @@ Async<> start_worker(Worker& worker, std::chrono::seconds silence_timeout, Resul
     worker.background.spawn(repeat("silent runs", silence_interval, [&runs = worker.runs, silence_timeout] {
       return runs.end_silent(silence_timeout, Deadline::in(background_timeout));
     }));
+    worker.background.spawn(repeat("run costs", run_costs_interval,
+                                   [&runs = worker.runs] { return runs.sum_costs(Deadline::in(background_timeout)); }));
     worker.background.spawn(repeat("partitions", partitions_interval, [&database = worker.database] {
       return retention::make_partitions_ahead(database, Deadline::in(background_timeout));
     }));

@@ -23,17 +23,14 @@ struct Row {
   std::string model;
   long long calls = 0;
   long long unpriced = 0;
-  long long input = 0;
-  long long output = 0;
+  std::optional<long long> input;
+  std::optional<long long> output;
   NanoUsd cost;
 };
 
 // Dollars as the API writes them, with up to nine digits after the point.
 NanoUsd nanos(std::string_view dollars) {
-  const auto value = Decimal::parse(dollars).value_or(Decimal{});
-  std::int64_t out = value.mantissa;
-  for (int i = value.scale; i < 9; ++i) out *= 10;
-  return {out};
+  return NanoUsd::exactly(Decimal::parse(dollars).value_or(Decimal{})).value_or(NanoUsd{});
 }
 
 // Reads what the table needs and ignores the rest: the server may be newer.
@@ -43,8 +40,9 @@ Row read_row(json::Cursor& in) {
     const auto number = [&] { return std::strtoll(std::string(value.number()).c_str(), nullptr, 10); };
     if (key == "calls") row.calls = number();
     if (key == "unpriced_calls") row.unpriced = number();
-    if (key == "input_tokens") row.input = number();
-    if (key == "output_tokens") row.output = number();
+    const bool is_number = value.kind() == json::Kind::number;  // null: no call's usage is known
+    if (key == "input_tokens" && is_number) row.input = row.input.value_or(0) + number();
+    if (key == "output_tokens" && is_number) row.output = row.output.value_or(0) + number();
     if (key == "cost_usd") row.cost = nanos(value.number());
     if (key == "agent_id" && value.kind() == json::Kind::string) row.agent_id = value.string();
     if (key == "agent" && value.kind() == json::Kind::string) row.agent = value.string();
@@ -69,6 +67,10 @@ Result<void> each_item(std::string& answer, FunctionRef<void(json::Cursor&)> vis
       if (key == "items") value.each_item([&](std::size_t, json::Cursor& item) { visit(item); });
     });
   });
+}
+
+std::string tokens(const std::optional<long long>& count) {
+  return count ? grouped(*count) : "unknown";
 }
 
 std::string dollars(const Row& row) {
@@ -114,8 +116,8 @@ Result<std::string> costs_table(client::ApiClient& api) {
                {"output tokens", Align::right},
                {"cost", Align::right}});
   const auto cells = [](const Row& row, long long run_count) {
-    return std::vector<std::string>{row.agent,          grouped(run_count),  row.model,   grouped(row.calls),
-                                    grouped(row.input), grouped(row.output), dollars(row)};
+    return std::vector<std::string>{row.agent,         grouped(run_count), row.model,   grouped(row.calls),
+                                    tokens(row.input), tokens(row.output), dollars(row)};
   };
   long long all_runs = 0;
   for (const auto& [agent, count] : runs_of) all_runs += count;
@@ -123,8 +125,8 @@ Result<std::string> costs_table(client::ApiClient& api) {
     table.add(cells(row, runs_of[row.agent_id]));
     total.calls += row.calls;
     total.unpriced += row.unpriced;
-    total.input += row.input;
-    total.output += row.output;
+    if (row.input) total.input = total.input.value_or(0) + *row.input;
+    if (row.output) total.output = total.output.value_or(0) + *row.output;
     total.cost.nanos += row.cost.nanos;
   }
   total.agent = runs_of.size() == 1 ? "1 agent" : grouped(static_cast<long long>(runs_of.size())) + " agents";

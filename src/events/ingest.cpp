@@ -304,6 +304,7 @@ struct Ingest::State : std::enable_shared_from_this<State> {
       const bool inserted = co_await insert(transaction, type, fresh);
       changed = changed || inserted;
     }
+    co_await tell_ended_runs(transaction, by_type[static_cast<std::size_t>(EventType::llm_call)]);
     co_await move_runs(transaction, by_type);
     // To call an event a repeat is to say that its first copy is safe.
     if (!changed) co_await transaction.vouch_for_reads();
@@ -317,6 +318,17 @@ struct Ingest::State : std::enable_shared_from_this<State> {
     auto kept = kept_of(*item.event, item.row.run.policy->store, options.content_key);
     item.row.error = std::move(kept.error);
     item.row.content = std::move(kept.content);
+  }
+
+  // A call that comes after the end of its run changes what the run cost.
+  static Async<> tell_ended_runs(pg::Transaction& transaction, const std::vector<Item*>& calls) {
+    std::set<Uuid> ended;
+    for (const auto* item : calls) {
+      const auto& status = item->row.run.status;
+      if (item->fate->kind == Fate::Kind::accepted && status != "queued" && status != "running")
+        ended.insert(item->event->run_id);
+    }
+    if (!ended.empty()) co_await runs::cost_changed(transaction, ended);
   }
 
   // Runs begin with their first event, and end with a violation where the policy says so.

@@ -93,6 +93,18 @@ struct Run {
   static constexpr auto fields() { return fields_of<Run>(); }
 };
 
+// As lists show it.
+struct ListedRun : Run {
+  NanoUsd cost_usd;
+
+  static constexpr std::string_view schema_name = "ListedRun";
+  static constexpr auto fields() {
+    return std::tuple_cat(fields_of<ListedRun>(),
+                          json::fields(json::field("cost_usd", &ListedRun::cost_usd,
+                                                   "Exact sum over its priced calls, as they are charged now.")));
+  }
+};
+
 struct RunTotals {
   std::int64_t steps = 0;
   std::int64_t tool_invocations = 0;
@@ -210,31 +222,43 @@ struct RunList {
   std::optional<std::string> environment;
   std::optional<std::string> label;
   std::optional<std::string> error;
+  std::optional<Decimal> min_cost_usd;
+  std::optional<Decimal> max_cost_usd;
   std::optional<Timestamp> from;
   std::optional<Timestamp> to;
   std::int64_t limit = 50;
   std::optional<json::PagePosition> cursor;
 
   void check(json::Faults& faults) const {
+    const auto check_cost = [&](const std::optional<Decimal>& cost, std::string_view name) {
+      if (cost && !NanoUsd::exactly(*cost) && !faults.has_at(name))
+        faults.add_at(name, "It must be dollars below 9.2 billion with at most nine digits after the point.",
+                      cost->text());
+    };
+    check_cost(min_cost_usd, "min_cost_usd");
+    check_cost(max_cost_usd, "max_cost_usd");
     if (label && label->find('=') == std::string::npos && !faults.has_at("label"))
       faults.add_at("label", "It must be name=value.", json::quoted(*label));
   }
 
   static constexpr auto fields() {
-    return json::fields(json::field("team", &RunList::team, "Only runs of the team with this name."),
-                        json::field("agent_id", &RunList::agent_id, "Only runs of this agent."),
-                        json::field("status", &RunList::status, "Only runs in this state."),
-                        json::field("parent_run_id", &RunList::parent_run_id, "Only runs that this one started."),
-                        json::field("session_id", &RunList::session_id, "Only runs of this conversation."),
-                        json::field("environment", &RunList::environment, "Only runs of this environment."),
-                        json::field("label", &RunList::label, "Only runs with this label: name=value."),
-                        json::field("error", &RunList::error,
-                                    "Only runs whose error has these words; \"…\" a phrase, - without, or either.",
-                                    {.min_length = 1, .max_length = 256}),
-                        json::field("from", &RunList::from, "Only runs that started at or after this time."),
-                        json::field("to", &RunList::to, "Only runs that started before this time."),
-                        json::field("limit", &RunList::limit, "Items per page.", json::page_limit_rules),
-                        json::field("cursor", &RunList::cursor, "next_cursor of the page before."));
+    return json::fields(
+        json::field("team", &RunList::team, "Only runs of the team with this name."),
+        json::field("agent_id", &RunList::agent_id, "Only runs of this agent."),
+        json::field("status", &RunList::status, "Only runs in this state."),
+        json::field("parent_run_id", &RunList::parent_run_id, "Only runs that this one started."),
+        json::field("session_id", &RunList::session_id, "Only runs of this conversation."),
+        json::field("environment", &RunList::environment, "Only runs of this environment."),
+        json::field("label", &RunList::label, "Only runs with this label: name=value."),
+        json::field("error", &RunList::error,
+                    "Only runs whose error has these words; \"…\" a phrase, - without, or either.",
+                    {.min_length = 1, .max_length = 256}),
+        json::field("min_cost_usd", &RunList::min_cost_usd, "Only runs that cost this much at least, in dollars."),
+        json::field("max_cost_usd", &RunList::max_cost_usd, "Only runs that cost this much at most, in dollars."),
+        json::field("from", &RunList::from, "Only runs that started at or after this time."),
+        json::field("to", &RunList::to, "Only runs that started before this time."),
+        json::field("limit", &RunList::limit, "Items per page.", json::page_limit_rules),
+        json::field("cursor", &RunList::cursor, "next_cursor of the page before."));
   }
 };
 
@@ -260,7 +284,9 @@ class Runs {
   // Terminates running runs from which nothing has been heard for too long. For one thread per process, now and then.
   Async<> end_silent(std::chrono::seconds default_timeout, Deadline deadline);
   Async<Result<RunDetail>> get(const Call& call, Uuid id);
-  Async<Result<json::Page<Run>>> list(const Call& call, RunList query);
+  // Sums what ended runs cost, so that they can be searched by it. For one thread per process, now and then.
+  Async<> sum_costs(Deadline deadline);
+  Async<Result<json::Page<ListedRun>>> list(const Call& call, RunList query);
 
   // Sets the gauges that tell of the whole installation. For one thread per process, now and then.
   Async<> refresh_metrics(Deadline deadline);
@@ -276,6 +302,9 @@ class Runs {
 
 // For other words of the product: the run, if the caller may see it.
 Async<std::optional<Run>> find_visible(pg::Reader database, Uuid id, const Call& call);
+
+// To be called with the change of what the calls of these runs are charged, in its transaction.
+Async<> cost_changed(pg::Transaction& transaction, const std::set<Uuid>& ids);
 
 // For runs that events have ended.
 void count_ended_by_policy(Metrics& metrics, const Uuid& agent_id);

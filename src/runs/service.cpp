@@ -238,7 +238,24 @@ Async<Result<RunDetail>> Runs::get(const Call& call, Uuid id) {
   co_return std::move(*run);
 }
 
-Async<Result<json::Page<Run>>> Runs::list(const Call& call, RunList query) {
+Async<> Runs::sum_costs(Deadline deadline) {
+  constexpr std::int64_t count = 500;
+  Call call;
+  call.deadline = deadline;
+  const auto body = [](pg::Transaction& transaction) -> Async<Result<std::int64_t>> {
+    co_return co_await store::sum_costs(transaction, count);
+  };
+  for (;;) {
+    const auto summed = co_await pg::transact(database_, "run_costs", call, body);
+    if (*summed < count || deadline.passed()) co_return;
+  }
+}
+
+Async<> cost_changed(pg::Transaction& transaction, const std::set<Uuid>& ids) {
+  co_await store::cost_changed(transaction, ids);
+}
+
+Async<Result<json::Page<ListedRun>>> Runs::list(const Call& call, RunList query) {
   auto rows = co_await store::list(database_.read_preferred(call), query, call.principal, call.deadline);
   co_return json::page_of(std::move(rows), query.limit,
                           [](const Run& run) { return json::PagePosition{run.created_at, run.run_id}; });

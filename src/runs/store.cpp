@@ -3,6 +3,17 @@
 namespace cognive::runs::store {
 namespace {
 
+// The LLM calls of a run with what they are charged now: by their latest adjustment, else by their own cost.
+#define COGNIVE_CHARGED_CALLS(run_id)                                                                      \
+  "(SELECT l.*, CASE WHEN j.sequence IS NULL THEN l.cost_nano_usd ELSE j.new_cost_nano_usd END AS charge " \
+  "FROM llm_calls l LEFT JOIN LATERAL (SELECT a.sequence, a.new_cost_nano_usd FROM charge_adjustments a "  \
+  "WHERE a.run_id = l.run_id AND a.call_id = l.id ORDER BY a.sequence DESC LIMIT 1) j ON true "            \
+  "WHERE l.run_id = " run_id ")"
+
+// Of run `r`.
+#define COGNIVE_COST \
+  "(SELECT least(coalesce(sum(c.charge), 0), 9223372036854775807)::bigint FROM " COGNIVE_CHARGED_CALLS("r.id") " c)"
+
 #define COGNIVE_RUN_COLUMNS                                                                                      \
   "id, agent_id, team_id, status, environment, parent_run_id, session_id, labels, metadata, error, started_at, " \
   "ended_at, created_at, last_seen_at, terminated_by"
@@ -98,24 +109,48 @@ constexpr pg::Query totals_query{
     "run_totals",
     "SELECT (SELECT count(*) FROM execution_steps WHERE run_id = $1), (SELECT count(*) FROM tool_invocations WHERE "
     "run_id = $1), "
-    "count(*), count(*) FILTER (WHERE cost_nano_usd IS NULL), least(coalesce(sum(input_tokens), 0), "
-    "9223372036854775807)::bigint, "
-    "least(coalesce(sum(output_tokens), 0), 9223372036854775807)::bigint, least(coalesce(sum(cost_nano_usd), 0), "
-    "9223372036854775807)::bigint, count(violation) + (SELECT count(violation) FROM tool_invocations WHERE run_id = "
-    "$1) "
-    "FROM llm_calls WHERE run_id = $1"};
+    "count(*), count(*) - count(c.charge), "
+    "CASE WHEN count(*) = 0 THEN 0 ELSE least(sum(c.input_tokens), 9223372036854775807)::bigint END, "
+    "CASE WHEN count(*) = 0 THEN 0 ELSE least(sum(c.output_tokens), 9223372036854775807)::bigint END, "
+    "least(coalesce(sum(c.charge), 0), 9223372036854775807)::bigint, "
+    "count(c.violation) + (SELECT count(violation) FROM tool_invocations WHERE run_id = $1) "
+    "FROM " COGNIVE_CHARGED_CALLS("$1") " c"};
 
 constexpr pg::Query list_query{
-    "run_list", "SELECT " COGNIVE_RUN_COLUMNS
-                " FROM agent_runs WHERE ($1::uuid IS NULL OR team_id = $1) AND ($2::uuid IS NULL OR agent_id = $2) "
+    "run_list", "SELECT " COGNIVE_RUN_COLUMNS ", coalesce(cost_nano_usd, " COGNIVE_COST
+                ") FROM agent_runs r WHERE ($1::uuid IS NULL OR team_id = $1) AND ($2::uuid IS NULL OR agent_id = $2) "
                 "AND ($3::uuid IS NULL OR agent_id = $3) AND ($4::text IS NULL OR status = $4) "
                 "AND ($5::timestamptz IS NULL OR started_at >= $5) AND ($6::timestamptz IS NULL OR started_at < $6) "
                 "AND ($7::timestamptz IS NULL OR (created_at, id) < ($7, $8)) "
                 "AND ($10::text IS NULL OR team_id = (SELECT t.id FROM teams t WHERE t.name = $10)) "
                 "AND ($11::uuid IS NULL OR parent_run_id = $11) AND ($12::text IS NULL OR session_id = $12) "
                 "AND ($13::text IS NULL OR environment = $13) AND ($14::jsonb IS NULL OR labels @> $14) "
-                "AND ($15::text IS NULL OR to_tsvector('simple', error) @@ websearch_to_tsquery('simple', $15)) "
+                "AND ($15::text IS NULL OR (error IS NOT NULL "
+                "AND to_tsvector('simple', error) @@ websearch_to_tsquery('simple', $15))) "
+                "AND ($16::bigint IS NULL OR cost_nano_usd >= $16 OR (cost_nano_usd IS NULL AND " COGNIVE_COST
+                " >= $16)) AND ($17::bigint IS NULL OR cost_nano_usd <= $17 OR (cost_nano_usd IS NULL AND " COGNIVE_COST
+                " <= $17)) "
                 "ORDER BY created_at DESC, id DESC LIMIT $9"};
+
+// Locked first, summed by a statement of its own: what others have committed meanwhile is in its snapshot.
+constexpr pg::Query lock_due_costs_query{"run_lock_due_costs",
+                                         "SELECT bucket, id FROM agent_runs WHERE cost_due_at <= now() "
+                                         "ORDER BY cost_due_at, id LIMIT $1 FOR UPDATE SKIP LOCKED"};
+constexpr pg::Query sum_costs_query{
+    "run_sum_costs", "UPDATE agent_runs r SET cost_due_at = NULL, cost_nano_usd = " COGNIVE_COST
+                     " FROM unnest($1::date[], $2::uuid[]) AS due (bucket, id) WHERE r.bucket = due.bucket "
+                     "AND r.id = due.id AND r.status NOT IN ('queued', 'running')"};
+
+constexpr pg::Query cost_changed_query{
+    "run_cost_changed",
+    "WITH ended AS (SELECT r.bucket, r.id FROM unnest($1::date[], $2::uuid[]) AS changed (bucket, id) "
+    "JOIN agent_runs r ON r.bucket = changed.bucket AND r.id = changed.id "
+    "WHERE r.status NOT IN ('queued', 'running') ORDER BY r.id FOR UPDATE OF r) "
+    "UPDATE agent_runs r SET cost_nano_usd = NULL, cost_due_at = greatest(r.cost_due_at, now()) FROM ended e "
+    "WHERE r.bucket = e.bucket AND r.id = e.id"};
+
+#undef COGNIVE_COST
+#undef COGNIVE_CHARGED_CALLS
 
 constexpr pg::Query active_query{"run_active",
                                  "SELECT agent_id, count(*) FROM agent_runs WHERE status IN ('queued', 'running') "
@@ -133,6 +168,10 @@ std::vector<Run> all(const pg::Rows& rows) {
   std::vector<Run> out(static_cast<std::size_t>(rows.size()));
   for (int i = 0; i < rows.size(); ++i) read(rows[i], out[static_cast<std::size_t>(i)]);
   return out;
+}
+
+std::optional<NanoUsd> nanos_of(const std::optional<Decimal>& dollars) {
+  return dollars ? NanoUsd::exactly(*dollars) : std::nullopt;
 }
 
 // "name=value" as the object that has it.
@@ -258,14 +297,53 @@ Async<std::optional<RunDetail>> get(pg::Reader database, Uuid id, const Principa
   co_return run;
 }
 
-Async<std::vector<Run>> list(pg::Reader database, const RunList& query, const Principal& principal, Deadline deadline) {
+Async<std::vector<ListedRun>> list(pg::Reader database, const RunList& query, const Principal& principal,
+                                   Deadline deadline) {
   const auto label = label_object(query.label);
   auto params =
       pg::Params::of(principal.team_id, principal.agent_id, query.agent_id, query.status, query.from, query.to,
                      query.cursor, query.limit + 1, query.team, query.parent_run_id, query.session_id,
-                     query.environment, label ? std::optional(pg::Json{*label}) : std::nullopt, query.error);
+                     query.environment, label ? std::optional(pg::Json{*label}) : std::nullopt, query.error,
+                     nanos_of(query.min_cost_usd), nanos_of(query.max_cost_usd));
   const auto rows = co_await database.execute_apart(list_query, std::move(params), deadline);
-  co_return all(rows);
+  std::vector<ListedRun> out(static_cast<std::size_t>(rows.size()));
+  for (int i = 0; i < rows.size(); ++i) {
+    auto& run = out[static_cast<std::size_t>(i)];
+    rows[i].read(run.run_id, run.agent_id, run.team_id, run.status, run.environment, run.parent_run_id, run.session_id,
+                 run.labels, run.metadata, run.error, run.started_at, run.ended_at, run.created_at, run.last_seen_at,
+                 run.terminated_by, run.cost_usd);
+  }
+  co_return out;
+}
+
+namespace {
+
+template <typename Ids>
+pg::Params run_keys(const Ids& ids) {
+  pg::ArrayBuilder bucket(pg::ArrayBuilder::Type::date);
+  pg::ArrayBuilder id(pg::ArrayBuilder::Type::uuid);
+  for (const auto& one : ids) {
+    bucket.add(bucket_of(one));
+    id.add(one);
+  }
+  pg::Params params;
+  std::move(bucket).move_into(params);
+  std::move(id).move_into(params);
+  return params;
+}
+
+}  // namespace
+
+Async<std::int64_t> sum_costs(pg::Transaction& transaction, std::int64_t count) {
+  const auto due = co_await transaction.execute(lock_due_costs_query, pg::Params::of(count));
+  std::vector<Uuid> ids;
+  for (int i = 0; i < due.size(); ++i) ids.push_back(due[i].at<Uuid>(1));
+  if (!ids.empty()) co_await transaction.execute(sum_costs_query, run_keys(ids));
+  co_return due.size();
+}
+
+Async<> cost_changed(pg::Transaction& transaction, const std::set<Uuid>& ids) {
+  co_await transaction.execute(cost_changed_query, run_keys(ids));
 }
 
 Async<std::vector<std::pair<Uuid, std::int64_t>>> active_by_agent(pg::Reader database, Deadline deadline) {

@@ -41,7 +41,11 @@ Async<std::vector<Run>> terminate(pg::Transaction& transaction, Uuid id, const s
 Async<std::vector<Run>> end_silent(pg::Transaction& transaction, std::chrono::seconds default_timeout);
 
 Async<std::optional<RunDetail>> get(pg::Reader database, Uuid id, const Principal& principal, Deadline deadline);
-Async<std::vector<Run>> list(pg::Reader database, const RunList& query, const Principal& principal, Deadline deadline);
+// Sums what the calls of at most `count` ended runs are charged; how many they were.
+Async<std::int64_t> sum_costs(pg::Transaction& transaction, std::int64_t count);
+Async<> cost_changed(pg::Transaction& transaction, const std::set<Uuid>& ids);
+Async<std::vector<ListedRun>> list(pg::Reader database, const RunList& query, const Principal& principal,
+                                   Deadline deadline);
 
 // Runs that have not ended, of the hundred agents with the most.
 Async<std::vector<std::pair<Uuid, std::int64_t>>> active_by_agent(pg::Reader database, Deadline deadline);

@@ -202,7 +202,7 @@ def test_a_filter_of_any_text_is_answered_or_refused(api, name):
         if answer.status_code != 200:
             check_problem(answer, 422)
         else:
-            assert answer.json()["items"] == [], text
+            assert all(text in str(run) for run in answer.json()["items"]), text
 
 
 def test_a_label_shows_nothing_of_other_teams(installation, api):

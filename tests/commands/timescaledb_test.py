@@ -84,8 +84,9 @@ def test_every_query_can_be_prepared_on_hypertables(migrated, queries):
 
 def test_a_new_chunk_has_the_keys_and_indexes_of_its_table(migrated):
     migrated.sql(insert_text("agent_runs", [id_of_day(0)]) + ";" + insert_text("llm_calls", [id_of_day(0)]))
-    for table, expected in (("agent_runs", {"agent_runs_pkey", "agent_runs_created_at_idx", "agent_runs_active_idx", "agent_runs_agent_id_created_at_idx"}),
-                            ("llm_calls", {"llm_calls_pkey", "llm_calls_timestamp_idx"})):
+    for table in ("agent_runs", "llm_calls"):
+        expected = {name for (name,) in migrated.sql(f"SELECT indexname FROM pg_indexes WHERE schemaname = 'public' AND tablename = '{table}'")}
+        assert f"{table}_pkey" in expected
         found = migrated.sql(f"SELECT indexname FROM pg_indexes i JOIN timescaledb_information.chunks c ON c.chunk_schema = i.schemaname "
                              f"AND c.chunk_name = i.tablename WHERE c.hypertable_name = '{table}'")
         # Named after the chunk, by number.
@@ -186,7 +187,7 @@ def test_a_placeholder_in_a_compressed_chunk_is_completed_and_ended(migrated, qu
     named = {name: text for found in queries.values() for name, text in found}
     day = today() - datetime.timedelta(days=20)
     start = (f"PREPARE starting AS {named['run_start']}; EXECUTE starting ('{day}', '{run}', '{AGENT}', '{TEAM}', 'test', NULL, 'session', "
-             "'{}', '{}', '2026-11-23T06:00:00Z')")
+             "'{}', '{}', '2026-11-23T06:00:00Z', 'running')")
     assert len(migrated.sql(start)) == 1
     # It is no placeholder any more.
     assert migrated.sql(start) == []
