@@ -247,6 +247,10 @@ Result<std::string> ApiClient::get(std::string_view path) {
   return call("GET", path, {});
 }
 
+Result<std::string> ApiClient::post(std::string_view path, std::string_view body) {
+  return call("POST", path, body);
+}
+
 Result<std::string> ApiClient::call(std::string_view method, std::string_view path, std::string_view body) {
   const std::string url = options_.base_url + std::string(path);
   const auto begin = options_.clock.now();

@@ -95,6 +95,8 @@ class ApiClient {
   Result<EventsAnswer> events_post(std::string_view body);
   // GET `path`, which begins with a slash and may have a query; the body of the answer.
   Result<std::string> get(std::string_view path);
+  // POST `path` with a JSON body; the body of the answer. Only for what may be repeated.
+  Result<std::string> post(std::string_view path, std::string_view body);
 
  private:
   Result<std::string> call(std::string_view method, std::string_view path, std::string_view body);

@@ -21,6 +21,8 @@ void add_migrate_verbs(CLI::App& parent, Action& chosen);
 void add_replication(CLI::App& root, Action& chosen);
 void add_keys(CLI::App& root, Action& chosen);
 void add_prices(CLI::App& root, Action& chosen);
+// What goes through the API: show, set, reprice.
+void add_price_overrides(CLI::App& prices, Action& chosen);
 void add_import(CLI::App& root, Action& chosen);
 void add_costs(CLI::App& root, Action& chosen);
 void add_openapi(CLI::App& root, Action& chosen);

@@ -134,7 +134,9 @@ Meaning Catalogue::find(const std::optional<Uuid>& team_id, std::string_view pro
   for (const auto& owner : owners) {
     for (const auto& [provider_id, name] : names) {
       const auto found = overrides_.find({owner, provider_id, name});
-      if (found != overrides_.end()) out.overrides.push_back(&found->second);
+      if (found == overrides_.end()) continue;
+      const auto* model_found = &found->second;
+      if (std::ranges::find(out.overrides, model_found) == out.overrides.end()) out.overrides.push_back(model_found);
     }
   }
   return out;

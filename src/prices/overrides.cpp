@@ -22,8 +22,15 @@ std::optional<std::string> covered(const Catalogue& catalogue, std::string_view 
 // What is wrong with a part of a rate card, by reading it as one.
 template <typename F>
 void check_part(std::string text, std::string_view name, json::Faults& faults, F read) {
-  const auto walked = json::walk(text, [&](json::Cursor& in) { read(in); });
-  if (!walked) faults.add_at(name, walked.error().detail);
+  const auto walked = json::walk(text, [&](json::Cursor& in) {
+    try {
+      read(in);
+    } catch (const json::Malformed& fault) {
+      faults.add_at(name, fmt::format("It is no rate card: {}.", fault.what()));
+      throw;
+    }
+  });
+  if (!walked && !faults.has_at(name)) faults.add_at(name, walked.error().detail);
 }
 
 bool same(const PriceOverride& stored, const PriceOverride& wanted, bool with_time) {

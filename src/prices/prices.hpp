@@ -157,7 +157,7 @@ struct VersionQuery {
 
 struct ListedVersion {
   Uuid price_version_id;
-  std::int64_t price_version = 0;
+  std::optional<std::int64_t> price_version;
   PriceSource source = PriceSource::catalogue;
   std::string provider;
   std::string model;
@@ -172,7 +172,7 @@ struct ListedVersion {
     return json::fields(
         json::field("price_version_id", &ListedVersion::price_version_id, ""),
         json::field("price_version", &ListedVersion::price_version,
-                    "Counts up per model of the catalogue; 0 of overrides."),
+                    "Counts up per model of the catalogue; null of overrides."),
         json::field("source", &ListedVersion::source, "Whose it is."),
         json::field("provider", &ListedVersion::provider, ""), json::field("model", &ListedVersion::model, ""),
         json::field("effective_from", &ListedVersion::effective_from, "Null: since ever."),

@@ -134,7 +134,7 @@ Async<Result<VersionAnswer>> Prices::versions(const Call& call, VersionQuery que
   for (const auto* model : models) {
     for (auto version = model->versions.rbegin(); version != model->versions.rend(); ++version) {
       ListedVersion listed{.price_version_id = version->id,
-                           .price_version = version->version,
+                           .price_version = {},
                            .source = version->source,
                            .provider = model->provider,
                            .model = model->id,
@@ -143,6 +143,7 @@ Async<Result<VersionAnswer>> Prices::versions(const Call& call, VersionQuery que
                            .holds = &*version == holding,
                            .rates = {rates_json(version->card.rates)},
                            .windows = OverrideWindow::of(version->card.windows)};
+      if (version->source == PriceSource::catalogue) listed.price_version = version->version;
       if (version->effective_from > Timestamp::min()) listed.effective_from = version->effective_from;
       out.items.push_back(std::move(listed));
     }
