@@ -18,7 +18,8 @@ namespace {
   "ON j.run_id = l.run_id AND j.call_id = l.id) c "
 
 // Sums end at the largest number that there is; NULL when no call has the value.
-#define COGNIVE_SUM(column) "least(sum(" column "), 9223372036854775807)::bigint "
+#define COGNIVE_SUM(column) \
+  "CASE WHEN sum(" column ") IS NOT NULL THEN least(sum(" column "), 9223372036854775807)::bigint END "
 
 // One statement for every grouping: a dimension that is not asked for is NULL in every row and so makes no groups.
 // Names are joined after the aggregation. A label is the run's, else the agent's.

@@ -1,6 +1,7 @@
 #include <charconv>
 
 #include "audit/audit.hpp"
+#include "base/text.hpp"
 #include "charges/charges.hpp"
 #include "charges/store.hpp"
 #include "pg/transact.hpp"
@@ -134,7 +135,7 @@ void RepriceRequest::check(json::Faults& faults) const {
   if (!faults.has_at("from") && !faults.has_at("to") && to <= from)
     faults.add_at("to", "It must be after from.", json::quoted(to.text()));
   if (cursor && !faults.has_at("cursor") && !Place::parse(*cursor))
-    faults.add_at("cursor", "It must be the cursor of an answer.", json::quoted(*cursor));
+    faults.add_at("cursor", "It must be the cursor of an answer.", json::quoted(shortened(*cursor, 64)));
 }
 
 Async<Result<RepriceAnswer>> Charges::reprice(const Call& call, RepriceRequest request) {
@@ -153,7 +154,7 @@ Async<Result<RepriceAnswer>> Charges::reprice(const Call& call, RepriceRequest r
   if (request.team) {
     work.selection.team_id = co_await teams::find_by_name(database_, *request.team, call);
     if (!work.selection.team_id)
-      co_return unprocessable("/team", "There is no such team.", json::quoted(*request.team));
+      co_return unprocessable("/team", "There is no such team.", json::quoted(shortened(*request.team, 64)));
   }
 
   RepriceAnswer answer{.id = work.id};

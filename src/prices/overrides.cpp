@@ -104,7 +104,8 @@ Async<Result<SetAnswer>> Prices::set(const Call& call, OverrideSet request) {
                     .note = std::move(request.note)};
   if (request.team) {
     row.team_id = co_await teams::find_by_name(database_, *request.team, call);
-    if (!row.team_id) co_return unprocessable("/team", "There is no such team.", json::quoted(*request.team));
+    if (!row.team_id)
+      co_return unprocessable("/team", "There is no such team.", json::quoted(shortened(*request.team, 64)));
   }
   normalise(row);
   const auto catalogue = current_.get();
@@ -115,7 +116,7 @@ Async<Result<SetAnswer>> Prices::set(const Call& call, OverrideSet request) {
   }
   if (row.provider.empty()) {
     co_return unprocessable("/provider", "The catalogue does not know the model: say whose it is.",
-                            request.provider ? json::quoted(*request.provider) : "");
+                            request.provider ? json::quoted(shortened(*request.provider, 64)) : "");
   }
 
   const auto body = [&](pg::Transaction& transaction) -> Async<Result<SetAnswer>> {

@@ -1,4 +1,5 @@
 #include "audit/audit.hpp"
+#include "base/text.hpp"
 #include "json/bind.hpp"
 #include "pg/transact.hpp"
 #include "prices/prices.hpp"
@@ -113,7 +114,7 @@ Async<> Prices::refresh(Deadline deadline) {
 Async<Result<std::optional<Uuid>>> Prices::team_of(const Call& call, const std::optional<std::string>& name) {
   if (!name) co_return call.principal.team_id;
   const auto id = co_await teams::find_by_name(database_, *name, call);
-  if (!id) co_return unprocessable("?team", "There is no such team.", json::quoted(*name));
+  if (!id) co_return unprocessable("?team", "There is no such team.", json::quoted(shortened(*name, 64)));
   co_return id;
 }
 

@@ -110,8 +110,10 @@ constexpr pg::Query totals_query{
     "SELECT (SELECT count(*) FROM execution_steps WHERE run_id = $1), (SELECT count(*) FROM tool_invocations WHERE "
     "run_id = $1), "
     "count(*), count(*) - count(c.charge), "
-    "CASE WHEN count(*) = 0 THEN 0 ELSE least(sum(c.input_tokens), 9223372036854775807)::bigint END, "
-    "CASE WHEN count(*) = 0 THEN 0 ELSE least(sum(c.output_tokens), 9223372036854775807)::bigint END, "
+    "CASE WHEN count(*) = 0 THEN 0 WHEN sum(c.input_tokens) IS NOT NULL "
+    "THEN least(sum(c.input_tokens), 9223372036854775807)::bigint END, "
+    "CASE WHEN count(*) = 0 THEN 0 WHEN sum(c.output_tokens) IS NOT NULL "
+    "THEN least(sum(c.output_tokens), 9223372036854775807)::bigint END, "
     "least(coalesce(sum(c.charge), 0), 9223372036854775807)::bigint, "
     "count(c.violation) + (SELECT count(violation) FROM tool_invocations WHERE run_id = $1) "
     "FROM " COGNIVE_CHARGED_CALLS("$1") " c"};
