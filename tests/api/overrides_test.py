@@ -9,10 +9,8 @@ import psycopg2
 import pytest
 
 from installation import llm_call, uuid7, wait_until
+from pricing import LONG_AGO, a_model, exact, set_price
 from problems import check_problem, pointers
-
-LONG_AGO = "2020-01-01T00:00:00Z"
-
 
 @pytest.fixture(scope="module")
 def team(installation):
@@ -23,25 +21,9 @@ def team(installation):
     return client
 
 
-def a_model():
-    """A private model that no other test knows."""
-    return f"private-{uuid.uuid4()}"
-
-
-def set_price(api, model, input_rate, output_rate, **attributes):
-    """Sets an override of two rates; its body."""
-    rates = None if input_rate is None else {"input_mtok": input_rate, "output_mtok": output_rate}
-    body = {"provider": "acme", "model": model, "rates": rates, "effective_from": LONG_AGO} | attributes
-    answer = api.post("/api/v1/prices/overrides", json={name: value for name, value in body.items() if value is not None or name == "rates"})
-    assert answer.status_code == 201, answer.text
-    return answer.json()
-
-
 def quote(api, model, **parameters):
     """A quote of 1,000 input and 100 output tokens."""
-    answer = api.get("/api/v1/prices/quote", params={"provider": "acme", "model": model, "input_tokens": 1000, "output_tokens": 100} | parameters)
-    assert answer.status_code == 200, answer.text
-    return json.loads(answer.text, parse_float=Decimal)
+    return exact(api.get("/api/v1/prices/quote", params={"provider": "acme", "model": model, "input_tokens": 1000, "output_tokens": 100} | parameters))
 
 
 def stored(installation, api, run_id, **call):

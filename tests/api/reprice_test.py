@@ -1,6 +1,5 @@
 """Repricing: what calls are charged follows the prices that hold now, by appended adjustments, exactly once, everywhere it is shown."""
 
-import json
 import random
 import threading
 import uuid
@@ -10,29 +9,11 @@ from types import SimpleNamespace
 import pytest
 
 from installation import llm_call, uuid7, wait_until
-from overrides_test import a_model, set_price
+from pricing import a_model, exact, reprice, set_price
 from problems import check_problem, pointers
 from reports import post_batch
 
 DAY = "2026-10-{:02}T12:00:00Z"
-
-
-def exact(answer):
-    assert answer.status_code == 200, answer.text
-    return json.loads(answer.text, parse_float=Decimal)
-
-
-def reprice(api, **attributes):
-    """Reprices to the end, request by request; the sums."""
-    body = {"from": "2026-10-01T00:00:00Z", "to": "2026-11-01T00:00:00Z"} | attributes
-    sums = {"calls": 0, "changed": 0, "newly_priced": 0, "no_longer_priced": 0, "difference_usd": Decimal(0)}
-    while True:
-        answer = exact(api.post("/api/v1/prices/reprice", json=body))
-        sums = {name: value + answer[name] for name, value in sums.items()}
-        if answer["done"]:
-            assert answer["cursor"] is None
-            return sums
-        body |= {"id": answer["id"], "cursor": answer["cursor"]}
 
 
 @pytest.fixture

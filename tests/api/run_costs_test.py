@@ -7,10 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from installation import llm_call, wait_until
-from overrides_test import a_model, set_price
+from pricing import a_model, exact, reprice, set_price
 from problems import pointers
 from reports import post_batch
-from reprice_test import exact, reprice
 
 
 def found(api, agent, **parameters):
