@@ -234,9 +234,9 @@ struct PutAnswer {
 
 class Agents {
  public:
-  // `provider_of`: whose a model is when nobody says it, by its name; empty when unknown.
-  using ProviderOf = std::function<std::string(std::string_view model)>;
-  Agents(pg::Cluster& database, ProviderOf provider_of) : database_(database), provider_of_(std::move(provider_of)) {}
+  // `names_of`: what a call is known by, which is what its event would be known by. Either may be empty: not said.
+  using NamesOf = std::function<CallNames(std::string_view provider, std::string_view model)>;
+  Agents(pg::Cluster& database, NamesOf names_of) : database_(database), names_of_(std::move(names_of)) {}
 
   // Code::conflict when the team has an agent of this name.
   Async<Result<Agent>> create(const Call& call, AgentPut request);
@@ -256,7 +256,7 @@ class Agents {
                                            bool may_exist);
 
   pg::Cluster& database_;
-  ProviderOf provider_of_;
+  NamesOf names_of_;
 };
 
 void add_routes(http::Router& router, Agents& agents);

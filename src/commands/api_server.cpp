@@ -9,6 +9,7 @@
 #include "agents/agents.hpp"
 #include "analytics/analytics.hpp"
 #include "commands/local.hpp"
+#include "events/names.hpp"
 #include "events/routes.hpp"
 #include "health/health.hpp"
 #include "http/server.hpp"
@@ -45,11 +46,12 @@ http::ServerOptions server_options(const Settings& settings, std::uint16_t port)
           .handler_timeout = std::chrono::milliseconds{settings.http_handler_timeout_ms}};
 }
 
-// As events guess it.
-std::string provider_of(const prices::CurrentCatalogue& current, std::string_view model) {
+// As events see it.
+agents::CallNames names_of(const prices::CurrentCatalogue& current, std::string_view provider, std::string_view model) {
   const auto catalogue = current.get();
-  const auto found = catalogue->find("", model);
-  return found ? (*found)->provider : std::string();
+  const prices::Model* found = nullptr;
+  if (!model.empty()) found = catalogue->find(provider, model).value_or(nullptr);
+  return events::names_of(*catalogue, provider, model, found);
 }
 
 // Of the master key, for nothing but the hashes of content.
@@ -85,7 +87,10 @@ struct Worker {
         identity(database, identity::SecretHasher(settings.master_key)),
         gate(identity),
         teams(database),
-        agents(database, [&current = shared.catalogue](std::string_view model) { return provider_of(current, model); }),
+        agents(database,
+               [&current = shared.catalogue](std::string_view provider, std::string_view model) {
+                 return names_of(current, provider, model);
+               }),
         prices(database, shared.catalogue),
         runs(database, metrics),
         ingest(executor, database, shared.catalogue, metrics, {.content_key = content_key(settings)}),

@@ -3,9 +3,11 @@
 #include <deque>
 
 #include "events/content.hpp"
+#include "events/names.hpp"
 #include "events/store.hpp"
 #include "observe/log.hpp"
 #include "pg/transact.hpp"
+#include "privacy/redactor.hpp"
 #include "runs/runs.hpp"
 
 namespace cognive::events {
@@ -63,20 +65,47 @@ bool visible(const Principal& principal, const Uuid& team_id, const Uuid& agent_
          (!principal.agent_id || *principal.agent_id == agent_id);
 }
 
-// What an agent's policy says of an event; nothing when it allows it.
-std::optional<agents::Violation> violation_of(const Item& item) {
-  const auto& policy = *item.row.run.policy;
-  if (const auto* call = std::get_if<LlmCall>(&item.event->body)) {
-    const auto* model = item.row.price.model;
-    const std::string provider = call->provider ? *call->provider : (model != nullptr ? model->provider : "");
-    return agents::check_model(policy, provider, call->model);
+// What policies say of the events of one commit. Most events use what others have used, so each verdict is remembered.
+class Verdicts {
+ public:
+  explicit Verdicts(std::shared_ptr<const prices::Catalogue> catalogue) : catalogue_(std::move(catalogue)) {}
+
+  // Nothing when the policy of the item's agent allows it.
+  std::optional<agents::Violation> of(const Item& item) {
+    const auto& policy = *item.row.run.policy;
+    if (const auto* call = std::get_if<LlmCall>(&item.event->body)) {
+      if (policy.providers.empty() && policy.models.empty()) return std::nullopt;
+      const std::string_view provider = call->provider ? std::string_view(*call->provider) : std::string_view();
+      return remembered({&policy, Kind::call, provider, call->model}, [&] {
+        return agents::check_call(policy, names_of(*catalogue_, provider, call->model, item.row.price.model));
+      });
+    }
+    const auto* tool = std::get_if<ToolInvocation>(&item.event->body);
+    if (tool == nullptr) return std::nullopt;
+    if (!policy.tools.empty()) {
+      auto violation =
+          remembered({&policy, Kind::tool, tool->tool, {}}, [&] { return agents::check_tool(policy, tool->tool); });
+      if (violation) return violation;
+    }
+    if (!tool->data_source || policy.data_sources.empty()) return std::nullopt;
+    return remembered({&policy, Kind::data_source, *tool->data_source, {}},
+                      [&] { return agents::check_data_source(policy, *tool->data_source); });
   }
-  if (const auto* tool = std::get_if<ToolInvocation>(&item.event->body)) {
-    if (auto violation = agents::check_tool(policy, tool->tool)) return violation;
-    if (tool->data_source) return agents::check_data_source(policy, *tool->data_source);
+
+ private:
+  enum class Kind { call, tool, data_source };
+  using Key = std::tuple<const agents::Policy*, Kind, std::string_view, std::string_view>;
+
+  template <typename Check>
+  std::optional<agents::Violation> remembered(const Key& key, const Check& check) {
+    const auto [place, is_new] = known_.try_emplace(key);
+    if (is_new) place->second = check();
+    return place->second;
   }
-  return std::nullopt;
-}
+
+  std::shared_ptr<const prices::Catalogue> catalogue_;
+  std::map<Key, std::optional<agents::Violation>> known_;  // the texts are those of the events
+};
 
 struct Meters {
   explicit Meters(Metrics& registry) : metrics(registry), models(200), tools(200) {}
@@ -287,14 +316,17 @@ struct Ingest::State : std::enable_shared_from_this<State> {
     }
 
     if (pricer.catalogue() != catalogue.get()) pricer = prices::Pricer(catalogue.get());
-    for (auto* item : by_type[static_cast<std::size_t>(EventType::llm_call)]) {
-      const auto& call = std::get<LlmCall>(item->event->body);
-      item->row.price =
-          pricer.price(call.provider.value_or(""), call.model, item->event->timestamp, item->event->usage);
-    }
-
-    for (auto& fresh : by_type) {
-      for (auto* item : fresh) look_at(*item);
+    Verdicts verdicts(pricer.catalogue());
+    // Nothing here waits, and much may have come: others on this thread get their turns in between.
+    constexpr std::chrono::milliseconds turn{2};
+    auto until = Deadline::in(turn);
+    for (const auto& fresh : by_type) {
+      for (auto* item : fresh) {
+        look_at(*item, verdicts);
+        if (!until.passed()) continue;
+        co_await sleep_for(std::chrono::milliseconds{0});
+        until = Deadline::in(turn);
+      }
     }
 
     bool changed = false;
@@ -310,11 +342,20 @@ struct Ingest::State : std::enable_shared_from_this<State> {
     co_return repeats;
   }
 
-  // What the agent's policy says of the event: whether it is allowed, and what is kept of it.
-  void look_at(Item& item) const {
-    item.violation = violation_of(item);
-    if (item.violation) item.row.violation = item.violation->subject;
-    auto kept = kept_of(*item.event, item.row.run.policy->store, options.content_key);
+  // What the event costs, and what the agent's policy says of it: whether it is allowed, and what is kept of it.
+  void look_at(Item& item, Verdicts& verdicts) {
+    if (const auto* call = std::get_if<LlmCall>(&item.event->body)) {
+      item.row.price = pricer.price(call->provider.value_or(""), call->model, item.event->timestamp, item.event->usage);
+    }
+    item.violation = verdicts.of(item);
+    item.row.violation.reset();
+    const auto kept_as = item.row.run.policy->store;
+    if (item.violation) {
+      item.row.violation = item.violation->subject;
+      // It may become the error of the run, and is kept as errors are.
+      if (kept_as != agents::Store::full) item.violation->detail = privacy::redact(item.violation->detail);
+    }
+    auto kept = kept_of(*item.event, kept_as, options.content_key);
     item.row.error = std::move(kept.error);
     item.row.content = std::move(kept.content);
   }

@@ -5,12 +5,16 @@ namespace {
 
 using Type = pg::ArrayBuilder::Type;
 
+// The policy of an agent, which may be large, comes with the first of its runs only.
 constexpr pg::Query find_runs_query{
     "event_find_runs",
-    "SELECT r.id, r.team_id, r.agent_id, r.environment, r.status, r.error, a.allowed_providers, a.allowed_models, "
-    "a.allowed_tools, a.allowed_data_sources, a.on_violation, a.store "
+    "WITH found AS (SELECT r.id, r.team_id, r.agent_id, r.environment, r.status, r.error, "
+    "row_number() OVER (PARTITION BY r.agent_id) = 1 AS is_first "
     "FROM unnest($1::date[], $2::uuid[]) AS wanted (bucket, id) "
-    "JOIN agent_runs r ON r.bucket = wanted.bucket AND r.id = wanted.id JOIN agents a ON a.id = r.agent_id"};
+    "JOIN agent_runs r ON r.bucket = wanted.bucket AND r.id = wanted.id) "
+    "SELECT f.id, f.team_id, f.agent_id, f.environment, f.status, f.error, a.store, a.on_violation, "
+    "a.allowed_providers, a.allowed_models, a.allowed_tools, a.allowed_data_sources "
+    "FROM found f LEFT JOIN agents a ON f.is_first AND a.id = f.agent_id"};
 
 constexpr pg::Query begin_runs_query{
     "event_begin_runs",
@@ -258,15 +262,20 @@ Async<RunRows> find_runs(pg::Transaction& transaction, const std::set<Uuid>& ids
   for (int i = 0; i < rows.size(); ++i) {
     Uuid id;
     RunRow run;
-    agents::Policy policy;
-    rows[i].read(id, run.team_id, run.agent_id, run.environment, run.status, run.error, policy.providers, policy.models,
-                 policy.tools, policy.data_sources, policy.on_violation, policy.store);
-    auto& shared = policies[run.agent_id];
-    if (!shared) shared = std::make_shared<const agents::Policy>(std::move(policy));
-    run.policy = shared;
+    std::optional<agents::Store> kept;
+    std::optional<agents::OnViolation> on_violation;
+    std::array<std::optional<std::vector<std::string>>, 4> allowed;
+    rows[i].read(id, run.team_id, run.agent_id, run.environment, run.status, run.error, kept, on_violation, allowed[0],
+                 allowed[1], allowed[2], allowed[3]);
+    if (kept && on_violation && std::ranges::all_of(allowed, [](const auto& list) { return list.has_value(); })) {
+      policies[run.agent_id] = std::make_shared<const agents::Policy>(
+          agents::Policy{agents::Patterns(*allowed[0]), agents::Patterns(*allowed[1]), agents::Patterns(*allowed[2]),
+                         agents::Patterns(*allowed[3]), *on_violation, *kept});
+    }
     out.emplace(id, std::move(run));
   }
   co_return out;
+  for (auto& [id, run] : out) run.policy = policies.at(run.agent_id);
 }
 
 Async<std::unordered_map<Uuid, AgentRow>> find_agents(pg::Transaction& transaction, const std::set<Uuid>& ids) {
