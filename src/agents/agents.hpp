@@ -9,6 +9,7 @@
 
 #include "agents/policy.hpp"
 #include "base/error.hpp"
+#include "base/text.hpp"
 #include "json/bind.hpp"
 #include "pg/cluster.hpp"
 #include "runtime/call.hpp"
@@ -76,13 +77,16 @@ inline constexpr std::int64_t silence_timeout_s_max = 30LL * 86'400;
 
 inline void check_patterns(std::string_view name, const std::optional<std::vector<std::string>>& patterns,
                            json::Faults& faults) {
-  if (!patterns || faults.has_below(name)) return;
-  for (const auto& pattern : *patterns) {
-    if (is_pattern(pattern) && pattern.size() <= pattern_length_max) continue;
+  if (!patterns) return;
+  const json::Faults::Scope scope(faults, name);
+  for (std::size_t i = 0; i < patterns->size(); ++i) {
+    const auto& pattern = (*patterns)[i];
+    const auto index = std::to_string(i);
+    if ((is_pattern(pattern) && pattern.size() <= pattern_length_max) || faults.has_at(index)) continue;
     faults.add_at(
-        name, fmt::format("Each pattern has 1 to {} bytes, and more than the `!` that forbids.", pattern_length_max),
-        json::quoted(pattern.substr(0, 64)));
-    return;
+        index,
+        fmt::format("A pattern has 1 to {} bytes, and more than blanks and the `!` that forbids.", pattern_length_max),
+        json::quoted(shortened(pattern, 64)));
   }
 }
 inline constexpr std::size_t metadata_bytes_max = 16 << 10;

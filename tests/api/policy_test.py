@@ -242,19 +242,36 @@ def test_a_question_names_something_and_nothing_else(api):
 
 
 @pytest.mark.parametrize("name", LISTS)
-@pytest.mark.parametrize("pattern", ["", "!", "x" * 257, "ü" * 129], ids=["empty", "nothing forbidden", "too long", "too many bytes"])
+@pytest.mark.parametrize("pattern", ["", "!", " ", "! ", "x" * 257, "ü" * 129],
+                         ids=["empty", "nothing forbidden", "a blank", "a blank forbidden", "too long", "too many bytes"])
 def test_what_is_no_pattern_is_refused_with_a_pointer(api, name, pattern):
     agent = api.agent()
     body = {name: ["fine", pattern]}
     for answer in (api.post("/api/v1/agents", json={"name": uuid7()} | body), api.patch(f"/api/v1/agents/{agent['id']}", json=body),
                    api.put("/api/v1/agents", json={"name": agent["name"]} | body)):
-        assert set(pointers(answer)) in ({f"/{name}"}, {f"/{name}/1"})  # the list, or the pattern where its length tells
+        assert pointers(answer) == [f"/{name}/1"]
     assert api.get(f"/api/v1/agents/{agent['id']}").json() == agent
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_each_pattern_that_is_none_is_told_with_its_place(api, name):
+    answer = api.post("/api/v1/agents", json={"name": uuid7(), name: ["", "fine", "!", "ü" * 129, 7, "x" * 257, "fine"]})
+    assert pointers(answer) == [f"/{name}/{index}" for index in (0, 2, 3, 4, 5)]
+
+
+@pytest.mark.parametrize("before", ["", "x", "xx", "xxx"])
+@pytest.mark.parametrize("character", ["ü", "€", "😀"])
+def test_a_refused_pattern_is_shown_in_whole_characters(api, before, character):
+    pattern = before + character * 200
+    answer = api.post("/api/v1/agents", json={"name": uuid7(), "allowed_tools": [pattern]})
+    (fault,) = check_problem(answer, 422)["errors"]
+    shown = fault["rejected"].strip('"').rstrip("…")
+    assert pattern.startswith(shown) and 61 <= len(shown.encode()) <= 64
 
 
 def test_faults_of_all_lists_are_told_at_once(api):
     answer = api.post("/api/v1/agents", json={"name": uuid7()} | {name: [""] for name in LISTS} | {"on_violation": "shout", "store": "some", "silence_timeout_s": -1})
-    assert pointers(answer) == sorted(f"/{name}" for name in (*LISTS, "on_violation", "store", "silence_timeout_s"))
+    assert pointers(answer) == sorted([*(f"/{name}/0" for name in LISTS), "/on_violation", "/store", "/silence_timeout_s"])
 
 
 @pytest.mark.parametrize("name", LISTS)
