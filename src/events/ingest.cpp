@@ -195,7 +195,12 @@ struct Ingest::State : std::enable_shared_from_this<State> {
   std::size_t queue_bytes = 0;
   bool writing = false;
   bool stopping = false;
-  std::map<Uuid, std::pair<Uuid, std::string>> terminated;  // by the commit that is running: agent and reason
+  struct End {
+    Uuid agent_id;
+    std::string_view subject;
+    std::string reason;
+  };
+  std::map<Uuid, End> terminated;  // runs, by the commit that is running
   Signal arrived;
   Signal emptied;
   TaskGroup tasks;
@@ -363,7 +368,7 @@ struct Ingest::State : std::enable_shared_from_this<State> {
   // Runs begin with their first event, and end with a violation where the policy says so.
   Async<> move_runs(pg::Transaction& transaction, const std::array<std::vector<Item*>, 3>& by_type) {
     std::set<Uuid> queued;
-    std::map<Uuid, std::string> violated;
+    std::map<Uuid, const agents::Violation*> violated;
     for (const auto& fresh : by_type) {
       for (const auto* item : fresh) {
         if (item->fate->kind != Fate::Kind::accepted) continue;
@@ -371,14 +376,18 @@ struct Ingest::State : std::enable_shared_from_this<State> {
         if (run.status == "queued") queued.insert(item->event->run_id);
         const bool active = run.status == "queued" || run.status == "running";
         if (active && item->violation && run.policy->on_violation == agents::OnViolation::terminate)
-          violated.try_emplace(item->event->run_id, item->violation->detail);
+          violated.try_emplace(item->event->run_id, &*item->violation);
       }
     }
     if (!queued.empty()) co_await store::begin_runs(transaction, queued);
     terminated.clear();
     if (violated.empty()) co_return;
-    for (const auto& run : co_await store::terminate_runs(transaction, violated))
-      terminated.emplace(run.run_id, std::pair(run.agent_id, violated.at(run.run_id)));
+    std::map<Uuid, std::string> reasons;
+    for (const auto& [run_id, violation] : violated) reasons.emplace(run_id, violation->detail);
+    for (const auto& run : co_await store::terminate_runs(transaction, reasons)) {
+      const auto& violation = *violated.at(run.run_id);
+      terminated.emplace(run.run_id, End{run.agent_id, violation.subject, violation.detail});
+    }
   }
 
   // After the commit: what became of repeats, what the senders have to know of their runs, and the metrics.
@@ -387,12 +396,11 @@ struct Ingest::State : std::enable_shared_from_this<State> {
       settle_known(*item, first->stored_hash);
       item->violation = first->violation;
     }
-    for (const auto& [run_id, agent_and_reason] : terminated) {
+    for (const auto& [run_id, end] : terminated) {
+      // Without the name of what it used, which is the caller's text.
       log(Level::info, "terminated a run that violated its policy",
-          {{"run_id", run_id.text()},
-           {"agent_id", agent_and_reason.first.text()},
-           {"reason", agent_and_reason.second}});
-      runs::count_ended_by_policy(meters.metrics, agent_and_reason.first);
+          {{"run_id", run_id.text()}, {"agent_id", end.agent_id.text()}, {"subject", end.subject}});
+      runs::count_ended_by_policy(meters.metrics, end.agent_id);
     }
     std::size_t stored = 0;
     for (auto& item : items) {
@@ -408,7 +416,7 @@ struct Ingest::State : std::enable_shared_from_this<State> {
   void tell_of_run(Item& item) const {
     item.fate->violation = item.violation;
     if (const auto now = terminated.find(item.event->run_id); now != terminated.end()) {
-      item.fate->terminate = now->second.second;
+      item.fate->terminate = now->second.reason;
     } else if (item.row.run.status == "terminated") {
       item.fate->terminate = item.row.run.error.value_or("");
     }
