@@ -29,6 +29,13 @@ struct Submission {
   std::exception_ptr failure;
 };
 
+// What an event violated when it was stored; the name that was forbidden is known no more.
+std::optional<agents::Violation> stored_violation(const std::optional<std::string>& stored) {
+  const auto subject = std::ranges::find(agents::violation_subjects, stored.value_or(""));
+  if (subject == agents::violation_subjects.end()) return std::nullopt;
+  return agents::Violation{*subject, "The agent was not allowed to use it when the event was stored."};
+}
+
 // An event on its way through one commit.
 struct Item {
   const Event* event = nullptr;
@@ -500,13 +507,15 @@ struct Ingest::State : std::enable_shared_from_this<State> {
     for (const auto* item : items) {
       if (!inserted.contains(item->key())) known.push_back(&item->row);
     }
-    const auto hashes = co_await store::find_hashes(transaction, type, known);
+    const auto all_stored = co_await store::find_stored(transaction, type, known);
     for (auto* item : items) {
       if (inserted.contains(item->key())) continue;
-      const auto hash = hashes.find(item->key());
-      if (hash == hashes.end()) throw Unavailable("an event appeared and vanished");
-      item->stored_hash = hash->second;
-      settle_known(*item, hash->second);
+      const auto stored = all_stored.find(item->key());
+      if (stored == all_stored.end()) throw Unavailable("an event appeared and vanished");
+      item->stored_hash = stored->second.content_hash;
+      // Not what the policy says of it today.
+      item->violation = stored_violation(stored->second.violation);
+      settle_known(*item, stored->second.content_hash);
     }
     co_return !inserted.empty();
   }

@@ -78,16 +78,17 @@ constexpr pg::Query insert_steps_query{
     "$11::bigint[], $12::jsonb[], $13::bigint[], $14::text[], $15::text[], "
     "$16::text[]) ON CONFLICT DO NOTHING RETURNING run_id, id"};
 
-#define COGNIVE_HASHES_OF(table)                                                                                      \
-  "SELECT e.run_id, e.id, e.content_hash FROM unnest($1::date[], $2::uuid[], $3::uuid[]) AS wanted (bucket, run_id, " \
-  "id) "                                                                                                              \
+#define COGNIVE_STORED(violation, table)                                             \
+  "SELECT e.run_id, e.id, e.content_hash, " violation                                \
+  " FROM unnest($1::date[], $2::uuid[], $3::uuid[]) AS wanted (bucket, run_id, id) " \
   "JOIN " table " e ON e.bucket = wanted.bucket AND e.run_id = wanted.run_id AND e.id = wanted.id"
 
-constexpr pg::Query llm_call_hashes_query{"event_llm_call_hashes", COGNIVE_HASHES_OF("llm_calls")};
-constexpr pg::Query tool_invocation_hashes_query{"event_tool_invocation_hashes", COGNIVE_HASHES_OF("tool_invocations")};
-constexpr pg::Query step_hashes_query{"event_step_hashes", COGNIVE_HASHES_OF("execution_steps")};
+constexpr pg::Query stored_llm_calls_query{"event_stored_llm_calls", COGNIVE_STORED("e.violation", "llm_calls")};
+constexpr pg::Query stored_tool_invocations_query{"event_stored_tool_invocations",
+                                                  COGNIVE_STORED("e.violation", "tool_invocations")};
+constexpr pg::Query stored_steps_query{"event_stored_steps", COGNIVE_STORED("NULL::text", "execution_steps")};
 
-#undef COGNIVE_HASHES_OF
+#undef COGNIVE_STORED
 
 template <typename Ids>
 pg::ArrayBuilder uuids(const Ids& ids) {
@@ -274,8 +275,8 @@ Async<RunRows> find_runs(pg::Transaction& transaction, const std::set<Uuid>& ids
     }
     out.emplace(id, std::move(run));
   }
-  co_return out;
   for (auto& [id, run] : out) run.policy = policies.at(run.agent_id);
+  co_return out;
 }
 
 Async<std::unordered_map<Uuid, AgentRow>> find_agents(pg::Transaction& transaction, const std::set<Uuid>& ids) {
@@ -371,8 +372,8 @@ Async<std::set<Key>> insert(pg::Transaction& transaction, EventType type, const 
   co_return out;
 }
 
-Async<std::map<Key, std::int64_t>> find_hashes(pg::Transaction& transaction, EventType type,
-                                               const std::vector<const Row*>& rows) {
+Async<std::map<Key, Stored>> find_stored(pg::Transaction& transaction, EventType type,
+                                         const std::vector<const Row*>& rows) {
   pg::ArrayBuilder bucket(Type::date);
   pg::ArrayBuilder run_id(Type::uuid);
   pg::ArrayBuilder id(Type::uuid);
@@ -383,16 +384,16 @@ Async<std::map<Key, std::int64_t>> find_hashes(pg::Transaction& transaction, Eve
   }
   pg::Params params;
   for (auto* column : {&bucket, &run_id, &id}) std::move(*column).move_into(params);
-  const auto& query = type == EventType::llm_call          ? llm_call_hashes_query
-                      : type == EventType::tool_invocation ? tool_invocation_hashes_query
-                                                           : step_hashes_query;
+  const auto& query = type == EventType::llm_call          ? stored_llm_calls_query
+                      : type == EventType::tool_invocation ? stored_tool_invocations_query
+                                                           : stored_steps_query;
   const auto found = co_await transaction.execute(query, std::move(params));
-  std::map<Key, std::int64_t> out;
+  std::map<Key, Stored> out;
   for (int i = 0; i < found.size(); ++i) {
     Key key;
-    std::int64_t hash = 0;
-    found[i].read(key.run_id, key.id, hash);
-    out.emplace(key, hash);
+    Stored stored;
+    found[i].read(key.run_id, key.id, stored.content_hash, stored.violation);
+    out.emplace(key, std::move(stored));
   }
   co_return out;
 }
