@@ -54,7 +54,7 @@ agents::CallNames names_of(const prices::CurrentCatalogue& current, std::string_
   return events::names_of(*catalogue, provider, model, found);
 }
 
-// Of the master key, for nothing but the hashes of content.
+// Of the master key, for nothing but the hashes of what events say.
 Digest content_key(const Settings& settings) {
   const std::vector<std::uint8_t> master(settings.master_key.begin(), settings.master_key.end());
   return hmac_sha256(master, "cognive/content/1");

@@ -183,6 +183,7 @@ struct Ingest::State : std::enable_shared_from_this<State> {
         database(cluster),
         catalogue(current),
         options(limits),
+        content_hashes(hmac_sha256(limits.content_key, "cognive/event/1")),
         pricer(current.get()),
         meters(metrics),
         arrived(executor),
@@ -196,6 +197,7 @@ struct Ingest::State : std::enable_shared_from_this<State> {
   pg::Cluster& database;
   const prices::CurrentCatalogue& catalogue;
   IngestOptions options;
+  KeyedHash content_hashes;
   prices::Pricer pricer;
   Meters meters;
   std::deque<std::shared_ptr<Submission>> queue;
@@ -535,6 +537,7 @@ Async<Result<std::vector<Fate>>> Ingest::submit(const Call& call, std::vector<Ev
   if (state->queue_bytes + bytes > state->options.queue_bytes_max && !state->queue.empty()) {
     co_return fail(Code::unavailable, "Too many events wait for the database; repeat the request with the same ids.");
   }
+  for (auto& event : events) event.content_hash = content_hash(event, state->content_hashes);
   const auto submission = std::make_shared<Submission>(state->executor, call.principal, std::move(events), bytes);
   state->queue.push_back(submission);
   state->queue_bytes += bytes;
