@@ -91,7 +91,8 @@ inline void check_patterns(std::string_view name, const std::optional<std::vecto
 }
 inline constexpr std::size_t metadata_bytes_max = 16 << 10;
 
-// The attributes that a caller may set. Absent ones keep their value, or take their default on a new agent.
+// The attributes that a caller may set. Absent ones keep their value, or take their default on a new agent; null is the
+// same as absent where it is no value.
 struct AgentChange {
   std::optional<std::string> description;
   std::optional<std::string> framework;
@@ -104,7 +105,7 @@ struct AgentChange {
   std::optional<std::vector<std::string>> allowed_data_sources;
   std::optional<OnViolation> on_violation;
   std::optional<Store> store;
-  std::optional<std::int64_t> silence_timeout_s;
+  json::Change<std::int64_t> silence_timeout_s;
   std::optional<std::map<std::string, std::string>> labels;
   std::optional<json::Object> metadata;
 
@@ -142,8 +143,9 @@ struct AgentChange {
                     "What is kept of inputs, outputs, arguments and results: none, metadata (sizes), hashed, redacted, "
                     "full."),
         json::field("silence_timeout_s", &Body::silence_timeout_s,
-                    "Seconds without a sign of life after which a run is terminated; 0: never.",
-                    {.min = 0, .max = silence_timeout_s_max}),
+                    "Seconds without a sign of life after which a run is terminated; 0: never; null: as the "
+                    "installation says.",
+                    {.min = 0, .max = silence_timeout_s_max, .optional = true}),
         json::field("labels", &Body::labels, "Text by name, at most 64.", {.max_length = 64}),
         json::field("metadata", &Body::metadata, "A JSON object of at most 16 KiB.",
                     {.max_length = metadata_bytes_max}));

@@ -38,7 +38,9 @@ std::vector<std::string_view> apply(Agent& agent, const AgentChange& change) {
   set("allowed_data_sources", agent.allowed_data_sources, change.allowed_data_sources);
   set("on_violation", agent.on_violation, change.on_violation);
   set("store", agent.store, change.store);
-  set("silence_timeout_s", agent.silence_timeout_s, change.silence_timeout_s);
+  std::optional<std::optional<std::int64_t>> silence_timeout_s;
+  if (change.silence_timeout_s.is_said) silence_timeout_s.emplace(change.silence_timeout_s.value);
+  set("silence_timeout_s", agent.silence_timeout_s, silence_timeout_s);
   std::optional<json::Object> labels;
   if (change.labels) labels = json::Object{json::encode(*change.labels)};
   set("labels", agent.labels, labels);
