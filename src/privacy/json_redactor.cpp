@@ -229,8 +229,8 @@ class JsonScanner {
   bool open(char c) {
     if (!value_expected()) return false;
     open_.push_back(c);
-    // {"phones": ["…", "…"]} says it of each; a list called password says nothing, schemas have such.
-    named_.secret = Label::none;
+    // {"phones": ["…", "…"]} says it of each. An object called password says nothing of its fields, schemas have such.
+    if (c == '{') named_.secret = Label::none;
     expected_ = c == '{' ? Expected::name_or_end : Expected::item_or_end;
     return punctuation(c);
   }
