@@ -14,8 +14,8 @@ PATTERN_BYTES = 256
 
 
 def hostile_patterns(wildcard):
-    """As many patterns as a list takes, each as long as it may be, that are hard to tell from names of the letter a."""
-    return [(f"*{wildcard}" + "a" * PATTERN_BYTES)[:PATTERN_BYTES - 1 - number % 64] + "b" for number in range(PATTERNS)]
+    """As many patterns as a list takes, each half as long as the names: so many places to begin at, and so far to go from each."""
+    return [(f"*{wildcard}" + "a" * PATTERN_BYTES)[:PATTERN_BYTES // 2 - number % 16] + "b" for number in range(PATTERNS)]
 
 
 class Liveness:
@@ -55,7 +55,7 @@ class Liveness:
 def test_many_names_against_many_hostile_patterns_are_decided_quickly_and_others_are_answered_meanwhile(installation, api, kind, wildcard):
     agent = api.agent(**{f"allowed_{kind}s": hostile_patterns(wildcard), "allowed_providers": ["*"]})["id"]
     run_id = api.run(agent)["run_id"]
-    names = [f"{number:04}".translate(str.maketrans("0123456789", "acdefghijk")) + "a" * 200 for number in range(500)]
+    names = [f"{number:04}".translate(str.maketrans("0123456789", "acdefghijk")) + "a" * 240 for number in range(500)]
     events = [tool(run_id, tool=name) if kind == "tool" else
               {"type": "llm_call", "id": uuid7(), "run_id": run_id, "provider": "litellm", "model": f"openai/{name}"} for name in names]
     with Liveness(installation) as liveness:
@@ -63,7 +63,7 @@ def test_many_names_against_many_hostile_patterns_are_decided_quickly_and_others
         answer = post_batch(api, events)
         seconds = time.monotonic() - before
     assert answer["accepted"] == 500 and len(answer["violations"]) == 500
-    assert seconds < 10, seconds
+    assert seconds < 5, seconds
     assert not liveness.failures and liveness.slowest < 1, liveness.slowest
 
 
