@@ -32,7 +32,7 @@ ALLOWED = {
     "teams": WORDS | {"audit", "identity"},
     "agents": WORDS | {"audit", "identity", "teams"},
     "prices": WORDS | {"audit", "identity", "teams"},
-    "runs": WORDS | {"audit", "identity", "agents"},
+    "runs": WORDS | {"audit", "identity", "agents", "privacy"},
     "privacy": BASIS,
     "events": WORDS | {"audit", "identity", "agents", "prices", "privacy", "runs"},
     "charges": PORTS | {"audit", "identity", "prices", "runs", "teams"},

@@ -9,6 +9,7 @@
 
 #include "agents/policy.hpp"
 #include "base/error.hpp"
+#include "base/text.hpp"
 #include "json/bind.hpp"
 #include "pg/cluster.hpp"
 #include "runtime/call.hpp"
@@ -76,18 +77,22 @@ inline constexpr std::int64_t silence_timeout_s_max = 30LL * 86'400;
 
 inline void check_patterns(std::string_view name, const std::optional<std::vector<std::string>>& patterns,
                            json::Faults& faults) {
-  if (!patterns || faults.has_below(name)) return;
-  for (const auto& pattern : *patterns) {
-    if (is_pattern(pattern) && pattern.size() <= pattern_length_max) continue;
+  if (!patterns) return;
+  const json::Faults::Scope scope(faults, name);
+  for (std::size_t i = 0; i < patterns->size(); ++i) {
+    const auto& pattern = (*patterns)[i];
+    const auto index = std::to_string(i);
+    if ((is_pattern(pattern) && pattern.size() <= pattern_length_max) || faults.has_at(index)) continue;
     faults.add_at(
-        name, fmt::format("Each pattern has 1 to {} bytes, and more than the `!` that forbids.", pattern_length_max),
-        json::quoted(pattern.substr(0, 64)));
-    return;
+        index,
+        fmt::format("A pattern has 1 to {} bytes, and more than blanks and the `!` that forbids.", pattern_length_max),
+        json::quoted(shortened(pattern, 64)));
   }
 }
 inline constexpr std::size_t metadata_bytes_max = 16 << 10;
 
-// The attributes that a caller may set. Absent ones keep their value, or take their default on a new agent.
+// The attributes that a caller may set. Absent ones keep their value, or take their default on a new agent; null is the
+// same as absent where it is no value.
 struct AgentChange {
   std::optional<std::string> description;
   std::optional<std::string> framework;
@@ -100,7 +105,7 @@ struct AgentChange {
   std::optional<std::vector<std::string>> allowed_data_sources;
   std::optional<OnViolation> on_violation;
   std::optional<Store> store;
-  std::optional<std::int64_t> silence_timeout_s;
+  json::Change<std::int64_t> silence_timeout_s;
   std::optional<std::map<std::string, std::string>> labels;
   std::optional<json::Object> metadata;
 
@@ -138,8 +143,9 @@ struct AgentChange {
                     "What is kept of inputs, outputs, arguments and results: none, metadata (sizes), hashed, redacted, "
                     "full."),
         json::field("silence_timeout_s", &Body::silence_timeout_s,
-                    "Seconds without a sign of life after which a run is terminated; 0: never.",
-                    {.min = 0, .max = silence_timeout_s_max}),
+                    "Seconds without a sign of life after which a run is terminated; 0: never; null: as the "
+                    "installation says.",
+                    {.min = 0, .max = silence_timeout_s_max, .optional = true}),
         json::field("labels", &Body::labels, "Text by name, at most 64.", {.max_length = 64}),
         json::field("metadata", &Body::metadata, "A JSON object of at most 16 KiB.",
                     {.max_length = metadata_bytes_max}));
@@ -234,9 +240,10 @@ struct PutAnswer {
 
 class Agents {
  public:
-  // `provider_of`: whose a model is when a team does not say it, by its name; empty when unknown.
-  using ProviderOf = std::function<std::string(const Uuid& team_id, std::string_view model)>;
-  Agents(pg::Cluster& database, ProviderOf provider_of) : database_(database), provider_of_(std::move(provider_of)) {}
+  // `names_of`: what a call of a team is known by, which is what its event would be known by. Either name may be empty:
+  // not said.
+  using NamesOf = std::function<CallNames(const Uuid& team_id, std::string_view provider, std::string_view model)>;
+  Agents(pg::Cluster& database, NamesOf names_of) : database_(database), names_of_(std::move(names_of)) {}
 
   // Code::conflict when the team has an agent of this name.
   Async<Result<Agent>> create(const Call& call, AgentPut request);
@@ -256,7 +263,7 @@ class Agents {
                                            bool may_exist);
 
   pg::Cluster& database_;
-  ProviderOf provider_of_;
+  NamesOf names_of_;
 };
 
 void add_routes(http::Router& router, Agents& agents);

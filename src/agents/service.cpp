@@ -38,7 +38,9 @@ std::vector<std::string_view> apply(Agent& agent, const AgentChange& change) {
   set("allowed_data_sources", agent.allowed_data_sources, change.allowed_data_sources);
   set("on_violation", agent.on_violation, change.on_violation);
   set("store", agent.store, change.store);
-  set("silence_timeout_s", agent.silence_timeout_s, change.silence_timeout_s);
+  std::optional<std::optional<std::int64_t>> silence_timeout_s;
+  if (change.silence_timeout_s.is_said) silence_timeout_s.emplace(change.silence_timeout_s.value);
+  set("silence_timeout_s", agent.silence_timeout_s, silence_timeout_s);
   std::optional<json::Object> labels;
   if (change.labels) labels = json::Object{json::encode(*change.labels)};
   set("labels", agent.labels, labels);
@@ -47,10 +49,10 @@ std::vector<std::string_view> apply(Agent& agent, const AgentChange& change) {
 }
 
 Policy policy_of(const Agent& agent) {
-  return {.providers = agent.allowed_providers,
-          .models = agent.allowed_models,
-          .tools = agent.allowed_tools,
-          .data_sources = agent.allowed_data_sources,
+  return {.providers = Patterns(agent.allowed_providers),
+          .models = Patterns(agent.allowed_models),
+          .tools = Patterns(agent.allowed_tools),
+          .data_sources = Patterns(agent.allowed_data_sources),
           .on_violation = agent.on_violation,
           .store = agent.store};
 }
@@ -187,12 +189,11 @@ Async<Result<PolicyAnswer>> Agents::check(const Call& call, Uuid id, PolicyQuest
   if (agent->status != AgentStatus::active)
     refuse("agent", fmt::format("The agent is {}.", json::enum_text(agent->status)));
   const auto policy = policy_of(*agent);
-  const auto provider = question.provider ? *question.provider
-                        : question.model  ? provider_of_(agent->team_id, *question.model)
-                                          : std::string();
+  const bool names_call = question.model || question.provider;
   std::optional<Violation> violations[] = {
-      question.model ? check_model(policy, provider, *question.model)
-                     : (question.provider ? check_provider(policy, provider) : std::nullopt),
+      names_call
+          ? check_call(policy, names_of_(agent->team_id, question.provider.value_or(""), question.model.value_or("")))
+          : std::nullopt,
       question.tool ? check_tool(policy, *question.tool) : std::nullopt,
       question.data_source ? check_data_source(policy, *question.data_source) : std::nullopt};
   for (auto& violation : violations) {

@@ -1,8 +1,10 @@
 #include "base/crypto.hpp"
 
+#include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
+#include <openssl/params.h>
 #include <openssl/rand.h>
 
 #include <stdexcept>
@@ -60,6 +62,37 @@ Digest hmac_sha256(std::span<const std::uint8_t> key, std::string_view data) {
   if (HMAC(EVP_sha256(), key.data(), static_cast<int>(key.size()), bytes, data.size(), out.data(), &size) == nullptr) {
     throw std::runtime_error("HMAC-SHA-256 is not available");
   }
+  return out;
+}
+
+KeyedHash::KeyedHash(const Digest& key) : key_(key), context_(nullptr) {
+  auto* algorithm = EVP_MAC_fetch(nullptr, "SIPHASH", nullptr);
+  if (algorithm != nullptr) context_ = EVP_MAC_CTX_new(algorithm);
+  EVP_MAC_free(algorithm);
+  std::size_t size = sizeof(std::int64_t);
+  const std::array parameters{OSSL_PARAM_construct_size_t(OSSL_MAC_PARAM_SIZE, &size), OSSL_PARAM_construct_end()};
+  if (context_ == nullptr || EVP_MAC_CTX_set_params(context_, parameters.data()) != 1) {
+    EVP_MAC_CTX_free(context_);
+    throw std::runtime_error("SipHash is not available");
+  }
+}
+
+KeyedHash::~KeyedHash() {
+  EVP_MAC_CTX_free(context_);
+}
+
+std::int64_t KeyedHash::of(std::string_view text) {
+  constexpr std::size_t key_length = 16;
+  std::array<unsigned char, sizeof(std::int64_t)> bytes{};
+  std::size_t size = 0;
+  const auto* data = reinterpret_cast<const unsigned char*>(text.data());
+  if (EVP_MAC_init(context_, key_.data(), key_length, nullptr) != 1 ||
+      EVP_MAC_update(context_, data, text.size()) != 1 ||
+      EVP_MAC_final(context_, bytes.data(), &size, bytes.size()) != 1 || size != bytes.size()) {
+    throw std::runtime_error("SipHash is not available");
+  }
+  std::int64_t out = 0;
+  __builtin_memcpy(&out, bytes.data(), sizeof(out));
   return out;
 }
 

@@ -10,6 +10,7 @@
 #include "analytics/analytics.hpp"
 #include "charges/charges.hpp"
 #include "commands/local.hpp"
+#include "events/names.hpp"
 #include "events/routes.hpp"
 #include "health/health.hpp"
 #include "http/server.hpp"
@@ -47,14 +48,16 @@ http::ServerOptions server_options(const Settings& settings, std::uint16_t port)
           .handler_timeout = std::chrono::milliseconds{settings.http_handler_timeout_ms}};
 }
 
-// As events guess it.
-std::string provider_of(const prices::CurrentCatalogue& current, const Uuid& team_id, std::string_view model) {
+// As events see it.
+agents::CallNames names_of(const prices::CurrentCatalogue& current, const Uuid& team_id, std::string_view provider,
+                           std::string_view model) {
   const auto catalogue = current.get();
-  const auto* found = catalogue->find(team_id, "", model).any();
-  return found != nullptr ? found->provider : std::string();
+  const prices::Model* found = nullptr;
+  if (!model.empty()) found = catalogue->find(team_id, provider, model).any();
+  return events::names_of(*catalogue, provider, model, found);
 }
 
-// Of the master key, for nothing but the hashes of content.
+// Of the master key, for nothing but the hashes of what events say.
 Digest content_key(const Settings& settings) {
   const std::vector<std::uint8_t> master(settings.master_key.begin(), settings.master_key.end());
   return hmac_sha256(master, "cognive/content/1");
@@ -88,8 +91,8 @@ struct Worker {
         gate(identity),
         teams(database),
         agents(database,
-               [&current = shared.catalogue](const Uuid& team_id, std::string_view model) {
-                 return provider_of(current, team_id, model);
+               [&current = shared.catalogue](const Uuid& team_id, std::string_view provider, std::string_view model) {
+                 return names_of(current, team_id, provider, model);
                }),
         prices(database, shared.catalogue),
         runs(database, metrics),

@@ -1,6 +1,5 @@
 #include "events/events.hpp"
 
-#include "base/crypto.hpp"
 #include "base/text.hpp"
 
 namespace cognive::events {
@@ -33,12 +32,7 @@ class Canonical {
     }
   }
 
-  [[nodiscard]] std::int64_t hash() const {
-    const auto digest = sha256(text_);
-    std::int64_t out = 0;
-    __builtin_memcpy(&out, digest.data(), sizeof(out));
-    return out;
-  }
+  [[nodiscard]] const std::string& text() const { return text_; }
 
  private:
   std::string text_;
@@ -55,7 +49,7 @@ void add_body(Canonical& out, const LlmCall& call) {
 void add_body(Canonical& out, const ToolInvocation& call) {
   out.add(std::string_view(call.tool));
   out.add(call.status);
-  if (call.data_source) out.add(std::string_view(*call.data_source));  // hashes without one stay as they were
+  out.add(call.data_source);
 }
 
 void add_body(Canonical& out, const Step& step) {
@@ -63,19 +57,6 @@ void add_body(Canonical& out, const Step& step) {
   out.add(std::string_view(step.kind));
   out.add(std::string_view(step.name));
   out.add(step.status);
-}
-
-std::int64_t content_hash(const Event& event) {
-  Canonical out;
-  out.add(static_cast<std::int64_t>(event.type()));
-  const auto& base = event.base();
-  out.add(base.timestamp);
-  out.add(base.parent_step_id);
-  out.add(base.error);
-  out.add(base.duration_ms);
-  out.add(base.metadata);
-  std::visit([&](const auto& body) { add_body(out, body); }, event.body);
-  return out.hash();
 }
 
 // Checks what single fields cannot tell, whatever faults these had; an event only when there are none at all.
@@ -106,7 +87,6 @@ std::optional<Event> complete(Event event, std::optional<Uuid> path_run_id, json
   if (faults.count() > faults_before) return std::nullopt;
   event.run_id = path_run_id ? *path_run_id : *base.run_id;
   event.timestamp = base.timestamp.value_or(now);
-  event.content_hash = content_hash(event);
   return event;
 }
 
@@ -131,6 +111,19 @@ void read(json::Cursor& in, Content& out, json::Faults&, const json::Rules&) {
   json::Writer text;
   out.storable = in.copy_to(text).empty();
   out.json = std::move(text).text();
+}
+
+std::int64_t content_hash(const Event& event, KeyedHash& hash) {
+  Canonical out;
+  out.add(static_cast<std::int64_t>(event.type()));
+  const auto& base = event.base();
+  out.add(base.timestamp);
+  out.add(base.parent_step_id);
+  out.add(base.error);
+  out.add(base.duration_ms);
+  out.add(base.metadata);
+  std::visit([&](const auto& body) { add_body(out, body); }, event.body);
+  return hash.of(out.text());
 }
 
 std::optional<Event> read_event(json::Cursor& in, json::Faults& faults, Timestamp now) {

@@ -12,6 +12,7 @@
 #include <variant>
 #include <vector>
 
+#include "base/crypto.hpp"
 #include "base/error.hpp"
 #include "base/uuid.hpp"
 #include "json/bind.hpp"
@@ -166,13 +167,17 @@ struct Event {
   Uuid run_id;
   Timestamp timestamp;            // given, or the time of arrival
   prices::Usage usage;            // of an LLM call
-  std::int64_t content_hash = 0;  // of all that the caller said about the event, not of when it arrived
+  std::int64_t content_hash = 0;  // for whoever stores it, see below
 
   [[nodiscard]] const EventBase& base() const {
     return std::visit([](const auto& event) -> const EventBase& { return event; }, body);
   }
   [[nodiscard]] EventType type() const { return static_cast<EventType>(body.index()); }
 };
+
+// Tells repeats from other content under the same id: of all that the caller said about the event, not of when it
+// arrived. Some of that is masked before it is stored, so a hash without a key would tell those who try.
+std::int64_t content_hash(const Event& event, KeyedHash& hash);
 
 // One event of a batch; `faults` get pointers relative to it. Nothing when there were faults. `now` is the time of
 // arrival.

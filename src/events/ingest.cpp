@@ -3,9 +3,11 @@
 #include <deque>
 
 #include "events/content.hpp"
+#include "events/names.hpp"
 #include "events/store.hpp"
 #include "observe/log.hpp"
 #include "pg/transact.hpp"
+#include "privacy/redactor.hpp"
 #include "runs/runs.hpp"
 
 namespace cognive::events {
@@ -26,6 +28,13 @@ struct Submission {
   Position position;       // of the commit that settled it
   std::exception_ptr failure;
 };
+
+// What an event violated when it was stored; the name that was forbidden is known no more.
+std::optional<agents::Violation> stored_violation(const std::optional<std::string>& stored) {
+  const auto subject = std::ranges::find(agents::violation_subjects, stored.value_or(""));
+  if (subject == agents::violation_subjects.end()) return std::nullopt;
+  return agents::Violation{*subject, "The agent was not allowed to use it when the event was stored."};
+}
 
 // An event on its way through one commit.
 struct Item {
@@ -63,20 +72,47 @@ bool visible(const Principal& principal, const Uuid& team_id, const Uuid& agent_
          (!principal.agent_id || *principal.agent_id == agent_id);
 }
 
-// What an agent's policy says of an event; nothing when it allows it.
-std::optional<agents::Violation> violation_of(const Item& item) {
-  const auto& policy = *item.row.run.policy;
-  if (const auto* call = std::get_if<LlmCall>(&item.event->body)) {
-    const auto* model = item.row.price.model;
-    const std::string provider = call->provider ? *call->provider : (model != nullptr ? model->provider : "");
-    return agents::check_model(policy, provider, call->model);
+// What policies say of the events of one commit. Most events use what others have used, so each verdict is remembered.
+class Verdicts {
+ public:
+  explicit Verdicts(std::shared_ptr<const prices::Catalogue> catalogue) : catalogue_(std::move(catalogue)) {}
+
+  // Nothing when the policy of the item's agent allows it.
+  std::optional<agents::Violation> of(const Item& item) {
+    const auto& policy = *item.row.run.policy;
+    if (const auto* call = std::get_if<LlmCall>(&item.event->body)) {
+      if (policy.providers.empty() && policy.models.empty()) return std::nullopt;
+      const std::string_view provider = call->provider ? std::string_view(*call->provider) : std::string_view();
+      return remembered({&policy, Kind::call, provider, call->model}, [&] {
+        return agents::check_call(policy, names_of(*catalogue_, provider, call->model, item.row.price.model));
+      });
+    }
+    const auto* tool = std::get_if<ToolInvocation>(&item.event->body);
+    if (tool == nullptr) return std::nullopt;
+    if (!policy.tools.empty()) {
+      auto violation =
+          remembered({&policy, Kind::tool, tool->tool, {}}, [&] { return agents::check_tool(policy, tool->tool); });
+      if (violation) return violation;
+    }
+    if (!tool->data_source || policy.data_sources.empty()) return std::nullopt;
+    return remembered({&policy, Kind::data_source, *tool->data_source, {}},
+                      [&] { return agents::check_data_source(policy, *tool->data_source); });
   }
-  if (const auto* tool = std::get_if<ToolInvocation>(&item.event->body)) {
-    if (auto violation = agents::check_tool(policy, tool->tool)) return violation;
-    if (tool->data_source) return agents::check_data_source(policy, *tool->data_source);
+
+ private:
+  enum class Kind { call, tool, data_source };
+  using Key = std::tuple<const agents::Policy*, Kind, std::string_view, std::string_view>;
+
+  template <typename Check>
+  std::optional<agents::Violation> remembered(const Key& key, const Check& check) {
+    const auto [place, is_new] = known_.try_emplace(key);
+    if (is_new) place->second = check();
+    return place->second;
   }
-  return std::nullopt;
-}
+
+  std::shared_ptr<const prices::Catalogue> catalogue_;
+  std::map<Key, std::optional<agents::Violation>> known_;  // the texts are those of the events
+};
 
 struct Meters {
   explicit Meters(Metrics& registry) : metrics(registry), models(200), tools(200) {}
@@ -147,6 +183,7 @@ struct Ingest::State : std::enable_shared_from_this<State> {
         database(cluster),
         catalogue(current),
         options(limits),
+        content_hashes(hmac_sha256(limits.content_key, "cognive/event/1")),
         pricer(current.get()),
         meters(metrics),
         arrived(executor),
@@ -160,13 +197,19 @@ struct Ingest::State : std::enable_shared_from_this<State> {
   pg::Cluster& database;
   const prices::CurrentCatalogue& catalogue;
   IngestOptions options;
+  KeyedHash content_hashes;
   prices::Pricer pricer;
   Meters meters;
   std::deque<std::shared_ptr<Submission>> queue;
   std::size_t queue_bytes = 0;
   bool writing = false;
   bool stopping = false;
-  std::map<Uuid, std::pair<Uuid, std::string>> terminated;  // by the commit that is running: agent and reason
+  struct End {
+    Uuid agent_id;
+    std::string_view subject;
+    std::string reason;
+  };
+  std::map<Uuid, End> terminated;  // runs, by the commit that is running
   Signal arrived;
   Signal emptied;
   TaskGroup tasks;
@@ -287,14 +330,17 @@ struct Ingest::State : std::enable_shared_from_this<State> {
     }
 
     if (pricer.catalogue() != catalogue.get()) pricer = prices::Pricer(catalogue.get());
-    for (auto* item : by_type[static_cast<std::size_t>(EventType::llm_call)]) {
-      const auto& call = std::get<LlmCall>(item->event->body);
-      item->row.price = pricer.price(item->row.run.team_id, call.provider.value_or(""), call.model,
-                                     item->event->timestamp, item->event->usage);
-    }
-
-    for (auto& fresh : by_type) {
-      for (auto* item : fresh) look_at(*item);
+    Verdicts verdicts(pricer.catalogue());
+    // Nothing here waits, and much may have come: others on this thread get their turns in between.
+    constexpr std::chrono::milliseconds turn{2};
+    auto until = Deadline::in(turn);
+    for (const auto& fresh : by_type) {
+      for (auto* item : fresh) {
+        look_at(*item, verdicts);
+        if (!until.passed()) continue;
+        co_await sleep_for(std::chrono::milliseconds{0});
+        until = Deadline::in(turn);
+      }
     }
 
     bool changed = false;
@@ -311,11 +357,21 @@ struct Ingest::State : std::enable_shared_from_this<State> {
     co_return repeats;
   }
 
-  // What the agent's policy says of the event: whether it is allowed, and what is kept of it.
-  void look_at(Item& item) const {
-    item.violation = violation_of(item);
-    if (item.violation) item.row.violation = item.violation->subject;
-    auto kept = kept_of(*item.event, item.row.run.policy->store, options.content_key);
+  // What the event costs, and what the agent's policy says of it: whether it is allowed, and what is kept of it.
+  void look_at(Item& item, Verdicts& verdicts) {
+    if (const auto* call = std::get_if<LlmCall>(&item.event->body)) {
+      item.row.price = pricer.price(item.row.run.team_id, call->provider.value_or(""), call->model,
+                                    item.event->timestamp, item.event->usage);
+    }
+    item.violation = verdicts.of(item);
+    item.row.violation.reset();
+    const auto kept_as = item.row.run.policy->store;
+    if (item.violation) {
+      item.row.violation = item.violation->subject;
+      // It may become the error of the run, and is kept as errors are.
+      if (kept_as != agents::Store::full) item.violation->detail = privacy::redact(item.violation->detail);
+    }
+    auto kept = kept_of(*item.event, kept_as, options.content_key);
     item.row.error = std::move(kept.error);
     item.row.content = std::move(kept.content);
   }
@@ -334,7 +390,7 @@ struct Ingest::State : std::enable_shared_from_this<State> {
   // Runs begin with their first event, and end with a violation where the policy says so.
   Async<> move_runs(pg::Transaction& transaction, const std::array<std::vector<Item*>, 3>& by_type) {
     std::set<Uuid> queued;
-    std::map<Uuid, std::string> violated;
+    std::map<Uuid, const agents::Violation*> violated;
     for (const auto& fresh : by_type) {
       for (const auto* item : fresh) {
         if (item->fate->kind != Fate::Kind::accepted) continue;
@@ -342,14 +398,18 @@ struct Ingest::State : std::enable_shared_from_this<State> {
         if (run.status == "queued") queued.insert(item->event->run_id);
         const bool active = run.status == "queued" || run.status == "running";
         if (active && item->violation && run.policy->on_violation == agents::OnViolation::terminate)
-          violated.try_emplace(item->event->run_id, item->violation->detail);
+          violated.try_emplace(item->event->run_id, &*item->violation);
       }
     }
     if (!queued.empty()) co_await store::begin_runs(transaction, queued);
     terminated.clear();
     if (violated.empty()) co_return;
-    for (const auto& run : co_await store::terminate_runs(transaction, violated))
-      terminated.emplace(run.run_id, std::pair(run.agent_id, violated.at(run.run_id)));
+    std::map<Uuid, std::string> reasons;
+    for (const auto& [run_id, violation] : violated) reasons.emplace(run_id, violation->detail);
+    for (const auto& run : co_await store::terminate_runs(transaction, reasons)) {
+      const auto& violation = *violated.at(run.run_id);
+      terminated.emplace(run.run_id, End{run.agent_id, violation.subject, violation.detail});
+    }
   }
 
   // After the commit: what became of repeats, what the senders have to know of their runs, and the metrics.
@@ -358,12 +418,11 @@ struct Ingest::State : std::enable_shared_from_this<State> {
       settle_known(*item, first->stored_hash);
       item->violation = first->violation;
     }
-    for (const auto& [run_id, agent_and_reason] : terminated) {
+    for (const auto& [run_id, end] : terminated) {
+      // Without the name of what it used, which is the caller's text.
       log(Level::info, "terminated a run that violated its policy",
-          {{"run_id", run_id.text()},
-           {"agent_id", agent_and_reason.first.text()},
-           {"reason", agent_and_reason.second}});
-      runs::count_ended_by_policy(meters.metrics, agent_and_reason.first);
+          {{"run_id", run_id.text()}, {"agent_id", end.agent_id.text()}, {"subject", end.subject}});
+      runs::count_ended_by_policy(meters.metrics, end.agent_id);
     }
     std::size_t stored = 0;
     for (auto& item : items) {
@@ -379,7 +438,7 @@ struct Ingest::State : std::enable_shared_from_this<State> {
   void tell_of_run(Item& item) const {
     item.fate->violation = item.violation;
     if (const auto now = terminated.find(item.event->run_id); now != terminated.end()) {
-      item.fate->terminate = now->second.second;
+      item.fate->terminate = now->second.reason;
     } else if (item.row.run.status == "terminated") {
       item.fate->terminate = item.row.run.error.value_or("");
     }
@@ -463,13 +522,15 @@ struct Ingest::State : std::enable_shared_from_this<State> {
     for (const auto* item : items) {
       if (!inserted.contains(item->key())) known.push_back(&item->row);
     }
-    const auto hashes = co_await store::find_hashes(transaction, type, known);
+    const auto all_stored = co_await store::find_stored(transaction, type, known);
     for (auto* item : items) {
       if (inserted.contains(item->key())) continue;
-      const auto hash = hashes.find(item->key());
-      if (hash == hashes.end()) throw Unavailable("an event appeared and vanished");
-      item->stored_hash = hash->second;
-      settle_known(*item, hash->second);
+      const auto stored = all_stored.find(item->key());
+      if (stored == all_stored.end()) throw Unavailable("an event appeared and vanished");
+      item->stored_hash = stored->second.content_hash;
+      // Not what the policy says of it today.
+      item->violation = stored_violation(stored->second.violation);
+      settle_known(*item, stored->second.content_hash);
     }
     co_return !inserted.empty();
   }
@@ -489,6 +550,7 @@ Async<Result<std::vector<Fate>>> Ingest::submit(const Call& call, std::vector<Ev
   if (state->queue_bytes + bytes > state->options.queue_bytes_max && !state->queue.empty()) {
     co_return fail(Code::unavailable, "Too many events wait for the database; repeat the request with the same ids.");
   }
+  for (auto& event : events) event.content_hash = content_hash(event, state->content_hashes);
   const auto submission = std::make_shared<Submission>(state->executor, call.principal, std::move(events), bytes);
   state->queue.push_back(submission);
   state->queue_bytes += bytes;

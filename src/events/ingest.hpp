@@ -29,7 +29,7 @@ struct IngestOptions {
   std::size_t rows_per_commit_max = 5'000;  // beyond it only latency grows
   std::size_t queue_bytes_max = 64 << 20;   // of request bodies that wait
   std::chrono::milliseconds commit_timeout{10'000};
-  Digest content_key{};  // of the hashes of content; secret
+  Digest content_key{};  // of all hashes of what events say; secret
 };
 
 // Lives on one I/O thread.

@@ -5,12 +5,16 @@ namespace {
 
 using Type = pg::ArrayBuilder::Type;
 
+// The policy of an agent, which may be large, comes with the first of its runs only.
 constexpr pg::Query find_runs_query{
     "event_find_runs",
-    "SELECT r.id, r.team_id, r.agent_id, r.environment, r.status, r.error, a.allowed_providers, a.allowed_models, "
-    "a.allowed_tools, a.allowed_data_sources, a.on_violation, a.store "
+    "WITH found AS (SELECT r.id, r.team_id, r.agent_id, r.environment, r.status, r.error, "
+    "row_number() OVER (PARTITION BY r.agent_id) = 1 AS is_first "
     "FROM unnest($1::date[], $2::uuid[]) AS wanted (bucket, id) "
-    "JOIN agent_runs r ON r.bucket = wanted.bucket AND r.id = wanted.id JOIN agents a ON a.id = r.agent_id"};
+    "JOIN agent_runs r ON r.bucket = wanted.bucket AND r.id = wanted.id) "
+    "SELECT f.id, f.team_id, f.agent_id, f.environment, f.status, f.error, a.store, a.on_violation, "
+    "a.allowed_providers, a.allowed_models, a.allowed_tools, a.allowed_data_sources "
+    "FROM found f LEFT JOIN agents a ON f.is_first AND a.id = f.agent_id"};
 
 constexpr pg::Query begin_runs_query{
     "event_begin_runs",
@@ -74,16 +78,17 @@ constexpr pg::Query insert_steps_query{
     "$11::bigint[], $12::jsonb[], $13::bigint[], $14::text[], $15::text[], "
     "$16::text[]) ON CONFLICT DO NOTHING RETURNING run_id, id"};
 
-#define COGNIVE_HASHES_OF(table)                                                                                      \
-  "SELECT e.run_id, e.id, e.content_hash FROM unnest($1::date[], $2::uuid[], $3::uuid[]) AS wanted (bucket, run_id, " \
-  "id) "                                                                                                              \
+#define COGNIVE_STORED(violation, table)                                             \
+  "SELECT e.run_id, e.id, e.content_hash, " violation                                \
+  " FROM unnest($1::date[], $2::uuid[], $3::uuid[]) AS wanted (bucket, run_id, id) " \
   "JOIN " table " e ON e.bucket = wanted.bucket AND e.run_id = wanted.run_id AND e.id = wanted.id"
 
-constexpr pg::Query llm_call_hashes_query{"event_llm_call_hashes", COGNIVE_HASHES_OF("llm_calls")};
-constexpr pg::Query tool_invocation_hashes_query{"event_tool_invocation_hashes", COGNIVE_HASHES_OF("tool_invocations")};
-constexpr pg::Query step_hashes_query{"event_step_hashes", COGNIVE_HASHES_OF("execution_steps")};
+constexpr pg::Query stored_llm_calls_query{"event_stored_llm_calls", COGNIVE_STORED("e.violation", "llm_calls")};
+constexpr pg::Query stored_tool_invocations_query{"event_stored_tool_invocations",
+                                                  COGNIVE_STORED("e.violation", "tool_invocations")};
+constexpr pg::Query stored_steps_query{"event_stored_steps", COGNIVE_STORED("NULL::text", "execution_steps")};
 
-#undef COGNIVE_HASHES_OF
+#undef COGNIVE_STORED
 
 template <typename Ids>
 pg::ArrayBuilder uuids(const Ids& ids) {
@@ -258,14 +263,19 @@ Async<RunRows> find_runs(pg::Transaction& transaction, const std::set<Uuid>& ids
   for (int i = 0; i < rows.size(); ++i) {
     Uuid id;
     RunRow run;
-    agents::Policy policy;
-    rows[i].read(id, run.team_id, run.agent_id, run.environment, run.status, run.error, policy.providers, policy.models,
-                 policy.tools, policy.data_sources, policy.on_violation, policy.store);
-    auto& shared = policies[run.agent_id];
-    if (!shared) shared = std::make_shared<const agents::Policy>(std::move(policy));
-    run.policy = shared;
+    std::optional<agents::Store> kept;
+    std::optional<agents::OnViolation> on_violation;
+    std::array<std::optional<std::vector<std::string>>, 4> allowed;
+    rows[i].read(id, run.team_id, run.agent_id, run.environment, run.status, run.error, kept, on_violation, allowed[0],
+                 allowed[1], allowed[2], allowed[3]);
+    if (kept && on_violation && std::ranges::all_of(allowed, [](const auto& list) { return list.has_value(); })) {
+      policies[run.agent_id] = std::make_shared<const agents::Policy>(
+          agents::Policy{agents::Patterns(*allowed[0]), agents::Patterns(*allowed[1]), agents::Patterns(*allowed[2]),
+                         agents::Patterns(*allowed[3]), *on_violation, *kept});
+    }
     out.emplace(id, std::move(run));
   }
+  for (auto& [id, run] : out) run.policy = policies.at(run.agent_id);
   co_return out;
 }
 
@@ -362,8 +372,8 @@ Async<std::set<Key>> insert(pg::Transaction& transaction, EventType type, const 
   co_return out;
 }
 
-Async<std::map<Key, std::int64_t>> find_hashes(pg::Transaction& transaction, EventType type,
-                                               const std::vector<const Row*>& rows) {
+Async<std::map<Key, Stored>> find_stored(pg::Transaction& transaction, EventType type,
+                                         const std::vector<const Row*>& rows) {
   pg::ArrayBuilder bucket(Type::date);
   pg::ArrayBuilder run_id(Type::uuid);
   pg::ArrayBuilder id(Type::uuid);
@@ -374,16 +384,16 @@ Async<std::map<Key, std::int64_t>> find_hashes(pg::Transaction& transaction, Eve
   }
   pg::Params params;
   for (auto* column : {&bucket, &run_id, &id}) std::move(*column).move_into(params);
-  const auto& query = type == EventType::llm_call          ? llm_call_hashes_query
-                      : type == EventType::tool_invocation ? tool_invocation_hashes_query
-                                                           : step_hashes_query;
+  const auto& query = type == EventType::llm_call          ? stored_llm_calls_query
+                      : type == EventType::tool_invocation ? stored_tool_invocations_query
+                                                           : stored_steps_query;
   const auto found = co_await transaction.execute(query, std::move(params));
-  std::map<Key, std::int64_t> out;
+  std::map<Key, Stored> out;
   for (int i = 0; i < found.size(); ++i) {
     Key key;
-    std::int64_t hash = 0;
-    found[i].read(key.run_id, key.id, hash);
-    out.emplace(key, hash);
+    Stored stored;
+    found[i].read(key.run_id, key.id, stored.content_hash, stored.violation);
+    out.emplace(key, std::move(stored));
   }
   co_return out;
 }

@@ -74,8 +74,12 @@ Async<std::vector<TerminatedRun>> terminate_runs(pg::Transaction& transaction,
 // Inserts rows of one type; the keys of those that were new.
 Async<std::set<Key>> insert(pg::Transaction& transaction, EventType type, const std::vector<const Row*>& rows);
 
-// The content hashes of stored events, by key.
-Async<std::map<Key, std::int64_t>> find_hashes(pg::Transaction& transaction, EventType type,
-                                               const std::vector<const Row*>& rows);
+// What is stored of events whose key is taken.
+struct Stored {
+  std::int64_t content_hash = 0;
+  std::optional<std::string> violation;
+};
+Async<std::map<Key, Stored>> find_stored(pg::Transaction& transaction, EventType type,
+                                         const std::vector<const Row*>& rows);
 
 }  // namespace cognive::events::store

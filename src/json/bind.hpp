@@ -107,6 +107,12 @@ void read(Cursor& in, std::optional<T>& out, Faults& faults, const Rules& rules)
 }
 
 template <typename T>
+void read(Cursor& in, Change<T>& out, Faults& faults, const Rules& rules) {
+  out.is_said = true;
+  read(in, out.value, faults, rules);
+}
+
+template <typename T>
 void read(Cursor& in, std::vector<T>& out, Faults& faults, const Rules& rules) {
   if (in.kind() != Kind::array) return detail::wrong_type(in, "an array", faults);
   out.clear();

@@ -24,6 +24,7 @@
 #include <array>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <tuple>
@@ -71,6 +72,14 @@ struct Object {
   std::string text = "{}";
 
   bool operator==(const Object&) const = default;
+};
+
+// For requests that change something: a field that is absent, null or a value, where null does not mean the same as
+// absent. Its rules say `.optional`.
+template <typename T>
+struct Change {
+  bool is_said = false;
+  std::optional<T> value;  // nothing: null was said
 };
 
 template <typename T>

@@ -26,6 +26,10 @@ inline constexpr bool is_vector = false;
 template <typename T>
 inline constexpr bool is_vector<std::vector<T>> = true;
 template <typename T>
+inline constexpr bool is_change = false;
+template <typename T>
+inline constexpr bool is_change<Change<T>> = true;
+template <typename T>
 inline constexpr bool is_map = false;
 template <typename T>
 inline constexpr bool is_map<std::map<std::string, T>> = true;
@@ -101,6 +105,8 @@ void schema_members(Writer& out, const Rules& rules, Components& components) {
     out.field("type", "null");
     out.end_object();
     out.end_array();
+  } else if constexpr (detail::is_change<T>) {
+    schema_members<decltype(T::value)>(out, rules, components);
   } else if constexpr (std::is_same_v<T, PagePosition>) {
     out.field("type", "string");
   } else if constexpr (std::is_same_v<T, std::string>) {

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "json/writer.hpp"
 #include "privacy/labels.hpp"
@@ -229,8 +230,9 @@ class JsonScanner {
   bool open(char c) {
     if (!value_expected()) return false;
     open_.push_back(c);
-    // {"phones": ["…", "…"]} says it of each; a list called password says nothing, schemas have such.
-    named_.secret = Label::none;
+    outer_.push_back(named_);
+    // {"phones": ["…", "…"]} says it of each. An object called password says nothing of its fields, schemas have such.
+    if (c == '{') named_.secret = Label::none;
     expected_ = c == '{' ? Expected::name_or_end : Expected::item_or_end;
     return punctuation(c);
   }
@@ -239,7 +241,8 @@ class JsonScanner {
     if (open_.empty() || open_.back() != opening) return false;
     if (expected_ != Expected::more && expected_ != when_empty) return false;
     open_.pop_back();
-    named_ = {};
+    named_ = outer_.back();
+    outer_.pop_back();
     value_done();
     return punctuation(json_[at_]);
   }
@@ -337,7 +340,8 @@ class JsonScanner {
   Counts& counts_;
   Counts own_;
   std::string out_;
-  std::string open_;  // brackets, outermost first
+  std::string open_;          // brackets, outermost first
+  std::vector<Named> outer_;  // for each of them, what holds again behind it
   Named named_;
   Expected expected_ = Expected::value;
   std::size_t at_ = 0;

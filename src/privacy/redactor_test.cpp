@@ -259,6 +259,10 @@ TEST(RedactJson, masks_values_names_and_numbers) {
             R"({"password":"[key]","token":"Hello","apiKey":"[key]"})");
   EXPECT_EQ(redact_json(R"({"password":123456,"phone":5551234567,"id":5551234567})"),
             R"({"password":"[key]","phone":"[phone]","id":5551234567})");
+  EXPECT_EQ(redact_json(R"({"password":["hunter2",["x y"],12345,true],"ids":["hunter2"]})"),
+            R"({"password":["[key]",["[key]"],"[key]",true],"ids":["hunter2"]})");
+  EXPECT_EQ(redact_json(R"({"secret":[{"a":"b"},"x"],"c":"x","access_token":["abcd1234efgh","Hello"]})"),
+            R"({"secret":[{"a":"b"},"[key]"],"c":"x","access_token":["[key]","Hello"]})");
   EXPECT_EQ(redact_json(R"({"phones":["5551234567"],"ids":["5551234567"]})"),
             R"({"phones":["[phone]"],"ids":["5551234567"]})");
   EXPECT_EQ(redact_json(R"({"arguments":"{\"password\": \"x\", \"n\": 4111111111111111}"})"),

@@ -2,6 +2,7 @@
 #include "json/bind.hpp"
 #include "observe/log.hpp"
 #include "pg/transact.hpp"
+#include "privacy/redactor.hpp"
 #include "runs/runs.hpp"
 #include "runs/store.hpp"
 
@@ -28,10 +29,15 @@ RunStatus status_of(EndStatus status) {
   return RunStatus::failed;
 }
 
-audit::Entry termination_entry(const Run& run, const Uuid& asked_for, const std::string& reason) {
+store::Text text_of(std::string said) {
+  auto masked = privacy::redact(said);
+  return {.full = std::move(said), .masked = std::move(masked)};
+}
+
+audit::Entry termination_entry(const Run& run, const Uuid& asked_for) {
   json::Writer details;
   details.begin_object();
-  details.field("reason", reason);
+  details.field("reason", run.error.value_or(""));  // as the run keeps it
   if (run.run_id != asked_for) details.field("with_run", asked_for.text());
   details.end_object();
   return {.action = "run_terminate",
@@ -132,7 +138,8 @@ Async<Result<StartAnswer>> Runs::start_below(const Call& call, Run run) {
       co_return fail(Code::conflict, "There is a run with this id already, and it belongs to another agent.");
     // Early events made a placeholder for it, of which the kill did not know where it belongs.
     if (killed && !is_terminal(started.run.status)) {
-      ended = co_await store::terminate(transaction, run.run_id, "The parent run has been terminated.");
+      const auto reason = text_of("The parent run has been terminated.");
+      ended = co_await store::terminate(transaction, run.run_id, reason);
       started.run = ended.front();
     }
     co_return StartAnswer{std::move(started.run), started.created};
@@ -146,6 +153,8 @@ Async<Result<StartAnswer>> Runs::start_below(const Call& call, Run run) {
 
 Async<Result<Run>> Runs::end(const Call& call, Uuid id, RunEnd request) {
   bool ended_now = false;
+  std::optional<store::Text> error;
+  if (request.error) error = text_of(*request.error);
   const auto body = [&](pg::Transaction& transaction) -> Async<Result<Run>> {
     ended_now = false;
     auto run = co_await store::lock(transaction, id, call.principal);
@@ -161,7 +170,7 @@ Async<Result<Run>> Runs::end(const Call& call, Uuid id, RunEnd request) {
                               json::quoted(request.ended_at->text()));
     }
     ended_now = true;
-    co_return co_await store::end(transaction, id, request);
+    co_return co_await store::end(transaction, id, request, error);
   };
   auto run = co_await pg::transact(database_, "run_end", call, body);
   if (run && ended_now) count_ended(*run);
@@ -189,6 +198,7 @@ Async<Result<HeartbeatAnswer>> Runs::heartbeat(const Call& call, Uuid id) {
 
 Async<Result<Run>> Runs::terminate(const Call& call, Uuid id, RunTerminate request) {
   std::vector<Run> ended;
+  const auto reason = text_of(std::move(request.reason));
   const auto body = [&](pg::Transaction& transaction) -> Async<Result<Run>> {
     ended.clear();
     auto run = co_await store::lock(transaction, id, call.principal);
@@ -197,9 +207,9 @@ Async<Result<Run>> Runs::terminate(const Call& call, Uuid id, RunTerminate reque
     if (is_terminal(run->status)) {
       co_return fail(Code::conflict, fmt::format("The run has ended as {} already.", json::enum_text(run->status)));
     }
-    ended = co_await store::terminate(transaction, id, request.reason);
+    ended = co_await store::terminate(transaction, id, reason);
     for (const auto& one : ended) {
-      auto entry = termination_entry(one, id, request.reason);
+      auto entry = termination_entry(one, id);
       co_await audit::record(transaction, call, std::move(entry));
     }
     co_return ended.front();

@@ -51,15 +51,17 @@ constexpr pg::Query touch_query{
     "AND status IN ('queued', 'running') RETURNING " COGNIVE_RUN_COLUMNS};
 
 // Below a run are those that it started, whatever has become of the ones between. Locked in one order, so that no two
-// of these wait for each other.
+// of these wait for each other. Each keeps the reason as its own agent keeps texts.
 constexpr pg::Query terminate_query{
     "run_terminate",
     "WITH RECURSIVE below AS (SELECT bucket, id, team_id FROM agent_runs WHERE bucket = $1 AND id = $2 "
     "UNION SELECT c.bucket, c.id, c.team_id FROM below b JOIN agent_runs c ON c.parent_run_id = b.id "
     "AND c.team_id = b.team_id), "
-    "active AS (SELECT r.bucket, r.id FROM below JOIN agent_runs r USING (bucket, id) "
+    "active AS (SELECT r.bucket, r.id, g.store FROM below JOIN agent_runs r USING (bucket, id) "
+    "JOIN agents g ON g.id = r.agent_id "
     "WHERE r.status IN ('queued', 'running') ORDER BY r.id FOR UPDATE OF r) "
-    "UPDATE agent_runs r SET status = 'terminated', terminated_by = 'operator', error = $3, "
+    "UPDATE agent_runs r SET status = 'terminated', terminated_by = 'operator', "
+    "error = CASE a.store WHEN 'full' THEN $3 ELSE $4 END, "
     "ended_at = greatest(now(), r.started_at) FROM active a "
     "WHERE r.bucket = a.bucket AND r.id = a.id AND r.status IN ('queued', 'running') "
     "RETURNING r.id, r.agent_id, r.team_id, r.status, r.environment, r.parent_run_id, r.session_id, r.labels, "
@@ -102,7 +104,9 @@ constexpr pg::Query lock_query{"run_lock",
                                "AND ($4::uuid IS NULL OR agent_id = $4) FOR UPDATE"};
 
 constexpr pg::Query end_query{"run_end",
-                              "UPDATE agent_runs SET status = $3, error = $4, ended_at = coalesce($5, now()) "
+                              "UPDATE agent_runs r SET status = $3, ended_at = coalesce($6, now()), "
+                              "error = CASE (SELECT a.store FROM agents a WHERE a.id = r.agent_id) "
+                              "WHEN 'full' THEN $4 ELSE $5 END "
                               "WHERE bucket = $1 AND id = $2 RETURNING " COGNIVE_RUN_COLUMNS};
 
 constexpr pg::Query totals_query{
@@ -246,8 +250,10 @@ Async<std::optional<Run>> lock(pg::Transaction& transaction, Uuid id, const Prin
   co_return first(co_await transaction.execute(lock_query, std::move(params)));
 }
 
-Async<Run> end(pg::Transaction& transaction, Uuid id, const RunEnd& request) {
-  auto params = pg::Params::of(bucket_of(id), id, request.status, request.error, request.ended_at);
+Async<Run> end(pg::Transaction& transaction, Uuid id, const RunEnd& request, const std::optional<Text>& error) {
+  const auto full = error ? std::optional(error->full) : std::nullopt;
+  const auto masked = error ? std::optional(error->masked) : std::nullopt;
+  auto params = pg::Params::of(bucket_of(id), id, request.status, full, masked, request.ended_at);
   co_return *first(co_await transaction.execute(end_query, std::move(params)));
 }
 
@@ -271,11 +277,12 @@ Async<std::optional<Run>> touch(pg::Pool& database, Uuid id, const Call& call) {
   co_return first(co_await database.write(touch_query, pg::Params::of(bucket_of(id), id), call));
 }
 
-Async<std::vector<Run>> terminate(pg::Transaction& transaction, Uuid id, const std::string& reason) {
+Async<std::vector<Run>> terminate(pg::Transaction& transaction, Uuid id, const Text& reason) {
   std::vector<Run> out;
   // Again until nothing is found: a run that was started below one of them a moment ago is seen by the next look only.
   for (;;) {
-    auto runs = all(co_await transaction.execute(terminate_query, pg::Params::of(bucket_of(id), id, reason)));
+    auto params = pg::Params::of(bucket_of(id), id, reason.full, reason.masked);
+    auto runs = all(co_await transaction.execute(terminate_query, std::move(params)));
     if (runs.empty()) break;
     std::ranges::move(runs, std::back_inserter(out));
   }

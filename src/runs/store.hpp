@@ -23,7 +23,14 @@ Async<Started> start(pg::Transaction& transaction, const Run& run);
 Async<std::optional<Run>> find_anybodys(pg::Transaction& transaction, Uuid id);
 
 Async<std::optional<Run>> lock(pg::Transaction& transaction, Uuid id, const Principal& principal);
-Async<Run> end(pg::Transaction& transaction, Uuid id, const RunEnd& request);
+
+// What a caller wrote about a run. Only a run whose agent stores everything keeps it as it came.
+struct Text {
+  std::string full;
+  std::string masked;
+};
+// `error`: in place of the one of the request.
+Async<Run> end(pg::Transaction& transaction, Uuid id, const RunEnd& request, const std::optional<Text>& error);
 
 // The state of a run of this team, which no kill changes until the transaction ends; nothing when there is none.
 Async<std::optional<RunStatus>> lock_parent(pg::Transaction& transaction, Uuid id, Uuid team_id);
@@ -35,7 +42,7 @@ Async<std::optional<Run>> find(pg::Reader database, Uuid id, const Principal& pr
 Async<std::optional<Run>> touch(pg::Pool& database, Uuid id, const Call& call);
 
 // Ends the run and every active run below it, the run itself first.
-Async<std::vector<Run>> terminate(pg::Transaction& transaction, Uuid id, const std::string& reason);
+Async<std::vector<Run>> terminate(pg::Transaction& transaction, Uuid id, const Text& reason);
 
 // Ends up to a few hundred running runs without a sign of life.
 Async<std::vector<Run>> end_silent(pg::Transaction& transaction, std::chrono::seconds default_timeout);

@@ -298,6 +298,59 @@ def test_errors_are_kept_whatever_is_kept_of_the_rest(api, store):
     assert {item["error"] for item in api.get(f"/api/v1/runs/{run_id}/timeline").json()["items"]} == {"it took too long"}
 
 
+SECRETS = "login of ann.lee@example.com, call +49 30 901820 15, password: hunter2xyz9, Bearer abcdef0123456789abcdef0123456789"
+MASKED = "login of [email], call [phone], password: [key], Bearer [key]"
+TELLING = ("ann.lee", "901820", "hunter2xyz9", "abcdef0123456789")
+
+
+def stored_text(installation, run_id):
+    """All texts that tables have of a run, in one."""
+    return "".join(str(installation.sql(f"SELECT * FROM {table} WHERE {column} = %s", run_id)) for table, column in (
+        ("agent_runs", "id"), ("llm_calls", "run_id"), ("tool_invocations", "run_id"), ("execution_steps", "run_id"), ("audit_logs", "resource_id")))
+
+
+@pytest.mark.parametrize("store", ["none", "metadata", "hashed", "redacted", "full"])
+def test_errors_of_events_are_masked_in_every_mode_but_full(installation, api, store):
+    run_id = started(api, store)
+    events = [llm_call(run_id, status="error", error=SECRETS), tool(run_id, status="error", error=SECRETS), step(run_id, error=SECRETS)]
+    assert post_batch(api, events)["accepted"] == 3
+    expected = SECRETS if store == "full" else MASKED
+    assert [item["error"] for item in api.get(f"/api/v1/runs/{run_id}/timeline").json()["items"]] == [expected] * 3
+    assert any(word in stored_text(installation, run_id) for word in TELLING) == (store == "full")
+    # What was masked is still part of what tells a repeat.
+    assert post_batch(api, events)["duplicates"] == 3
+    assert len(post_batch(api, [event | {"error": SECRETS.replace("ann", "bob")} for event in events])["rejected"]) == 3
+
+
+@pytest.mark.parametrize("store", ["none", "metadata", "hashed", "redacted", "full"])
+def test_the_error_of_a_run_is_masked_in_every_mode_but_full(installation, api, store):
+    run_id = started(api, store)
+    expected = SECRETS if store == "full" else MASKED
+    ended = api.post(f"/api/v1/runs/{run_id}/end", json={"status": "failed", "error": SECRETS})
+    assert (ended.status_code, ended.json()["error"]) == (200, expected)
+    assert run_of(api, run_id)["error"] == expected
+    assert api.post(f"/api/v1/runs/{run_id}/end", json={"status": "failed", "error": SECRETS}).json()["error"] == expected
+    assert any(word in stored_text(installation, run_id) for word in TELLING) == (store == "full")
+
+
+def test_the_end_of_a_run_may_have_no_error(api):
+    for store in ("none", "full"):
+        ended = api.post(f"/api/v1/runs/{started(api, store)}/end", json={"status": "failed"})
+        assert (ended.status_code, ended.json()["error"]) == (200, None)
+
+
+def test_the_reason_of_a_kill_is_masked_for_each_run_as_its_agent_says(installation, api):
+    above = started(api, "full")
+    below = api.run(api.agent(store="none")["id"], parent_run_id=above)["run_id"]
+    killed = api.post(f"/api/v1/runs/{above}/terminate", json={"reason": SECRETS})
+    assert (killed.status_code, killed.json()["error"]) == (200, SECRETS)
+    assert run_of(api, below)["error"] == MASKED
+    assert api.post(f"/api/v1/runs/{below}/heartbeat").json()["reason"] == MASKED
+    reasons = dict(installation.sql("SELECT resource_id, details->>'reason' FROM audit_logs WHERE action = 'run_terminate' AND resource_id = ANY (%s)", [above, below]))
+    assert reasons == {above: SECRETS, below: MASKED}
+    assert not any(word in stored_text(installation, below) for word in TELLING)
+
+
 def test_timelines_and_lists_carry_no_content(api):
     run_id = started(api, "full")
     post_batch(api, [llm_call(run_id, input="hello-" + run_id)])

@@ -10,7 +10,7 @@ import pytest
 
 from installation import llm_call, uuid7
 from problems import check_problem, pointers
-from reports import post_one
+from reports import post_one, tool
 
 LISTS = ("allowed_providers", "allowed_models", "allowed_tools", "allowed_data_sources")
 
@@ -98,10 +98,84 @@ def test_a_question_and_an_event_of_the_same_model_get_the_same_verdict(api, pol
     assert subjects(api, agent, model="gpt-4o") == ([told["violation"]] if "violation" in told else [])
 
 
+# What is said: what it is priced as. `provider` absent: nobody says it.
+ALIASES = [
+    {"provider": "openai", "model": "gpt-4o"}, {"provider": "openai ", "model": "gpt-4o"}, {"provider": "\tOpenAI", "model": " GPT-4o\n"},
+    {"provider": "litellm", "model": "openai/gpt-4o"}, {"provider": " LiteLLM", "model": "OpenAI /gpt-4o"}, {"provider": "litellm", "model": "gpt-4o"},
+    {"provider": "my-openai-gateway", "model": "gpt-4o"}, {"model": " gpt-4o"}, {"provider": " ", "model": "gpt-4o"},
+    {"provider": "openai", "model": "gpt-4o-2024-08-06"},
+]
+
+
+def verdicts(api, agent, said):
+    """What is refused of a model, by a question and by an event, which must agree."""
+    told = post_one(api, llm_call(api.run(agent)["run_id"], **{"provider": None} | said)).json()
+    refused = subjects(api, agent, **said)
+    assert refused == ([told["violation"]] if "violation" in told else []), said
+    return refused
+
+
+@pytest.mark.parametrize("policy, refused", [
+    ({"allowed_providers": ["!openai"]}, ["provider"]), ({"allowed_providers": ["!OPENAI "]}, ["provider"]), ({"allowed_providers": ["azure"]}, ["provider"]),
+    ({"allowed_models": ["!openai/gpt-4o"]}, ["model"]), ({"allowed_models": ["! GPT-4o"]}, ["model"]), ({"allowed_models": ["o3"]}, ["model"]),
+    ({"allowed_providers": ["openai"]}, []), ({"allowed_models": ["openai/*"]}, []), ({"allowed_models": ["gpt-4o"]}, []),
+    ({"allowed_providers": ["!azure"], "allowed_models": ["!azure/*", "!o3"]}, []),
+])
+def test_a_model_is_known_by_what_it_is_priced_as_however_it_is_written(api, policy, refused):
+    agent = api.agent(**policy)["id"]
+    for said in ALIASES:
+        assert verdicts(api, agent, said) == refused, said
+
+
+def test_a_provider_alone_is_known_by_what_it_is_priced_as(api):
+    agent = api.agent(allowed_providers=["!openai"])["id"]
+    for provider in ("openai", " OpenAI\t", "azure_openai"):
+        assert subjects(api, agent, provider=provider) == ["provider"], provider
+    assert subjects(api, agent, provider="azure") == subjects(api, agent, provider="litellm") == []
+
+
+def test_a_call_is_known_by_what_it_says_as_well(api):
+    agent = api.agent(allowed_providers=["litellm"], allowed_models=["openai/gpt-4o-2024-08-06"])["id"]
+    assert verdicts(api, agent, {"provider": "litellm", "model": "openai/gpt-4o-2024-08-06"}) == []
+    assert verdicts(api, api.agent(allowed_providers=["!litellm"])["id"], {"provider": "litellm", "model": "openai/gpt-4o"}) == ["provider"]
+
+
+def test_a_model_that_nobody_prices_is_known_by_the_provider_behind_a_proxy(api):
+    model = "openai/secret-" + uuid7()
+    assert verdicts(api, api.agent(allowed_providers=["!openai"])["id"], {"provider": "litellm", "model": model}) == ["provider"]
+    assert verdicts(api, api.agent(allowed_models=["!openai/*"])["id"], {"provider": "litellm", "model": model}) == ["model"]
+
+
+def test_a_provider_is_the_one_that_is_called_even_at_the_rates_of_another(api):
+    said = {"provider": "azure", "model": "gpt-4o"}
+    assert verdicts(api, api.agent(allowed_providers=["!openai"], allowed_models=["!openai/*"])["id"], said) == []
+    assert verdicts(api, api.agent(allowed_providers=["openai"])["id"], said) == ["provider"]
+    assert verdicts(api, api.agent(allowed_models=["openai/*"])["id"], said) == ["model"]
+    assert verdicts(api, api.agent(allowed_models=["azure/gpt-4o"])["id"], said) == []
+
+
+@pytest.mark.parametrize("padded", ["shell ", " shell", "\tSHELL\n"])
+def test_blanks_around_tools_and_data_sources_hide_nothing(api, padded):
+    agent = api.agent(allowed_tools=["!shell"], allowed_data_sources=["! shell "])["id"]
+    assert subjects(api, agent, tool=padded, data_source=padded) == ["tool", "data_source"]
+    run_id = api.run(agent)["run_id"]
+    assert post_one(api, tool(run_id, tool=padded)).json()["violation"] == "tool"
+    assert post_one(api, tool(run_id, data_source=padded)).json()["violation"] == "data_source"
+
+
 def test_a_question_mark_stands_for_one_character_of_any_script(api):
     agent = api.agent(allowed_tools=["caf?"])["id"]
     assert subjects(api, agent, tool="cafe") == []
     assert subjects(api, agent, tool="café") == []
+    agent = api.agent(allowed_tools=["*??"])["id"]
+    assert subjects(api, agent, tool="é") == subjects(api, agent, tool="😀") == ["tool"]
+    assert subjects(api, agent, tool="é😀") == subjects(api, agent, tool="a€é") == subjects(api, agent, tool="é" * 256) == []
+
+
+def test_the_case_of_letters_beyond_a_to_z_counts(api):
+    agent = api.agent(allowed_tools=["ÄRGER"])["id"]
+    assert subjects(api, agent, tool="Ärger") == []
+    assert subjects(api, agent, tool="ärger") == ["tool"]
 
 
 def test_every_reason_is_told(api):
@@ -168,19 +242,36 @@ def test_a_question_names_something_and_nothing_else(api):
 
 
 @pytest.mark.parametrize("name", LISTS)
-@pytest.mark.parametrize("pattern", ["", "!", "x" * 257, "ü" * 129], ids=["empty", "nothing forbidden", "too long", "too many bytes"])
+@pytest.mark.parametrize("pattern", ["", "!", " ", "! ", "x" * 257, "ü" * 129],
+                         ids=["empty", "nothing forbidden", "a blank", "a blank forbidden", "too long", "too many bytes"])
 def test_what_is_no_pattern_is_refused_with_a_pointer(api, name, pattern):
     agent = api.agent()
     body = {name: ["fine", pattern]}
     for answer in (api.post("/api/v1/agents", json={"name": uuid7()} | body), api.patch(f"/api/v1/agents/{agent['id']}", json=body),
                    api.put("/api/v1/agents", json={"name": agent["name"]} | body)):
-        assert set(pointers(answer)) in ({f"/{name}"}, {f"/{name}/1"})  # the list, or the pattern where its length tells
+        assert pointers(answer) == [f"/{name}/1"]
     assert api.get(f"/api/v1/agents/{agent['id']}").json() == agent
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_each_pattern_that_is_none_is_told_with_its_place(api, name):
+    answer = api.post("/api/v1/agents", json={"name": uuid7(), name: ["", "fine", "!", "ü" * 129, 7, "x" * 257, "fine"]})
+    assert pointers(answer) == [f"/{name}/{index}" for index in (0, 2, 3, 4, 5)]
+
+
+@pytest.mark.parametrize("before", ["", "x", "xx", "xxx"])
+@pytest.mark.parametrize("character", ["ü", "€", "😀"])
+def test_a_refused_pattern_is_shown_in_whole_characters(api, before, character):
+    pattern = before + character * 200
+    answer = api.post("/api/v1/agents", json={"name": uuid7(), "allowed_tools": [pattern]})
+    (fault,) = check_problem(answer, 422)["errors"]
+    shown = fault["rejected"].strip('"').rstrip("…")
+    assert pattern.startswith(shown) and 61 <= len(shown.encode()) <= 64
 
 
 def test_faults_of_all_lists_are_told_at_once(api):
     answer = api.post("/api/v1/agents", json={"name": uuid7()} | {name: [""] for name in LISTS} | {"on_violation": "shout", "store": "some", "silence_timeout_s": -1})
-    assert pointers(answer) == sorted(f"/{name}" for name in (*LISTS, "on_violation", "store", "silence_timeout_s"))
+    assert pointers(answer) == sorted([*(f"/{name}/0" for name in LISTS), "/on_violation", "/store", "/silence_timeout_s"])
 
 
 @pytest.mark.parametrize("name", LISTS)
@@ -229,7 +320,7 @@ def refused_by(policy, question):
 
 def random_pattern(chance):
     """A short pattern over few letters, so that many match."""
-    text = "".join(chance.choice("aabBA*?*/-[].!") for _ in range(chance.randint(1, 5)))
+    text = "".join(chance.choice("aabBA*?*/-[].!é") for _ in range(chance.randint(1, 5)))
     text = chance.choice(["", "", "!"]) + text
     return text if text != "!" else "*"
 
@@ -243,7 +334,7 @@ def test_random_patterns_decide_as_an_independent_matcher_does(api):
         assert api.patch(f"/api/v1/agents/{agent}", json=policy).status_code == 200
         for _ in range(6):
             # With a provider always: what an unknown one means is tested apart.
-            question = {name: "".join(chance.choice("aabBA/-[].!*") for _ in range(chance.randint(1, 5)))
+            question = {name: "".join(chance.choice("aabBA/-[].!*é") for _ in range(chance.randint(1, 5)))
                         for name in ("provider", *chance.sample(["model", "tool", "data_source"], chance.randint(0, 3)))}
             expected = refused_by(policy, question)
             assert subjects(api, agent, **question) == expected, (policy, question)

@@ -155,7 +155,21 @@ def test_the_installation_says_the_limit_of_agents_that_say_none(fresh):
 
 def test_a_limit_is_a_number_of_seconds_up_to_thirty_days(api):
     assert api.agent()["silence_timeout_s"] is None
+    assert api.agent(silence_timeout_s=None)["silence_timeout_s"] is None
     assert api.agent(silence_timeout_s=0)["silence_timeout_s"] == 0
     assert api.agent(silence_timeout_s=2_592_000)["silence_timeout_s"] == 2_592_000
     for wrong in (-1, 2_592_001, 1.5, "60", True):
         assert pointers(api.post("/api/v1/agents", json={"name": uuid7(), "silence_timeout_s": wrong})) == ["/silence_timeout_s"]
+
+
+def test_null_goes_back_to_what_the_installation_says_and_silence_about_it_keeps_the_limit(installation, api):
+    agent = api.agent(silence_timeout_s=60)
+    path = f"/api/v1/agents/{agent['id']}"
+    assert api.patch(path, json={"version": "2"}).json()["silence_timeout_s"] == 60
+    assert api.put("/api/v1/agents", json={"name": agent["name"], "version": "3"}).json()["silence_timeout_s"] == 60
+    assert api.patch(path, json={"silence_timeout_s": None}).json()["silence_timeout_s"] is None
+    assert api.get(path).json()["silence_timeout_s"] is None
+    changed = installation.sql("SELECT details->'changed' FROM audit_logs WHERE resource_id = %s ORDER BY id DESC LIMIT 1", agent["id"])
+    assert changed == [(["silence_timeout_s"],)]
+    assert api.patch(path, json={"silence_timeout_s": 0}).json()["silence_timeout_s"] == 0
+    assert api.put("/api/v1/agents", json={"name": agent["name"], "silence_timeout_s": None}).json()["silence_timeout_s"] is None

@@ -231,6 +231,36 @@ def test_the_data_source_of_a_tool_is_part_of_what_it_says(installation, api):
         assert answer.status_code == 422 and [error["pointer"] for error in answer.json()["errors"]] == [pointer]
 
 
+def test_a_repeat_is_answered_with_what_was_found_when_it_was_stored(api):
+    agent = api.agent(allowed_tools=["!shell"])["id"]
+    run_id = api.run(agent)["run_id"]
+    forbidden, allowed, thought = tool(run_id, tool="shell"), tool(run_id), step(run_id)
+    assert [each["index"] for each in post_batch(api, [forbidden, allowed, thought])["violations"]] == [0]
+    api.patch(f"/api/v1/agents/{agent}", json={"allowed_tools": ["!search_*"], "on_violation": "terminate"})
+    again = post_batch(api, [forbidden, allowed, thought, forbidden])
+    assert again["duplicates"] == 4 and "terminate" not in again
+    assert [(each["index"], each["subject"]) for each in again["violations"]] == [(0, "tool"), (3, "tool")]
+    assert all(each["detail"] for each in again["violations"])
+    assert post_one(api, forbidden).json()["violation"] == "tool" and "violation" not in post_one(api, allowed).json()
+    assert run_of(api, run_id)["status"] == "running"
+
+
+@pytest.mark.parametrize("store", ["none", "redacted", "full"])
+def test_secrets_in_a_forbidden_name_are_neither_logged_nor_told_unless_all_is_stored(installation, api, store):
+    source = "postgres://bob:hunter22secret@db/x"
+    run_id = started(api, allowed_data_sources=["weather"], on_violation="terminate", store=store)
+    answer = post_batch(api, [tool(run_id, data_source=source)])
+    (violation,) = answer["violations"]
+    (order,) = answer["terminate"]
+    error = run_of(api, run_id)["error"]
+    assert violation["detail"] == order["reason"] == error
+    assert ("hunter22secret" in error) == (store == "full") and "db/x" in error
+    assert post_one(api, step(run_id)).json()["reason"] == error
+    for log in [*(installation.directory / "log").iterdir(), installation.directory.parent / f"{installation.directory.name}.output"]:
+        assert "hunter22secret" not in log.read_text(errors="replace"), log
+    assert run_id in (installation.directory / "log/cognive.log").read_text()
+
+
 def counted(api, name, **labels):
     """The value of a counter, 0 before its first event."""
     return samples(api.get("/metrics").text)[1].get((f"cognive_{name}", tuple(sorted(labels.items()))), 0)

@@ -152,6 +152,22 @@ def test_words_are_kept_only_if_told(fresh, path):
     assert not found(words, "\n".join(log.read_text(errors="replace") for log in logs))
 
 
+@pytest.mark.parametrize("path", FILES)
+def test_redacted_turns_are_kept_without_an_address_in_the_database_or_a_log(fresh, path):
+    installation = fresh().start()
+    addresses = {word for word in words_of(path) if "@" in word}
+    words = words_of(path) - addresses
+    assert addresses
+    summary = import_file(installation, path, "masked", "--store", "redacted")
+    assert summary["accepted"] == summary["events"]
+    dump = subprocess.run(["pg_dump", "--dbname", installation.variables["DATABASE_URL"]], capture_output=True, text=True, timeout=60, check=True).stdout
+    assert not found(addresses, dump)
+    # The rest of what was said is there.
+    assert "[email]" in dump and len(found(words, dump)) > len(words) * 0.9
+    logs = [Path(installation.log.name), *installation.directory.rglob("*.log")]
+    assert not found(addresses | words, "\n".join(log.read_text(errors="replace") for log in logs))
+
+
 def test_arguments_are_kept_as_values_and_what_is_not_json_as_text(installation):
     summary = import_file(installation, SAMPLE, "arguments-" + uuid7(), "--store", "full")
     run = runs_of(installation, summary["agent_id"])["0", "0"]
