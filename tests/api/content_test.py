@@ -182,6 +182,22 @@ def test_hashes_stay_the_same_over_a_restart_and_differ_between_installations(fr
     assert hash_of(second.start()) != before
 
 
+def test_the_hash_that_tells_repeats_cannot_be_tried_without_the_key(fresh):
+    first, second = fresh(), fresh()
+    event = tool(uuid7(), error="call +49 30 901820 15")
+
+    def hash_of(installation):
+        api = installation.api()
+        again = event | {"agent_id": api.agent("the-same")["id"]}
+        assert post_batch(api, [again])["accepted"] == 1
+        return installation.sql("SELECT content_hash FROM tool_invocations")
+
+    before = hash_of(first.start())
+    assert hash_of(second.start()) != before
+    assert first.stop() == 0
+    assert post_batch(first.start().api(), [event])["duplicates"] == 1
+
+
 FULL = [
     *(value for value, _ in VALUES), "1.50", "-0.000", "1e308", "-1E+308", "1e-308", "123456789012345678901234567890.123456789012345678901234567890", "9" * 400,
     "[1.50,[1.0,{\"a\":0.10}],1e3]", '"\\u00e9\\ud83d\\ude00\\n\\t\\b\\"\\\\\\/"', '{"\\u00fc":"\\u2028"}', "[" * 55 + "]" * 55, '{"a":' * 55 + "1" + "}" * 55,
