@@ -27,7 +27,8 @@ void add_routes(http::Router& router, Runs& runs) {
        .id = "run_start",
        .tag = tag,
        .summary = "Start a run",
-       .description = "With a run_id of the caller's own it can be repeated: the repeat answers 200 with the run.",
+       .description = "With a run_id of the caller's own it can be repeated: the repeat answers 200 with the run. "
+                      "Below a run that was terminated nothing starts (409), whatever has become of those between.",
        .permission = permission::runs_write,
        .status = 201,
        .also = {200, 404, 409}},

@@ -28,10 +28,10 @@ RunStatus status_of(EndStatus status) {
   return RunStatus::failed;
 }
 
-audit::Entry termination_entry(const Run& run, const Uuid& asked_for, const std::string& reason) {
+audit::Entry termination_entry(const Run& run, const Uuid& asked_for) {
   json::Writer details;
   details.begin_object();
-  details.field("reason", reason);
+  details.field("reason", run.error.value_or(""));
   if (run.run_id != asked_for) details.field("with_run", asked_for.text());
   details.end_object();
   return {.action = "run_terminate",
@@ -39,6 +39,40 @@ audit::Entry termination_entry(const Run& run, const Uuid& asked_for, const std:
           .resource_id = run.run_id.text(),
           .team_id = run.team_id,
           .details = std::move(details).text()};
+}
+
+Async<> audit_terminations(pg::Transaction& transaction, const Call& call, const std::vector<store::Terminated>& ended,
+                           Uuid asked_for) {
+  for (const auto& one : ended) {
+    auto entry = termination_entry(one.run, asked_for);
+    co_await audit::record(transaction, call, std::move(entry));
+  }
+}
+
+// Why a run may not start below another one.
+struct Refusal {
+  Uuid run_id;  // who is to blame
+  std::string reason;
+  TerminatedBy by = TerminatedBy::operator_;
+  bool ends_what_is_below = true;
+};
+
+// A kill ends what is below, whatever has become of the runs between; silence ends the silent run only.
+std::optional<Refusal> refusal_below(const std::vector<store::Above>& above, const Uuid& parent_id) {
+  std::optional<Refusal> out;
+  for (const auto& run : above) {
+    if (run.status != RunStatus::terminated) continue;
+    const bool is_parent = run.run_id == parent_id;
+    const auto by = run.terminated_by.value_or(TerminatedBy::operator_);
+    const bool ends_what_is_below = by != TerminatedBy::silence;
+    if (!ends_what_is_below && (!is_parent || out)) continue;
+    out = Refusal{run.run_id,
+                  is_parent ? "The parent run has been terminated."
+                            : "The run " + run.run_id.text() + " above has been terminated.",
+                  by, ends_what_is_below};
+    if (ends_what_is_below) break;
+  }
+  return out;
 }
 
 // Per-agent series are bounded, so that thousands of agents do not kill a Prometheus.
@@ -116,30 +150,38 @@ Async<Result<StartAnswer>> Runs::start(const Call& call, RunStart request) {
   co_return StartAnswer{std::move(started.run), started.created};
 }
 
-// A run below another one: a kill of that one ends it too, whichever comes first.
+// A run below another one: a kill of that one, or of one further up, ends it too, whichever comes first.
 Async<Result<StartAnswer>> Runs::start_below(const Call& call, Run run) {
-  std::vector<Run> ended;
+  std::vector<store::Terminated> ended;
   const auto body = [&](pg::Transaction& transaction) -> Async<Result<StartAnswer>> {
     ended.clear();
-    const auto parent = co_await store::lock_parent(transaction, *run.parent_run_id, run.team_id);
-    const bool killed = parent == RunStatus::terminated;
-    if (killed) {
-      const auto existing = co_await store::find_anybodys(transaction, run.run_id);
-      if (!existing) co_return fail(Code::conflict, "The parent run has been terminated; it starts no more runs.");
+    const auto above = co_await store::lock_above(transaction, *run.parent_run_id, run.team_id);
+    const auto refusal = refusal_below(above, *run.parent_run_id);
+    if (refusal) {
+      auto existing = co_await store::find_anybodys(transaction, run.run_id);
+      if (!existing) co_return fail(Code::conflict, refusal->reason + " No more runs start below it.");
+      // The repeat of a start that named another parent, or none, says nothing about the run that there is.
+      const bool fits = !existing->parent_run_id || existing->parent_run_id == run.parent_run_id;
+      if (!fits && existing->agent_id == run.agent_id) co_return StartAnswer{std::move(*existing), false};
     }
     auto started = co_await store::start(transaction, run);
     if (started.run.agent_id != run.agent_id)
       co_return fail(Code::conflict, "There is a run with this id already, and it belongs to another agent.");
-    // Early events made a placeholder for it, of which the kill did not know where it belongs.
-    if (killed && !is_terminal(started.run.status)) {
-      ended = co_await store::terminate(transaction, run.run_id, "The parent run has been terminated.");
-      started.run = ended.front();
+    // It was announced without a parent, or early events made a placeholder for it, of which the kill did not know
+    // where it belongs; nor did it know of what was started below it.
+    if (refusal && refusal->ends_what_is_below && started.run.parent_run_id == run.parent_run_id) {
+      ended =
+          co_await store::terminate(transaction, {{run.run_id, refusal->reason, refusal->reason}}, refusal->by, true);
+      co_await audit_terminations(transaction, call, ended, refusal->run_id);
+      for (const auto& one : ended) {
+        if (one.run.run_id == run.run_id) started.run = one.run;
+      }
     }
     co_return StartAnswer{std::move(started.run), started.created};
   };
   auto answer = co_await pg::transact(database_, "run_start", call, body);
   if (answer) {
-    for (const auto& one : ended) count_ended(one);
+    for (const auto& one : ended) count_ended(one.run);
   }
   co_return answer;
 }
@@ -188,25 +230,26 @@ Async<Result<HeartbeatAnswer>> Runs::heartbeat(const Call& call, Uuid id) {
 }
 
 Async<Result<Run>> Runs::terminate(const Call& call, Uuid id, RunTerminate request) {
-  std::vector<Run> ended;
+  std::vector<store::Terminated> ended;
   const auto body = [&](pg::Transaction& transaction) -> Async<Result<Run>> {
     ended.clear();
-    auto run = co_await store::lock(transaction, id, call.principal);
+    auto run = co_await store::find(transaction, id, call.principal);
     if (!run) co_return fail(not_found());
-    if (run->status == RunStatus::terminated) co_return std::move(*run);
-    if (is_terminal(run->status)) {
+    // Not locked yet: it takes its turn among those below it.
+    if (!is_terminal(run->status)) {
+      ended = co_await store::terminate(transaction, {{id, request.reason, request.reason}}, TerminatedBy::operator_);
+      run = co_await store::find(transaction, id, call.principal);
+      if (!run) co_return fail(not_found());
+    }
+    if (run->status != RunStatus::terminated) {
       co_return fail(Code::conflict, fmt::format("The run has ended as {} already.", json::enum_text(run->status)));
     }
-    ended = co_await store::terminate(transaction, id, request.reason);
-    for (const auto& one : ended) {
-      auto entry = termination_entry(one, id, request.reason);
-      co_await audit::record(transaction, call, std::move(entry));
-    }
-    co_return ended.front();
+    co_await audit_terminations(transaction, call, ended, id);
+    co_return std::move(*run);
   };
   auto run = co_await pg::transact(database_, "run_terminate", call, body);
   if (run) {
-    for (const auto& one : ended) count_ended(one);
+    for (const auto& one : ended) count_ended(one.run);
   }
   co_return run;
 }

@@ -21,12 +21,21 @@ struct Started {
 Async<Started> start(pg::Pool& database, const Run& run, const Call& call);
 Async<Started> start(pg::Transaction& transaction, const Run& run);
 Async<std::optional<Run>> find_anybodys(pg::Transaction& transaction, Uuid id);
+Async<std::optional<Run>> find(pg::Transaction& transaction, Uuid id, const Principal& principal);
 
 Async<std::optional<Run>> lock(pg::Transaction& transaction, Uuid id, const Principal& principal);
 Async<Run> end(pg::Transaction& transaction, Uuid id, const RunEnd& request);
 
-// The state of a run of this team, which no kill changes until the transaction ends; nothing when there is none.
-Async<std::optional<RunStatus>> lock_parent(pg::Transaction& transaction, Uuid id, Uuid team_id);
+// A run of this team and those above it up to the first active one, in no order; none when there is no such run. No
+// kill changes them until the transaction ends.
+struct Above {
+  Uuid run_id;
+  RunStatus status = RunStatus::running;
+  std::optional<TerminatedBy> terminated_by;
+
+  [[nodiscard]] bool is_active() const { return status == RunStatus::queued || status == RunStatus::running; }
+};
+Async<std::vector<Above>> lock_above(pg::Transaction& transaction, Uuid id, Uuid team_id);
 
 // For a heartbeat, on the primary.
 Async<std::optional<Run>> find(pg::Pool& database, Uuid id, const Principal& principal, Deadline deadline);
@@ -34,8 +43,19 @@ Async<std::optional<Run>> find(pg::Reader database, Uuid id, const Principal& pr
 // Notes that an active run lives, and begins a queued one. Nothing when it has ended meanwhile.
 Async<std::optional<Run>> touch(pg::Pool& database, Uuid id, const Call& call);
 
-// Ends the run and every active run below it, the run itself first.
-Async<std::vector<Run>> terminate(pg::Transaction& transaction, Uuid id, const std::string& reason);
+// Ends active runs that the caller may see and every active run of their teams below them; which they were, each with
+// the run that brought it. With `even_if_ended` also what is below those that have ended.
+struct Termination {
+  Uuid run_id;
+  std::string reason;
+  std::string reason_below;
+};
+struct Terminated {
+  Run run;
+  Uuid root;
+};
+Async<std::vector<Terminated>> terminate(pg::Transaction& transaction, const std::vector<Termination>& terminations,
+                                         TerminatedBy by, bool even_if_ended = false);
 
 // Ends up to a few hundred running runs without a sign of life.
 Async<std::vector<Run>> end_silent(pg::Transaction& transaction, std::chrono::seconds default_timeout);
