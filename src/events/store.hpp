@@ -63,14 +63,6 @@ Async<> insert_placeholders(pg::Transaction& transaction, const std::vector<Plac
 // Begins those of the runs that are queued.
 Async<> begin_runs(pg::Transaction& transaction, const std::set<Uuid>& ids);
 
-// Terminates those of the runs that are active, each with its reason; which they were.
-struct TerminatedRun {
-  Uuid run_id;
-  Uuid agent_id;
-};
-Async<std::vector<TerminatedRun>> terminate_runs(pg::Transaction& transaction,
-                                                 const std::map<Uuid, std::string>& reasons);
-
 // Inserts rows of one type; the keys of those that were new.
 Async<std::set<Key>> insert(pg::Transaction& transaction, EventType type, const std::vector<const Row*>& rows);
 

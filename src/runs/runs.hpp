@@ -267,7 +267,6 @@ class Runs {
 
  private:
   Async<Result<StartAnswer>> start_below(const Call& call, Run run);
-  void count_ended(const Run& run);
 
   pg::Cluster& database_;
   Metrics& metrics_;
@@ -277,8 +276,15 @@ class Runs {
 // For other words of the product: the run, if the caller may see it.
 Async<std::optional<Run>> find_visible(pg::Reader database, Uuid id, const Call& call);
 
-// For runs that events have ended.
-void count_ended_by_policy(Metrics& metrics, const Uuid& agent_id);
+// For events: ends runs whose policy says so, each because of what was found in an event that somebody sent, and the
+// active runs below them. Writes the audit entries; whoever commits counts and logs what was ended.
+struct Violator {
+  std::string detail;
+  const Call* call = nullptr;  // of whoever sent the event
+};
+Async<std::vector<Run>> terminate_violators(pg::Transaction& transaction, const std::map<Uuid, Violator>& violators);
+
+void count_ended(Metrics& metrics, const Run& run);
 
 void add_routes(http::Router& router, Runs& runs);
 

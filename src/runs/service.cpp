@@ -32,6 +32,7 @@ audit::Entry termination_entry(const Run& run, const Uuid& asked_for) {
   json::Writer details;
   details.begin_object();
   details.field("reason", run.error.value_or(""));
+  if (run.terminated_by) details.field("by", json::enum_text(*run.terminated_by));
   if (run.run_id != asked_for) details.field("with_run", asked_for.text());
   details.end_object();
   return {.action = "run_terminate",
@@ -43,10 +44,9 @@ audit::Entry termination_entry(const Run& run, const Uuid& asked_for) {
 
 Async<> audit_terminations(pg::Transaction& transaction, const Call& call, const std::vector<store::Terminated>& ended,
                            Uuid asked_for) {
-  for (const auto& one : ended) {
-    auto entry = termination_entry(one.run, asked_for);
-    co_await audit::record(transaction, call, std::move(entry));
-  }
+  std::vector<audit::Entry> entries;
+  for (const auto& one : ended) entries.push_back(termination_entry(one.run, asked_for));
+  co_await audit::record(transaction, call, entries);
 }
 
 // Why a run may not start below another one.
@@ -83,36 +83,26 @@ BoundedLabel& agent_label() {
 
 }  // namespace
 
-void count_terminated(Metrics& metrics, TerminatedBy by) {
-  metrics
-      .counter("runs_terminated_total", "Runs that the control plane ended", {{"by", std::string(json::enum_text(by))}})
-      .add();
-}
-
-void count_ended_by_policy(Metrics& metrics, const Uuid& agent_id) {
-  count_terminated(metrics, TerminatedBy::policy);
-  metrics
-      .counter("agent_runs_total", "Runs ended",
-               {{"agent_id", agent_label()(agent_id.text())}, {"status", "terminated"}})
-      .add();
-}
-
-Runs::Runs(pg::Cluster& database, Metrics& metrics) : database_(database), metrics_(metrics) {}
-
-void Runs::count_ended(const Run& run) {
+void count_ended(Metrics& metrics, const Run& run) {
   const auto agent = agent_label()(run.agent_id.text());
-  metrics_
+  metrics
       .counter("agent_runs_total", "Runs ended",
                {{"agent_id", agent}, {"status", std::string(json::enum_text(run.status))}})
       .add();
-  if (run.terminated_by) count_terminated(metrics_, *run.terminated_by);
+  if (run.terminated_by) {
+    metrics
+        .counter("runs_terminated_total", "Runs that the control plane ended",
+                 {{"by", std::string(json::enum_text(*run.terminated_by))}})
+        .add();
+  }
   if (run.ended_at) {
     const auto seconds = static_cast<double>(run.ended_at->micros - run.started_at.micros) / 1e6;
-    metrics_
-        .histogram("agent_run_duration_seconds", "Duration of ended runs", {{"agent_id", agent}}, duration_buckets())
+    metrics.histogram("agent_run_duration_seconds", "Duration of ended runs", {{"agent_id", agent}}, duration_buckets())
         .observe(seconds);
   }
 }
+
+Runs::Runs(pg::Cluster& database, Metrics& metrics) : database_(database), metrics_(metrics) {}
 
 Async<> Runs::refresh_metrics(Deadline deadline) {
   std::map<std::string, double> active;
@@ -181,7 +171,7 @@ Async<Result<StartAnswer>> Runs::start_below(const Call& call, Run run) {
   };
   auto answer = co_await pg::transact(database_, "run_start", call, body);
   if (answer) {
-    for (const auto& one : ended) count_ended(one.run);
+    for (const auto& one : ended) count_ended(metrics_, one.run);
   }
   co_return answer;
 }
@@ -206,7 +196,7 @@ Async<Result<Run>> Runs::end(const Call& call, Uuid id, RunEnd request) {
     co_return co_await store::end(transaction, id, request);
   };
   auto run = co_await pg::transact(database_, "run_end", call, body);
-  if (run && ended_now) count_ended(*run);
+  if (run && ended_now) count_ended(metrics_, *run);
   co_return run;
 }
 
@@ -249,9 +239,24 @@ Async<Result<Run>> Runs::terminate(const Call& call, Uuid id, RunTerminate reque
   };
   auto run = co_await pg::transact(database_, "run_terminate", call, body);
   if (run) {
-    for (const auto& one : ended) count_ended(one.run);
+    for (const auto& one : ended) count_ended(metrics_, one.run);
   }
   co_return run;
+}
+
+Async<std::vector<Run>> terminate_violators(pg::Transaction& transaction, const std::map<Uuid, Violator>& violators) {
+  std::vector<store::Termination> terminations;
+  for (const auto& [run_id, violator] : violators) {
+    terminations.push_back({run_id, violator.detail,
+                            "The run " + run_id.text() + " above was terminated by its policy: " + violator.detail});
+  }
+  auto ended = co_await store::terminate(transaction, terminations, TerminatedBy::policy);
+  std::map<const Call*, std::vector<audit::Entry>> entries;
+  for (const auto& one : ended) entries[violators.at(one.root).call].push_back(termination_entry(one.run, one.root));
+  for (const auto& [call, of_call] : entries) co_await audit::record(transaction, *call, of_call);
+  std::vector<Run> runs;
+  for (auto& one : ended) runs.push_back(std::move(one.run));
+  co_return runs;
 }
 
 Async<> Runs::end_silent(std::chrono::seconds default_timeout, Deadline deadline) {
@@ -265,7 +270,7 @@ Async<> Runs::end_silent(std::chrono::seconds default_timeout, Deadline deadline
   co_await pg::transact(database_, "run_end_silent", call, body);
   for (const auto& run : runs) {
     if (run.status != RunStatus::terminated) continue;
-    count_ended(run);
+    count_ended(metrics_, run);
     log(Level::info, "terminated a silent run",
         {{"run_id", run.run_id.text()}, {"agent_id", run.agent_id.text()}, {"reason", run.error.value_or("")}});
   }
