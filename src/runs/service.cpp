@@ -193,7 +193,7 @@ Async<Result<Run>> Runs::end(const Call& call, Uuid id, RunEnd request) {
                               json::quoted(request.ended_at->text()));
     }
     ended_now = true;
-    co_return co_await store::end(transaction, id, request);
+    co_return co_await store::end(transaction, id, request, call.principal);
   };
   auto run = co_await pg::transact(database_, "run_end", call, body);
   if (run && ended_now) count_ended(metrics_, *run);

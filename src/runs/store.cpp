@@ -33,7 +33,7 @@ constexpr pg::Query start_query{
     "session_id = coalesce(excluded.session_id, r.session_id), "
     "labels = CASE excluded.labels WHEN '{}' THEN r.labels ELSE excluded.labels END, "
     "metadata = CASE excluded.metadata WHEN '{}' THEN r.metadata ELSE excluded.metadata END, "
-    "started_at = excluded.started_at "
+    "started_at = least(excluded.started_at, r.ended_at) "
     "WHERE r.agent_id = excluded.agent_id AND (r.placeholder OR (r.status = 'queued' AND excluded.status = 'running')) "
     "RETURNING " COGNIVE_RUN_COLUMNS};
 
@@ -118,8 +118,10 @@ constexpr pg::Query lock_query{"run_lock",
                                "AND ($4::uuid IS NULL OR agent_id = $4) FOR UPDATE"};
 
 constexpr pg::Query end_query{"run_end",
-                              "UPDATE agent_runs SET status = $3, error = $4, ended_at = coalesce($5, now()) "
-                              "WHERE bucket = $1 AND id = $2 RETURNING " COGNIVE_RUN_COLUMNS};
+                              "UPDATE agent_runs SET status = $5, error = $6, "
+                              "ended_at = greatest(coalesce($7, now()), started_at) WHERE bucket = $1 AND id = $2 "
+                              "AND ($3::uuid IS NULL OR team_id = $3) AND ($4::uuid IS NULL OR agent_id = $4) "
+                              "RETURNING " COGNIVE_RUN_COLUMNS};
 
 constexpr pg::Query totals_query{
     "run_totals",
@@ -240,8 +242,9 @@ Async<std::optional<Run>> lock(pg::Transaction& transaction, Uuid id, const Prin
   co_return first(co_await transaction.execute(lock_query, std::move(params)));
 }
 
-Async<Run> end(pg::Transaction& transaction, Uuid id, const RunEnd& request) {
-  auto params = pg::Params::of(bucket_of(id), id, request.status, request.error, request.ended_at);
+Async<Run> end(pg::Transaction& transaction, Uuid id, const RunEnd& request, const Principal& principal) {
+  auto params = pg::Params::of(bucket_of(id), id, principal.team_id, principal.agent_id, request.status, request.error,
+                               request.ended_at);
   co_return *first(co_await transaction.execute(end_query, std::move(params)));
 }
 

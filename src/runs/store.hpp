@@ -24,7 +24,7 @@ Async<std::optional<Run>> find_anybodys(pg::Transaction& transaction, Uuid id);
 Async<std::optional<Run>> find(pg::Transaction& transaction, Uuid id, const Principal& principal);
 
 Async<std::optional<Run>> lock(pg::Transaction& transaction, Uuid id, const Principal& principal);
-Async<Run> end(pg::Transaction& transaction, Uuid id, const RunEnd& request);
+Async<Run> end(pg::Transaction& transaction, Uuid id, const RunEnd& request, const Principal& principal);
 
 // A run of this team and those above it up to the first active one, in no order; none when there is no such run. No
 // kill changes them until the transaction ends.
