@@ -325,13 +325,16 @@ struct Ingest::State : std::enable_shared_from_this<State> {
 
   // Runs begin with their first event, and end with a violation where the policy says so, and with them those below.
   Async<> move_runs(pg::Transaction& transaction, const std::array<std::vector<Item*>, 3>& by_type) {
-    std::set<Uuid> queued;
+    std::map<Uuid, Timestamp> queued;
     std::map<Uuid, runs::Violator> violators;
     for (const auto& fresh : by_type) {
       for (const auto* item : fresh) {
         if (item->fate->kind != Fate::Kind::accepted) continue;
         const auto& run = item->row.run;
-        if (run.status == "queued") queued.insert(item->event->run_id);
+        if (run.status == "queued") {
+          auto& first_at = queued.try_emplace(item->event->run_id, item->event->timestamp).first->second;
+          first_at = std::min(first_at, item->event->timestamp);
+        }
         const bool active = run.status == "queued" || run.status == "running";
         if (active && item->violation && run.policy->on_violation == agents::OnViolation::terminate)
           violators.try_emplace(item->event->run_id, runs::Violator{item->violation->detail, item->sender});

@@ -60,8 +60,8 @@ Async<std::unordered_map<Uuid, AgentRow>> find_agents(pg::Transaction& transacti
 // Leaves runs alone that somebody else has made meanwhile.
 Async<> insert_placeholders(pg::Transaction& transaction, const std::vector<Placeholder>& placeholders);
 
-// Begins those of the runs that are queued.
-Async<> begin_runs(pg::Transaction& transaction, const std::set<Uuid>& ids);
+// Begins those of the runs that are queued and whose agents are active, with the times of their first events.
+Async<> begin_runs(pg::Transaction& transaction, const std::map<Uuid, Timestamp>& first_events);
 
 // Inserts rows of one type; the keys of those that were new.
 Async<std::set<Key>> insert(pg::Transaction& transaction, EventType type, const std::vector<const Row*>& rows);

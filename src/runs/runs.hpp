@@ -194,10 +194,10 @@ struct HeartbeatAnswer {
 
   static constexpr std::string_view schema_name = "HeartbeatAnswer";
   static constexpr auto fields() {
-    return json::fields(
-        json::field("order", &HeartbeatAnswer::order, "terminate: the run has ended here, stop it there too."),
-        json::field("status", &HeartbeatAnswer::status, ""),
-        json::field("reason", &HeartbeatAnswer::reason, "Why it was terminated."));
+    return json::fields(json::field("order", &HeartbeatAnswer::order,
+                                    "terminate: the run has ended here, or may not begin; stop it there too."),
+                        json::field("status", &HeartbeatAnswer::status, ""),
+                        json::field("reason", &HeartbeatAnswer::reason, "Why it was terminated, or may not begin."));
   }
 };
 

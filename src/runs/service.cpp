@@ -201,21 +201,25 @@ Async<Result<Run>> Runs::end(const Call& call, Uuid id, RunEnd request) {
 }
 
 Async<Result<HeartbeatAnswer>> Runs::heartbeat(const Call& call, Uuid id) {
-  // Every heartbeat as a write would only cost: nobody needs to know it to the second.
-  constexpr std::chrono::microseconds noted_every = std::chrono::seconds{5};
-  auto run = co_await store::find(database_.primary(), id, call.principal, call.deadline);
-  if (!run) co_return fail(not_found());
-  const auto now = Timestamp::now();
-  const bool is_due = !run->last_seen_at || now.micros - run->last_seen_at->micros >= noted_every.count();
-  if (!is_terminal(run->status) && (is_due || run->status == RunStatus::queued)) {
-    auto touched = co_await store::touch(database_.primary(), id, call);
-    if (!touched) touched = co_await store::find(database_.primary(), id, call.principal, call.deadline);
-    if (touched) run = std::move(touched);
+  auto beat = co_await store::beat(database_.primary(), id, call.principal, call.deadline);
+  if (!beat) co_return fail(not_found());
+  if (beat->is_due && (beat->run.status == RunStatus::running || beat->agent_status == "active")) {
+    if (auto touched = co_await store::touch(database_.primary(), id, call)) {
+      beat->run = std::move(*touched);
+    } else {
+      beat = co_await store::beat(database_.primary(), id, call.principal, call.deadline);
+      if (!beat) co_return fail(not_found());
+    }
   }
+  const auto& run = beat->run;
   HeartbeatAnswer answer;
-  answer.status = run->status;
-  if (is_terminal(run->status)) answer.order = Order::terminate;
-  if (run->status == RunStatus::terminated) answer.reason = run->error;
+  answer.status = run.status;
+  if (is_terminal(run.status)) answer.order = Order::terminate;
+  if (run.status == RunStatus::terminated) answer.reason = run.error;
+  if (run.status == RunStatus::queued && beat->agent_status != "active") {
+    answer.order = Order::terminate;
+    answer.reason = "The agent is " + beat->agent_status + ".";
+  }
   co_return answer;
 }
 

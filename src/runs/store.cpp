@@ -49,10 +49,28 @@ constexpr pg::Query lock_above_query{
     "SELECT r.id, r.status, r.terminated_by FROM (SELECT bucket, id FROM above LIMIT 1000) chain "
     "JOIN agent_runs r ON r.bucket = chain.bucket AND r.id = chain.id ORDER BY r.id FOR SHARE OF r"};
 
+// Every heartbeat as a write would only cost: nobody needs to know it to the second. Whether it is time again, the
+// clock says by which silence is judged: that of the database. A time in the future is a former primary's.
+#define COGNIVE_BEAT_IS_DUE(r)                                                                                         \
+  "(" r ".status = 'queued' OR " r ".last_seen_at IS NULL OR " r ".last_seen_at <= now() - interval '5 seconds' OR " r \
+  ".last_seen_at > now())"
+
+constexpr pg::Query beat_query{
+    "run_beat",
+    "SELECT " COGNIVE_RUN_COLUMNS_OF("r") ", r.status IN ('queued', 'running') AND " COGNIVE_BEAT_IS_DUE("r")
+    ", a.status FROM agent_runs r JOIN agents a ON a.id = r.agent_id WHERE r.bucket = $1 AND r.id = $2 "
+    "AND ($3::uuid IS NULL OR r.team_id = $3) AND ($4::uuid IS NULL OR r.agent_id = $4)"};
+
 constexpr pg::Query touch_query{
     "run_touch",
-    "UPDATE agent_runs SET last_seen_at = now(), status = 'running' WHERE bucket = $1 AND id = $2 "
-    "AND status IN ('queued', 'running') RETURNING " COGNIVE_RUN_COLUMNS};
+    "UPDATE agent_runs r SET last_seen_at = now(), status = 'running', "
+    "started_at = CASE r.status WHEN 'queued' THEN now() ELSE r.started_at END FROM agents a "
+    "WHERE r.bucket = $1 AND r.id = $2 AND ($3::uuid IS NULL OR r.team_id = $3) "
+    "AND ($4::uuid IS NULL OR r.agent_id = $4) AND a.id = r.agent_id "
+    "AND (r.status = 'running' OR (r.status = 'queued' AND a.status = 'active')) AND " COGNIVE_BEAT_IS_DUE(
+        "r") " RETURNING " COGNIVE_RUN_COLUMNS_OF("r")};
+
+#undef COGNIVE_BEAT_IS_DUE
 
 // Below a run are those of its team that it started, whatever has become of the ones between. The active ones are
 // locked in one order, so that no two of these wait for each other. How many there are, active or not.
@@ -264,18 +282,23 @@ Async<std::vector<Above>> lock_above(pg::Transaction& transaction, Uuid id, Uuid
   }
 }
 
-Async<std::optional<Run>> find(pg::Pool& database, Uuid id, const Principal& principal, Deadline deadline) {
-  auto params = pg::Params::of(bucket_of(id), id, principal.team_id, principal.agent_id);
-  co_return first(co_await database.execute(find_query, std::move(params), deadline));
-}
-
 Async<std::optional<Run>> find(pg::Reader database, Uuid id, const Principal& principal, Deadline deadline) {
   auto params = pg::Params::of(bucket_of(id), id, principal.team_id, principal.agent_id);
   co_return first(co_await database.find(find_query, std::move(params), deadline));
 }
 
+Async<std::optional<Beat>> beat(pg::Pool& database, Uuid id, const Principal& principal, Deadline deadline) {
+  auto params = pg::Params::of(bucket_of(id), id, principal.team_id, principal.agent_id);
+  const auto rows = co_await database.execute(beat_query, std::move(params), deadline);
+  if (rows.empty()) co_return std::nullopt;
+  Beat beat;
+  read(rows[0], beat.run, beat.is_due, beat.agent_status);
+  co_return beat;
+}
+
 Async<std::optional<Run>> touch(pg::Pool& database, Uuid id, const Call& call) {
-  co_return first(co_await database.write(touch_query, pg::Params::of(bucket_of(id), id), call));
+  auto params = pg::Params::of(bucket_of(id), id, call.principal.team_id, call.principal.agent_id);
+  co_return first(co_await database.write(touch_query, std::move(params), call));
 }
 
 namespace {

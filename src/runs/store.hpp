@@ -37,10 +37,17 @@ struct Above {
 };
 Async<std::vector<Above>> lock_above(pg::Transaction& transaction, Uuid id, Uuid team_id);
 
-// For a heartbeat, on the primary.
-Async<std::optional<Run>> find(pg::Pool& database, Uuid id, const Principal& principal, Deadline deadline);
 Async<std::optional<Run>> find(pg::Reader database, Uuid id, const Principal& principal, Deadline deadline);
-// Notes that an active run lives, and begins a queued one. Nothing when it has ended meanwhile.
+
+// For a heartbeat, on the primary: the run, and whether the heartbeat is to be noted.
+struct Beat {
+  Run run;
+  bool is_due = false;
+  std::string agent_status;
+};
+Async<std::optional<Beat>> beat(pg::Pool& database, Uuid id, const Principal& principal, Deadline deadline);
+// Notes that an active run lives, and begins a queued one of an active agent. Nothing when it has ended meanwhile, or
+// has been noted.
 Async<std::optional<Run>> touch(pg::Pool& database, Uuid id, const Call& call);
 
 // Ends active runs that the caller may see and every active run of their teams below them; which they were, each with

@@ -4,10 +4,12 @@ import concurrent.futures
 import contextlib
 import datetime
 import itertools
+import subprocess
 
 import psycopg2
 import pytest
 
+from deployment import Service
 from installation import llm_call, uuid7, wait_until
 from problems import check_problem, pointers
 from reports import post_batch, post_one, run_of, step, tool
@@ -469,6 +471,66 @@ def test_a_heartbeat_is_noted_at_most_every_five_seconds(installation, api, othe
     old = run_of(api, run_id)["last_seen_at"]
     beat(other_node.api(), run_id)
     assert run_of(api, run_id)["last_seen_at"] > old
+
+
+FAST_OR_SLOW_CLOCK = """
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdlib.h>
+#include <time.h>
+
+int clock_gettime(clockid_t clock, struct timespec *now) {
+  static int (*next)(clockid_t, struct timespec *);
+  if (!next) next = (int (*)(clockid_t, struct timespec *))dlsym(RTLD_NEXT, "clock_gettime");
+  int status = next(clock, now);
+  if (status == 0 && clock == CLOCK_REALTIME) now->tv_sec += atoi(getenv("CLOCK_OFFSET_SECONDS"));
+  return status;
+}
+"""
+
+
+@pytest.mark.parametrize("offset_seconds", [-60, 60])
+def test_a_heartbeat_is_noted_in_time_whatever_the_clock_of_the_node_says(installation, api, tmp_path, offset_seconds):
+    (tmp_path / "clock.c").write_text(FAST_OR_SLOW_CLOCK)
+    subprocess.run(["clang-19", "-shared", "-fPIC", "-o", tmp_path / "clock.so", tmp_path / "clock.c", "-ldl"], check=True)
+    variables = {name: value for name, value in installation.variables.items() if name.startswith("DATABASE_") or name == "COGNIVE_MASTER_KEY_FILE"}
+    node = Service(tmp_path / "node.log", variables | {"HTTP_PORT": 0, "LD_PRELOAD": tmp_path / "clock.so", "CLOCK_OFFSET_SECONDS": offset_seconds},
+                   installation.key).start()
+    try:
+        run_id = api.run(api.agent()["id"])["run_id"]
+        beat(node.api(), run_id)
+        first = run_of(api, run_id)["last_seen_at"]
+        beat(node.api(), run_id)
+        if wait_until(lambda: run_of(api, run_id)["last_seen_at"], "a sign of life") != first:
+            ((apart,),) = installation.sql("SELECT last_seen_at - %s::timestamptz FROM agent_runs WHERE id = %s", first, run_id)
+            assert apart >= datetime.timedelta(seconds=5), "noted again although the machine was not that slow"
+        installation.sql("UPDATE agent_runs SET last_seen_at = now() - interval '6 seconds' WHERE id = %s", run_id)
+        old = run_of(api, run_id)["last_seen_at"]
+        beat(node.api(), run_id)
+        assert run_of(api, run_id)["last_seen_at"] > old
+    finally:
+        assert node.stop() == 0
+
+
+@pytest.mark.parametrize("status", ["suspended", "archived"])
+def test_an_announced_run_of_an_agent_that_is_not_active_does_not_begin(api, status):
+    agent = api.agent()["id"]
+    queued, running = api.run(agent, status="queued")["run_id"], api.run(agent)["run_id"]
+    if status == "archived":
+        assert api.post(f"/api/v1/agents/{agent}/archive").status_code == 200
+    else:
+        assert api.patch(f"/api/v1/agents/{agent}", json={"status": status}).status_code == 200
+    for _ in range(2):
+        assert beat(api, queued) == {"order": "terminate", "status": "queued", "reason": f"The agent is {status}."}
+    # What has happened is kept.
+    assert post_one(api, step(queued)).status_code == 201
+    assert post_batch(api, [llm_call(queued), step(running)])["accepted"] == 2
+    shown = run_of(api, queued)
+    assert (shown["status"], shown["totals"]["steps"], shown["totals"]["llm_calls"]) == ("queued", 1, 1)
+    assert beat(api, running) == {"order": "continue", "status": "running", "reason": None}
+    if status == "suspended":
+        assert api.patch(f"/api/v1/agents/{agent}", json={"status": "active"}).status_code == 200
+        assert beat(api, queued) == {"order": "continue", "status": "running", "reason": None}
 
 
 def test_a_heartbeat_of_an_unknown_run_is_404_and_makes_none(installation, api):
