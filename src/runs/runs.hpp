@@ -142,7 +142,11 @@ struct RunStart {
   json::Object metadata;
   std::optional<Timestamp> started_at;
 
-  void check(json::Faults& faults) const { check_time(started_at, "started_at", faults); }
+  void check(json::Faults& faults) const {
+    check_time(started_at, "started_at", faults);
+    if (run_id && parent_run_id == run_id && !faults.has_at("parent_run_id"))
+      faults.add_at("parent_run_id", "A run cannot be its own parent.", json::quoted(run_id->text()));
+  }
 
   static constexpr std::string_view schema_name = "RunStart";
   static constexpr auto fields() {

@@ -162,6 +162,13 @@ def test_runs_that_name_each_other_as_parents_end_together(api):
     assert [run_of(api, run)["status"] for run in (first, second, third)] == ["terminated"] * 3
 
 
+def test_a_run_cannot_be_its_own_parent(api):
+    itself = uuid7()
+    answer = api.post("/api/v1/runs/start", json={"agent_id": api.agent()["id"], "run_id": itself, "parent_run_id": itself})
+    assert answer.status_code == 422 and pointers(answer) == ["/parent_run_id"]
+    check_problem(api.get(f"/api/v1/runs/{itself}"), 404)
+
+
 def test_a_deep_and_wide_family_ends_at_once(api):
     agent = api.agent()["id"]
     chain = [api.run(agent)["run_id"]]
