@@ -1,6 +1,7 @@
 // Runs: one execution of an agent each. States only move forward: queued → running → one of the terminal ones.
 #pragma once
 
+#include <chrono>
 #include <map>
 #include <optional>
 #include <set>
@@ -247,6 +248,11 @@ struct StartAnswer {
   bool created = false;
 };
 
+struct SilenceOptions {
+  std::chrono::seconds default_timeout{0};  // of agents that say nothing else; 0: never
+  std::chrono::seconds grace_max{3'600};    // after an outage of ours, whatever the limit
+};
+
 class Runs {
  public:
   Runs(pg::Cluster& database, Metrics& metrics);
@@ -261,8 +267,12 @@ class Runs {
   // The kill switch: the run and all runs below it. Effective at once; they hear of it with their next heartbeat or
   // event. A run that has been terminated already is no error; one that ended otherwise is Code::conflict.
   Async<Result<Run>> terminate(const Call& call, Uuid id, RunTerminate request);
-  // Terminates running runs from which nothing has been heard for too long. For one thread per process, now and then.
-  Async<> end_silent(std::chrono::seconds default_timeout, Deadline deadline);
+  // Terminates running runs from which nothing has been heard for too long, although it could have been: not before
+  // this process has been reachable, with a database, for the limit of their agent. For one thread per process, now and
+  // then.
+  Async<> end_silent(SilenceOptions options, Deadline deadline);
+  // Whether agents can reach us, as far as we know. For the same thread, every second.
+  void note_reachable();
   Async<Result<RunDetail>> get(const Call& call, Uuid id);
   Async<Result<json::Page<Run>>> list(const Call& call, RunList query);
 
@@ -275,6 +285,8 @@ class Runs {
   pg::Cluster& database_;
   Metrics& metrics_;
   std::set<std::string> counted_;  // agents whose gauge has been set and must return to zero
+  std::chrono::steady_clock::time_point reachable_since_{};
+  std::chrono::steady_clock::time_point looked_at_{};  // the last time when note_reachable was called
 };
 
 // For other words of the product: the run, if the caller may see it.

@@ -263,21 +263,49 @@ Async<std::vector<Run>> terminate_violators(pg::Transaction& transaction, const 
   co_return runs;
 }
 
-Async<> Runs::end_silent(std::chrono::seconds default_timeout, Deadline deadline) {
+void Runs::note_reachable() {
+  // Longer than between two looks by far: the process was stopped, or its machine slept.
+  constexpr std::chrono::seconds gap_max{5};
+  const auto now = std::chrono::steady_clock::now();
+  bool has_database = true;
+  try {
+    static_cast<void>(database_.primary());
+  } catch (const Unavailable&) {
+    has_database = false;
+  }
+  if (!has_database || looked_at_ + gap_max < now) reachable_since_ = now;
+  looked_at_ = now;
+}
+
+Async<> Runs::end_silent(SilenceOptions options, Deadline deadline) {
+  constexpr std::int64_t runs_max = 200;
+  note_reachable();
+  const auto reachable_for =
+      std::chrono::floor<std::chrono::seconds>(std::chrono::steady_clock::now() - reachable_since_);
   std::vector<Run> runs;
   const auto body = [&](pg::Transaction& transaction) -> Async<Result<bool>> {
-    runs = co_await store::end_silent(transaction, default_timeout);
+    runs = co_await store::end_silent(transaction, options, reachable_for, runs_max);
     co_return true;
   };
   Call call;
   call.deadline = deadline;
-  co_await pg::transact(database_, "run_end_silent", call, body);
-  for (const auto& run : runs) {
-    if (run.status != RunStatus::terminated) continue;
-    count_ended(metrics_, run);
-    log(Level::info, "terminated a silent run",
-        {{"run_id", run.run_id.text()}, {"agent_id", run.agent_id.text()}, {"reason", run.error.value_or("")}});
-  }
+  bool is_first = true;
+  do {
+    try {
+      co_await pg::transact(database_, "run_end_silent", call, body);
+    } catch (const Unavailable&) {
+      // Heartbeats will have fared no better, unless it was only that the time was up.
+      if (is_first) reachable_since_ = std::chrono::steady_clock::now();
+      throw;
+    }
+    is_first = false;
+    for (const auto& run : runs) {
+      if (run.status != RunStatus::terminated) continue;
+      count_ended(metrics_, run);
+      log(Level::info, "terminated a silent run",
+          {{"run_id", run.run_id.text()}, {"agent_id", run.agent_id.text()}, {"reason", run.error.value_or("")}});
+    }
+  } while (std::ssize(runs) == runs_max && !deadline.passed());
 }
 
 Async<std::optional<Run>> find_visible(pg::Reader database, Uuid id, const Call& call) {

@@ -110,12 +110,11 @@ constexpr pg::Query end_silent_query{
     "(SELECT max(arrived_at) FROM tool_invocations e WHERE e.run_id = r.id), "
     "(SELECT max(arrived_at) FROM execution_steps e WHERE e.run_id = r.id)) AS seen "
     "FROM agent_runs r JOIN agents a ON a.id = r.agent_id CROSS JOIN LATERAL "
-    "(SELECT coalesce(a.silence_timeout_s, $1) AS limit_s, make_interval(secs => coalesce(a.silence_timeout_s, $1) + "
-    "5) "
-    "AS timeout) t "
-    "WHERE r.status = 'running' AND coalesce(a.silence_timeout_s, $1) > 0 "
-    "AND greatest(r.created_at, r.last_seen_at) < now() - t.timeout ORDER BY r.id LIMIT 200 FOR UPDATE OF r SKIP "
-    "LOCKED) "
+    "(SELECT coalesce(a.silence_timeout_s, $1) AS limit_s, "
+    "make_interval(secs => coalesce(a.silence_timeout_s, $1) + 5) AS timeout) t "
+    "WHERE r.status = 'running' AND t.limit_s > 0 AND least(t.limit_s + 5, $2) <= $3 "
+    "AND greatest(r.created_at, r.last_seen_at) < now() - t.timeout ORDER BY r.id LIMIT $4 "
+    "FOR UPDATE OF r SKIP LOCKED) "
     "UPDATE agent_runs r SET last_seen_at = q.seen, "
     "status = CASE WHEN q.seen < now() - q.timeout THEN 'terminated' ELSE r.status END, "
     "terminated_by = CASE WHEN q.seen < now() - q.timeout THEN 'silence' END, "
@@ -353,8 +352,11 @@ Async<std::vector<Terminated>> terminate(pg::Transaction& transaction, const std
   co_return out;
 }
 
-Async<std::vector<Run>> end_silent(pg::Transaction& transaction, std::chrono::seconds default_timeout) {
-  co_return all(co_await transaction.execute(end_silent_query, pg::Params::of(std::int64_t{default_timeout.count()})));
+Async<std::vector<Run>> end_silent(pg::Transaction& transaction, const SilenceOptions& options,
+                                   std::chrono::seconds reachable_for, std::int64_t runs_max) {
+  auto params = pg::Params::of(std::int64_t{options.default_timeout.count()}, std::int64_t{options.grace_max.count()},
+                               std::int64_t{reachable_for.count()}, runs_max);
+  co_return all(co_await transaction.execute(end_silent_query, std::move(params)));
 }
 
 Async<std::optional<RunDetail>> get(pg::Reader database, Uuid id, const Principal& principal, Deadline deadline) {

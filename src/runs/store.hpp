@@ -64,8 +64,10 @@ struct Terminated {
 Async<std::vector<Terminated>> terminate(pg::Transaction& transaction, const std::vector<Termination>& terminations,
                                          TerminatedBy by, bool even_if_ended = false);
 
-// Ends up to a few hundred running runs without a sign of life.
-Async<std::vector<Run>> end_silent(pg::Transaction& transaction, std::chrono::seconds default_timeout);
+// Looks at up to `runs_max` running runs that seem silent, of those whose agents could reach us for long enough, and
+// ends the ones without a sign of life: all that it looked at.
+Async<std::vector<Run>> end_silent(pg::Transaction& transaction, const SilenceOptions& options,
+                                   std::chrono::seconds reachable_for, std::int64_t runs_max);
 
 Async<std::optional<RunDetail>> get(pg::Reader database, Uuid id, const Principal& principal, Deadline deadline);
 Async<std::vector<Run>> list(pg::Reader database, const RunList& query, const Principal& principal, Deadline deadline);
