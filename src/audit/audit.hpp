@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/uuid.hpp"
 #include "pg/pool.hpp"
@@ -21,5 +22,6 @@ struct Entry {
 };
 
 Async<> record(pg::Transaction& transaction, const Call& call, Entry entry);
+Async<> record(pg::Transaction& transaction, const Call& call, const std::vector<Entry>& entries);
 
 }  // namespace cognive::audit

@@ -30,6 +30,7 @@ constexpr std::chrono::milliseconds catalogue_interval{1'000};
 constexpr std::chrono::milliseconds gauges_interval{15'000};
 constexpr std::chrono::milliseconds silence_interval{15'000};
 constexpr std::chrono::milliseconds run_costs_interval{15'000};
+constexpr std::chrono::milliseconds reachable_interval{1'000};
 constexpr std::chrono::milliseconds partitions_interval{3'600'000};
 constexpr std::chrono::milliseconds retry_interval_max{30'000};
 
@@ -180,7 +181,7 @@ ApiServer::~ApiServer() {
 
 namespace {
 
-Async<> start_worker(Worker& worker, std::chrono::seconds silence_timeout, Result<std::uint16_t>& port, bool first) {
+Async<> start_worker(Worker& worker, runs::SilenceOptions silence, Result<std::uint16_t>& port, bool first) {
   if (first) {
     // Prices before the first request. A database that is away is no reason not to start: readiness tells of it.
     try {
@@ -194,8 +195,12 @@ Async<> start_worker(Worker& worker, std::chrono::seconds silence_timeout, Resul
     worker.background.spawn(repeat("gauges", gauges_interval, [&runs = worker.runs] {
       return runs.refresh_metrics(Deadline::in(background_timeout));
     }));
-    worker.background.spawn(repeat("silent runs", silence_interval, [&runs = worker.runs, silence_timeout] {
-      return runs.end_silent(silence_timeout, Deadline::in(background_timeout));
+    worker.background.spawn(repeat("reachable", reachable_interval, [&runs = worker.runs]() -> Async<> {
+      runs.note_reachable();
+      co_return;
+    }));
+    worker.background.spawn(repeat("silent runs", silence_interval, [&runs = worker.runs, silence] {
+      return runs.end_silent(silence, Deadline::in(background_timeout));
     }));
     worker.background.spawn(repeat("run costs", run_costs_interval,
                                    [&runs = worker.runs] { return runs.sum_costs(Deadline::in(background_timeout)); }));
@@ -226,10 +231,10 @@ Result<std::uint16_t> ApiServer::start() {
     auto& worker = *state.workers.emplace_back(
         std::make_unique<Worker>(state.threads->executor(i), state.settings, state.shared, port));
     Result<std::uint16_t> listening = fail(Code::internal, "not started");
-    const std::chrono::seconds silence_timeout{state.settings.run_silence_timeout_s};
-    state.threads->run_on(i, [&worker, &listening, silence_timeout, i] {
-      return start_worker(worker, silence_timeout, listening, i == 0);
-    });
+    const runs::SilenceOptions silence{.default_timeout = std::chrono::seconds{state.settings.run_silence_timeout_s},
+                                       .grace_max = std::chrono::seconds{state.settings.run_silence_grace_max_s}};
+    state.threads->run_on(
+        i, [&worker, &listening, silence, i] { return start_worker(worker, silence, listening, i == 0); });
     if (!listening) return listening;
     port = *listening;  // the others share the port that the first one got
   }

@@ -54,6 +54,9 @@ constexpr NumberSetting number_settings[] = {
     {"RUN_SILENCE_TIMEOUT_S", &Settings::run_silence_timeout_s, 86'400, 0, 30LL * 86'400,
      "running runs without a sign of life for so long are terminated, seconds; 0 means never; agents may say "
      "otherwise"},
+    {"RUN_SILENCE_GRACE_MAX_S", &Settings::run_silence_grace_max_s, 3'600, 0, 30LL * 86'400,
+     "after a start, or an outage of the database, silent runs are spared for as long as their limit, but no longer "
+     "than this, seconds"},
     {"HTTP_PORT", &Settings::http_port, 8000, 0, 65535, "port to listen on; 0 picks a free one"},
     {"HTTP_THREADS", &Settings::http_threads, 0, 0, 256, "I/O threads; 0 means half of the processors"},
     {"HTTP_BODY_BYTES_MAX", &Settings::http_body_bytes_max, 16 << 20, 1024, 1 << 30,

@@ -34,7 +34,8 @@ struct Settings {
 
   std::string master_key;  // resolved from COGNIVE_MASTER_KEY or COGNIVE_MASTER_KEY_FILE; empty when neither is set
 
-  std::int64_t run_silence_timeout_s = 0;  // of agents that say nothing else; 0: never
+  std::int64_t run_silence_timeout_s = 0;    // of agents that say nothing else; 0: never
+  std::int64_t run_silence_grace_max_s = 0;  // for agents to be heard again after an outage of ours
 
   std::string http_host;
   std::int64_t http_port = 0;

@@ -15,10 +15,14 @@ namespace {
 
 // What one request wants stored; shared by the request and the writer, whichever ends first.
 struct Submission {
-  Submission(const Executor& executor, Principal who, std::vector<Event> what, std::size_t size)
-      : principal(std::move(who)), events(std::move(what)), fates(events.size()), bytes(size), settled(executor) {}
+  Submission(const Executor& executor, const Call& call, std::vector<Event> what, std::size_t size)
+      : sender{.principal = call.principal, .request_id = call.request_id, .deadline = call.deadline},
+        events(std::move(what)),
+        fates(events.size()),
+        bytes(size),
+        settled(executor) {}
 
-  Principal principal;
+  Call sender;
   std::vector<Event> events;
   std::vector<Fate> fates;
   std::size_t bytes;
@@ -39,7 +43,7 @@ std::optional<agents::Violation> stored_violation(const std::optional<std::strin
 // An event on its way through one commit.
 struct Item {
   const Event* event = nullptr;
-  const Principal* principal = nullptr;
+  const Call* sender = nullptr;
   Fate* fate = nullptr;
   std::size_t arrival = 0;       // position among the items of its commit: the first of two contents under one id wins
   std::int64_t stored_hash = 0;  // of the content that is stored under its key, once that is known
@@ -204,12 +208,7 @@ struct Ingest::State : std::enable_shared_from_this<State> {
   std::size_t queue_bytes = 0;
   bool writing = false;
   bool stopping = false;
-  struct End {
-    Uuid agent_id;
-    std::string_view subject;
-    std::string reason;
-  };
-  std::map<Uuid, End> terminated;  // runs, by the commit that is running
+  std::map<Uuid, runs::Run> terminated;  // by the commit that is running
   Signal arrived;
   Signal emptied;
   TaskGroup tasks;
@@ -249,7 +248,7 @@ struct Ingest::State : std::enable_shared_from_this<State> {
         for (const auto& submission : batch) {
           for (std::size_t i = 0; i < submission->events.size(); ++i) {
             items.push_back({.event = &submission->events[i],
-                             .principal = &submission->principal,
+                             .sender = &submission->sender,
                              .fate = &submission->fates[i],
                              .arrival = items.size()});
           }
@@ -387,28 +386,29 @@ struct Ingest::State : std::enable_shared_from_this<State> {
     if (!ended.empty()) co_await runs::cost_changed(transaction, ended);
   }
 
-  // Runs begin with their first event, and end with a violation where the policy says so.
+  // Runs begin with their first event, and end with a violation where the policy says so, and with them those below.
   Async<> move_runs(pg::Transaction& transaction, const std::array<std::vector<Item*>, 3>& by_type) {
-    std::set<Uuid> queued;
-    std::map<Uuid, const agents::Violation*> violated;
+    std::map<Uuid, Timestamp> queued;
+    std::map<Uuid, runs::Violator> violators;
     for (const auto& fresh : by_type) {
       for (const auto* item : fresh) {
         if (item->fate->kind != Fate::Kind::accepted) continue;
         const auto& run = item->row.run;
-        if (run.status == "queued") queued.insert(item->event->run_id);
+        if (run.status == "queued") {
+          auto& first_at = queued.try_emplace(item->event->run_id, item->event->timestamp).first->second;
+          first_at = std::min(first_at, item->event->timestamp);
+        }
         const bool active = run.status == "queued" || run.status == "running";
         if (active && item->violation && run.policy->on_violation == agents::OnViolation::terminate)
-          violated.try_emplace(item->event->run_id, &*item->violation);
+          violators.try_emplace(item->event->run_id, runs::Violator{item->violation->detail, item->sender});
       }
     }
     if (!queued.empty()) co_await store::begin_runs(transaction, queued);
     terminated.clear();
-    if (violated.empty()) co_return;
-    std::map<Uuid, std::string> reasons;
-    for (const auto& [run_id, violation] : violated) reasons.emplace(run_id, violation->detail);
-    for (const auto& run : co_await store::terminate_runs(transaction, reasons)) {
-      const auto& violation = *violated.at(run.run_id);
-      terminated.emplace(run.run_id, End{run.agent_id, violation.subject, violation.detail});
+    if (violators.empty()) co_return;
+    for (auto& run : co_await runs::terminate_violators(transaction, violators)) {
+      const auto run_id = run.run_id;
+      terminated.emplace(run_id, std::move(run));
     }
   }
 
@@ -418,11 +418,11 @@ struct Ingest::State : std::enable_shared_from_this<State> {
       settle_known(*item, first->stored_hash);
       item->violation = first->violation;
     }
-    for (const auto& [run_id, end] : terminated) {
+    for (const auto& [run_id, run] : terminated) {
       // Without the name of what it used, which is the caller's text.
-      log(Level::info, "terminated a run that violated its policy",
-          {{"run_id", run_id.text()}, {"agent_id", end.agent_id.text()}, {"subject", end.subject}});
-      runs::count_ended_by_policy(meters.metrics, end.agent_id);
+      log(Level::info, "terminated a run that violated its policy, or one below it",
+          {{"run_id", run_id.text()}, {"agent_id", run.agent_id.text()}});
+      runs::count_ended(meters.metrics, run);
     }
     std::size_t stored = 0;
     for (auto& item : items) {
@@ -438,7 +438,7 @@ struct Ingest::State : std::enable_shared_from_this<State> {
   void tell_of_run(Item& item) const {
     item.fate->violation = item.violation;
     if (const auto now = terminated.find(item.event->run_id); now != terminated.end()) {
-      item.fate->terminate = now->second.reason;
+      item.fate->terminate = now->second.error.value_or("");
     } else if (item.row.run.status == "terminated") {
       item.fate->terminate = item.row.run.error.value_or("");
     }
@@ -459,7 +459,7 @@ struct Ingest::State : std::enable_shared_from_this<State> {
       if (item.fate->kind == Fate::Kind::rejected) continue;
       const auto& stated_agent = item.event->base().agent_id;
       const auto run = runs.find(item.event->run_id);
-      if (run == runs.end() || !visible(*item.principal, run->second.team_id, run->second.agent_id)) {
+      if (run == runs.end() || !visible(item.sender->principal, run->second.team_id, run->second.agent_id)) {
         reject(item, Code::not_found, "/run_id",
                stated_agent ? "There is no such run."
                             : "There is no such run; with agent_id the event would make a placeholder for it.");
@@ -485,7 +485,7 @@ struct Ingest::State : std::enable_shared_from_this<State> {
       const auto& agent_id = item.event->base().agent_id;
       if (runs.contains(item.event->run_id) || !agent_id) continue;
       const auto agent = agents.find(*agent_id);
-      if (agent == agents.end() || !visible(*item.principal, agent->second.team_id, *agent_id)) {
+      if (agent == agents.end() || !visible(item.sender->principal, agent->second.team_id, *agent_id)) {
         reject(item, Code::not_found, "/agent_id", "There is no such agent.");
       } else if (agent->second.status != "active") {
         reject(item, Code::forbidden, "/agent_id", "The agent is " + agent->second.status + " and cannot start runs.");
@@ -551,7 +551,7 @@ Async<Result<std::vector<Fate>>> Ingest::submit(const Call& call, std::vector<Ev
     co_return fail(Code::unavailable, "Too many events wait for the database; repeat the request with the same ids.");
   }
   for (auto& event : events) event.content_hash = content_hash(event, state->content_hashes);
-  const auto submission = std::make_shared<Submission>(state->executor, call.principal, std::move(events), bytes);
+  const auto submission = std::make_shared<Submission>(state->executor, call, std::move(events), bytes);
   state->queue.push_back(submission);
   state->queue_bytes += bytes;
   state->queued_bytes.set(static_cast<double>(state->queue_bytes));

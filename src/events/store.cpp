@@ -18,21 +18,12 @@ constexpr pg::Query find_runs_query{
 
 constexpr pg::Query begin_runs_query{
     "event_begin_runs",
-    "WITH queued AS (SELECT r.bucket, r.id FROM unnest($1::date[], $2::uuid[]) AS wanted (bucket, id) JOIN agent_runs "
-    "r "
-    "ON r.bucket = wanted.bucket AND r.id = wanted.id WHERE r.status = 'queued' ORDER BY r.id FOR UPDATE OF r) "
-    "UPDATE agent_runs r SET status = 'running' FROM queued q WHERE r.bucket = q.bucket AND r.id = q.id "
-    "AND r.status = 'queued'"};
-
-// Locked in one order, so that no two commits wait for each other.
-constexpr pg::Query terminate_runs_query{
-    "event_terminate_runs",
-    "WITH active AS (SELECT r.bucket, r.id, wanted.reason FROM unnest($1::date[], $2::uuid[], $3::text[]) AS wanted "
-    "(bucket, id, reason) JOIN agent_runs r ON r.bucket = wanted.bucket AND r.id = wanted.id "
-    "WHERE r.status IN ('queued', 'running') ORDER BY r.id FOR UPDATE OF r) "
-    "UPDATE agent_runs r SET status = 'terminated', terminated_by = 'policy', error = a.reason, "
-    "ended_at = greatest(now(), r.started_at) FROM active a WHERE r.bucket = a.bucket AND r.id = a.id "
-    "AND r.status IN ('queued', 'running') RETURNING r.id, r.agent_id"};
+    "WITH queued AS (SELECT r.bucket, r.id, wanted.first_at FROM unnest($1::date[], $2::uuid[], $3::timestamptz[]) "
+    "AS wanted (bucket, id, first_at) JOIN agent_runs r ON r.bucket = wanted.bucket AND r.id = wanted.id "
+    "JOIN agents a ON a.id = r.agent_id AND a.status = 'active' WHERE r.status = 'queued' ORDER BY r.id "
+    "FOR UPDATE OF r) "
+    "UPDATE agent_runs r SET status = 'running', started_at = least(now(), q.first_at) FROM queued q "
+    "WHERE r.bucket = q.bucket AND r.id = q.id AND r.status = 'queued'"};
 
 constexpr pg::Query find_agents_query{
     "event_find_agents", "SELECT id, team_id, status, environment FROM agents WHERE id = ANY ($1::uuid[])"};
@@ -314,34 +305,18 @@ Async<> insert_placeholders(pg::Transaction& transaction, const std::vector<Plac
   co_await transaction.execute(insert_placeholders_query, std::move(params));
 }
 
-Async<> begin_runs(pg::Transaction& transaction, const std::set<Uuid>& ids) {
+Async<> begin_runs(pg::Transaction& transaction, const std::map<Uuid, Timestamp>& first_events) {
   pg::ArrayBuilder buckets(Type::date);
-  for (const auto& id : ids) buckets.add(bucket_of(id));
+  pg::ArrayBuilder ids(Type::uuid);
+  pg::ArrayBuilder times(Type::timestamptz);
+  for (const auto& [id, first_at] : first_events) {
+    buckets.add(bucket_of(id));
+    ids.add(id);
+    times.add(first_at);
+  }
   pg::Params params;
-  std::move(buckets).move_into(params);
-  uuids(ids).move_into(params);
+  for (auto* column : {&buckets, &ids, &times}) std::move(*column).move_into(params);
   co_await transaction.execute(begin_runs_query, std::move(params));
-}
-
-Async<std::vector<TerminatedRun>> terminate_runs(pg::Transaction& transaction,
-                                                 const std::map<Uuid, std::string>& reasons) {
-  pg::ArrayBuilder bucket(Type::date);
-  pg::ArrayBuilder id(Type::uuid);
-  pg::ArrayBuilder reason(Type::text);
-  for (const auto& [run_id, text] : reasons) {
-    bucket.add(bucket_of(run_id));
-    id.add(run_id);
-    reason.add(std::string_view(text));
-  }
-  pg::Params params;
-  for (auto* column : {&bucket, &id, &reason}) std::move(*column).move_into(params);
-  const auto rows = co_await transaction.execute(terminate_runs_query, std::move(params));
-  std::vector<TerminatedRun> out(static_cast<std::size_t>(rows.size()));
-  for (int i = 0; i < rows.size(); ++i) {
-    auto& run = out[static_cast<std::size_t>(i)];
-    rows[i].read(run.run_id, run.agent_id);
-  }
-  co_return out;
 }
 
 Async<std::set<Key>> insert(pg::Transaction& transaction, EventType type, const std::vector<const Row*>& rows) {

@@ -60,16 +60,8 @@ Async<std::unordered_map<Uuid, AgentRow>> find_agents(pg::Transaction& transacti
 // Leaves runs alone that somebody else has made meanwhile.
 Async<> insert_placeholders(pg::Transaction& transaction, const std::vector<Placeholder>& placeholders);
 
-// Begins those of the runs that are queued.
-Async<> begin_runs(pg::Transaction& transaction, const std::set<Uuid>& ids);
-
-// Terminates those of the runs that are active, each with its reason; which they were.
-struct TerminatedRun {
-  Uuid run_id;
-  Uuid agent_id;
-};
-Async<std::vector<TerminatedRun>> terminate_runs(pg::Transaction& transaction,
-                                                 const std::map<Uuid, std::string>& reasons);
+// Begins those of the runs that are queued and whose agents are active, with the times of their first events.
+Async<> begin_runs(pg::Transaction& transaction, const std::map<Uuid, Timestamp>& first_events);
 
 // Inserts rows of one type; the keys of those that were new.
 Async<std::set<Key>> insert(pg::Transaction& transaction, EventType type, const std::vector<const Row*>& rows);

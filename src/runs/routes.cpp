@@ -27,7 +27,8 @@ void add_routes(http::Router& router, Runs& runs) {
        .id = "run_start",
        .tag = tag,
        .summary = "Start a run",
-       .description = "With a run_id of the caller's own it can be repeated: the repeat answers 200 with the run.",
+       .description = "With a run_id of the caller's own it can be repeated: the repeat answers 200 with the run. "
+                      "Below a run that was terminated nothing starts (409), whatever has become of those between.",
        .permission = permission::runs_write,
        .status = 201,
        .also = {200, 404, 409}},
@@ -42,14 +43,16 @@ void add_routes(http::Router& router, Runs& runs) {
        .permission = permission::runs_write,
        .also = {409}},
       [&runs](const Call& call, RunPath path, RunEnd body) { return runs.end(call, path.id, std::move(body)); });
-  router.add({.method = "POST",
-              .path = "/api/v1/runs/{id}/heartbeat",
-              .id = "run_heartbeat",
-              .tag = tag,
-              .summary = "Say that a run is alive, and hear what is wanted of it",
-              .description = "The order is terminate when the run has ended here: killed, or for another reason.",
-              .permission = permission::runs_write},
-             [&runs](const Call& call, RunPath path, http::NoInput) { return runs.heartbeat(call, path.id); });
+  router.add(
+      {.method = "POST",
+       .path = "/api/v1/runs/{id}/heartbeat",
+       .id = "run_heartbeat",
+       .tag = tag,
+       .summary = "Say that a run is alive, and hear what is wanted of it",
+       .description = "The order is terminate when the run has ended here: killed, or for another reason. A queued "
+                      "run begins, unless its agent is suspended or archived: then the order is terminate, too.",
+       .permission = permission::runs_write},
+      [&runs](const Call& call, RunPath path, http::NoInput) { return runs.heartbeat(call, path.id); });
   router.add({.method = "POST",
               .path = "/api/v1/runs/{id}/terminate",
               .id = "run_terminate",

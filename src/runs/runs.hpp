@@ -1,6 +1,7 @@
 // Runs: one execution of an agent each. States only move forward: queued → running → one of the terminal ones.
 #pragma once
 
+#include <chrono>
 #include <map>
 #include <optional>
 #include <set>
@@ -154,7 +155,11 @@ struct RunStart {
   json::Object metadata;
   std::optional<Timestamp> started_at;
 
-  void check(json::Faults& faults) const { check_time(started_at, "started_at", faults); }
+  void check(json::Faults& faults) const {
+    check_time(started_at, "started_at", faults);
+    if (run_id && parent_run_id == run_id && !faults.has_at("parent_run_id"))
+      faults.add_at("parent_run_id", "A run cannot be its own parent.", json::quoted(run_id->text()));
+  }
 
   static constexpr std::string_view schema_name = "RunStart";
   static constexpr auto fields() {
@@ -206,10 +211,10 @@ struct HeartbeatAnswer {
 
   static constexpr std::string_view schema_name = "HeartbeatAnswer";
   static constexpr auto fields() {
-    return json::fields(
-        json::field("order", &HeartbeatAnswer::order, "terminate: the run has ended here, stop it there too."),
-        json::field("status", &HeartbeatAnswer::status, ""),
-        json::field("reason", &HeartbeatAnswer::reason, "Why it was terminated."));
+    return json::fields(json::field("order", &HeartbeatAnswer::order,
+                                    "terminate: the run has ended here, or may not begin; stop it there too."),
+                        json::field("status", &HeartbeatAnswer::status, ""),
+                        json::field("reason", &HeartbeatAnswer::reason, "Why it was terminated, or may not begin."));
   }
 };
 
@@ -267,6 +272,11 @@ struct StartAnswer {
   bool created = false;
 };
 
+struct SilenceOptions {
+  std::chrono::seconds default_timeout{0};  // of agents that say nothing else; 0: never
+  std::chrono::seconds grace_max{3'600};    // after an outage of ours, whatever the limit
+};
+
 class Runs {
  public:
   Runs(pg::Cluster& database, Metrics& metrics);
@@ -281,8 +291,12 @@ class Runs {
   // The kill switch: the run and all runs below it. Effective at once; they hear of it with their next heartbeat or
   // event. A run that has been terminated already is no error; one that ended otherwise is Code::conflict.
   Async<Result<Run>> terminate(const Call& call, Uuid id, RunTerminate request);
-  // Terminates running runs from which nothing has been heard for too long. For one thread per process, now and then.
-  Async<> end_silent(std::chrono::seconds default_timeout, Deadline deadline);
+  // Terminates running runs from which nothing has been heard for too long, although it could have been: not before
+  // this process has been reachable, with a database, for the limit of their agent. For one thread per process, now and
+  // then.
+  Async<> end_silent(SilenceOptions options, Deadline deadline);
+  // Whether agents can reach us, as far as we know. For the same thread, every second.
+  void note_reachable();
   Async<Result<RunDetail>> get(const Call& call, Uuid id);
   // Sums what ended runs cost, so that they can be searched by it. For one thread per process, now and then.
   Async<> sum_costs(Deadline deadline);
@@ -293,11 +307,12 @@ class Runs {
 
  private:
   Async<Result<StartAnswer>> start_below(const Call& call, Run run);
-  void count_ended(const Run& run);
 
   pg::Cluster& database_;
   Metrics& metrics_;
   std::set<std::string> counted_;  // agents whose gauge has been set and must return to zero
+  std::chrono::steady_clock::time_point reachable_since_{};
+  std::chrono::steady_clock::time_point looked_at_{};  // the last time when note_reachable was called
 };
 
 // For other words of the product: the run, if the caller may see it.
@@ -306,8 +321,15 @@ Async<std::optional<Run>> find_visible(pg::Reader database, Uuid id, const Call&
 // To be called with the change of what the calls of these runs are charged, in its transaction.
 Async<> cost_changed(pg::Transaction& transaction, const std::set<Uuid>& ids);
 
-// For runs that events have ended.
-void count_ended_by_policy(Metrics& metrics, const Uuid& agent_id);
+// For events: ends runs whose policy says so, each because of what was found in an event that somebody sent, and the
+// active runs below them. Writes the audit entries; whoever commits counts and logs what was ended.
+struct Violator {
+  std::string detail;
+  const Call* call = nullptr;  // of whoever sent the event
+};
+Async<std::vector<Run>> terminate_violators(pg::Transaction& transaction, const std::map<Uuid, Violator>& violators);
+
+void count_ended(Metrics& metrics, const Run& run);
 
 void add_routes(http::Router& router, Runs& runs);
 

@@ -38,6 +38,7 @@ audit::Entry termination_entry(const Run& run, const Uuid& asked_for) {
   json::Writer details;
   details.begin_object();
   details.field("reason", run.error.value_or(""));  // as the run keeps it
+  if (run.terminated_by) details.field("by", json::enum_text(*run.terminated_by));
   if (run.run_id != asked_for) details.field("with_run", asked_for.text());
   details.end_object();
   return {.action = "run_terminate",
@@ -45,6 +46,39 @@ audit::Entry termination_entry(const Run& run, const Uuid& asked_for) {
           .resource_id = run.run_id.text(),
           .team_id = run.team_id,
           .details = std::move(details).text()};
+}
+
+Async<> audit_terminations(pg::Transaction& transaction, const Call& call, const std::vector<store::Terminated>& ended,
+                           Uuid asked_for) {
+  std::vector<audit::Entry> entries;
+  for (const auto& one : ended) entries.push_back(termination_entry(one.run, asked_for));
+  co_await audit::record(transaction, call, entries);
+}
+
+// Why a run may not start below another one.
+struct Refusal {
+  Uuid run_id;  // who is to blame
+  std::string reason;
+  TerminatedBy by = TerminatedBy::operator_;
+  bool ends_what_is_below = true;
+};
+
+// A kill ends what is below, whatever has become of the runs between; silence ends the silent run only.
+std::optional<Refusal> refusal_below(const std::vector<store::Above>& above, const Uuid& parent_id) {
+  std::optional<Refusal> out;
+  for (const auto& run : above) {
+    if (run.status != RunStatus::terminated) continue;
+    const bool is_parent = run.run_id == parent_id;
+    const auto by = run.terminated_by.value_or(TerminatedBy::operator_);
+    const bool ends_what_is_below = by != TerminatedBy::silence;
+    if (!ends_what_is_below && (!is_parent || out)) continue;
+    out = Refusal{run.run_id,
+                  is_parent ? "The parent run has been terminated."
+                            : "The run " + run.run_id.text() + " above has been terminated.",
+                  by, ends_what_is_below};
+    if (ends_what_is_below) break;
+  }
+  return out;
 }
 
 // Per-agent series are bounded, so that thousands of agents do not kill a Prometheus.
@@ -55,36 +89,26 @@ BoundedLabel& agent_label() {
 
 }  // namespace
 
-void count_terminated(Metrics& metrics, TerminatedBy by) {
-  metrics
-      .counter("runs_terminated_total", "Runs that the control plane ended", {{"by", std::string(json::enum_text(by))}})
-      .add();
-}
-
-void count_ended_by_policy(Metrics& metrics, const Uuid& agent_id) {
-  count_terminated(metrics, TerminatedBy::policy);
-  metrics
-      .counter("agent_runs_total", "Runs ended",
-               {{"agent_id", agent_label()(agent_id.text())}, {"status", "terminated"}})
-      .add();
-}
-
-Runs::Runs(pg::Cluster& database, Metrics& metrics) : database_(database), metrics_(metrics) {}
-
-void Runs::count_ended(const Run& run) {
+void count_ended(Metrics& metrics, const Run& run) {
   const auto agent = agent_label()(run.agent_id.text());
-  metrics_
+  metrics
       .counter("agent_runs_total", "Runs ended",
                {{"agent_id", agent}, {"status", std::string(json::enum_text(run.status))}})
       .add();
-  if (run.terminated_by) count_terminated(metrics_, *run.terminated_by);
+  if (run.terminated_by) {
+    metrics
+        .counter("runs_terminated_total", "Runs that the control plane ended",
+                 {{"by", std::string(json::enum_text(*run.terminated_by))}})
+        .add();
+  }
   if (run.ended_at) {
     const auto seconds = static_cast<double>(run.ended_at->micros - run.started_at.micros) / 1e6;
-    metrics_
-        .histogram("agent_run_duration_seconds", "Duration of ended runs", {{"agent_id", agent}}, duration_buckets())
+    metrics.histogram("agent_run_duration_seconds", "Duration of ended runs", {{"agent_id", agent}}, duration_buckets())
         .observe(seconds);
   }
 }
+
+Runs::Runs(pg::Cluster& database, Metrics& metrics) : database_(database), metrics_(metrics) {}
 
 Async<> Runs::refresh_metrics(Deadline deadline) {
   std::map<std::string, double> active;
@@ -122,31 +146,38 @@ Async<Result<StartAnswer>> Runs::start(const Call& call, RunStart request) {
   co_return StartAnswer{std::move(started.run), started.created};
 }
 
-// A run below another one: a kill of that one ends it too, whichever comes first.
+// A run below another one: a kill of that one, or of one further up, ends it too, whichever comes first.
 Async<Result<StartAnswer>> Runs::start_below(const Call& call, Run run) {
-  std::vector<Run> ended;
+  std::vector<store::Terminated> ended;
   const auto body = [&](pg::Transaction& transaction) -> Async<Result<StartAnswer>> {
     ended.clear();
-    const auto parent = co_await store::lock_parent(transaction, *run.parent_run_id, run.team_id);
-    const bool killed = parent == RunStatus::terminated;
-    if (killed) {
-      const auto existing = co_await store::find_anybodys(transaction, run.run_id);
-      if (!existing) co_return fail(Code::conflict, "The parent run has been terminated; it starts no more runs.");
+    const auto above = co_await store::lock_above(transaction, *run.parent_run_id, run.team_id);
+    const auto refusal = refusal_below(above, *run.parent_run_id);
+    if (refusal) {
+      auto existing = co_await store::find_anybodys(transaction, run.run_id);
+      if (!existing) co_return fail(Code::conflict, refusal->reason + " No more runs start below it.");
+      // The repeat of a start that named another parent, or none, says nothing about the run that there is.
+      const bool fits = !existing->parent_run_id || existing->parent_run_id == run.parent_run_id;
+      if (!fits && existing->agent_id == run.agent_id) co_return StartAnswer{std::move(*existing), false};
     }
     auto started = co_await store::start(transaction, run);
     if (started.run.agent_id != run.agent_id)
       co_return fail(Code::conflict, "There is a run with this id already, and it belongs to another agent.");
-    // Early events made a placeholder for it, of which the kill did not know where it belongs.
-    if (killed && !is_terminal(started.run.status)) {
-      const auto reason = text_of("The parent run has been terminated.");
-      ended = co_await store::terminate(transaction, run.run_id, reason);
-      started.run = ended.front();
+    // It was announced without a parent, or early events made a placeholder for it, of which the kill did not know
+    // where it belongs; nor did it know of what was started below it.
+    if (refusal && refusal->ends_what_is_below && started.run.parent_run_id == run.parent_run_id) {
+      ended = co_await store::terminate(transaction, {{run.run_id, text_of(refusal->reason), text_of(refusal->reason)}},
+                                        refusal->by, true);
+      co_await audit_terminations(transaction, call, ended, refusal->run_id);
+      for (const auto& one : ended) {
+        if (one.run.run_id == run.run_id) started.run = one.run;
+      }
     }
     co_return StartAnswer{std::move(started.run), started.created};
   };
   auto answer = co_await pg::transact(database_, "run_start", call, body);
   if (answer) {
-    for (const auto& one : ended) count_ended(one);
+    for (const auto& one : ended) count_ended(metrics_, one.run);
   }
   co_return answer;
 }
@@ -170,72 +201,121 @@ Async<Result<Run>> Runs::end(const Call& call, Uuid id, RunEnd request) {
                               json::quoted(request.ended_at->text()));
     }
     ended_now = true;
-    co_return co_await store::end(transaction, id, request, error);
+    co_return co_await store::end(transaction, id, request, error, call.principal);
   };
   auto run = co_await pg::transact(database_, "run_end", call, body);
-  if (run && ended_now) count_ended(*run);
+  if (run && ended_now) count_ended(metrics_, *run);
   co_return run;
 }
 
 Async<Result<HeartbeatAnswer>> Runs::heartbeat(const Call& call, Uuid id) {
-  // Every heartbeat as a write would only cost: nobody needs to know it to the second.
-  constexpr std::chrono::microseconds noted_every = std::chrono::seconds{5};
-  auto run = co_await store::find(database_.primary(), id, call.principal, call.deadline);
-  if (!run) co_return fail(not_found());
-  const auto now = Timestamp::now();
-  const bool is_due = !run->last_seen_at || now.micros - run->last_seen_at->micros >= noted_every.count();
-  if (!is_terminal(run->status) && (is_due || run->status == RunStatus::queued)) {
-    auto touched = co_await store::touch(database_.primary(), id, call);
-    if (!touched) touched = co_await store::find(database_.primary(), id, call.principal, call.deadline);
-    if (touched) run = std::move(touched);
+  auto beat = co_await store::beat(database_.primary(), id, call.principal, call.deadline);
+  if (!beat) co_return fail(not_found());
+  if (beat->is_due && (beat->run.status == RunStatus::running || beat->agent_status == "active")) {
+    if (auto touched = co_await store::touch(database_.primary(), id, call)) {
+      beat->run = std::move(*touched);
+    } else {
+      beat = co_await store::beat(database_.primary(), id, call.principal, call.deadline);
+      if (!beat) co_return fail(not_found());
+    }
   }
+  const auto& run = beat->run;
   HeartbeatAnswer answer;
-  answer.status = run->status;
-  if (is_terminal(run->status)) answer.order = Order::terminate;
-  if (run->status == RunStatus::terminated) answer.reason = run->error;
+  answer.status = run.status;
+  if (is_terminal(run.status)) answer.order = Order::terminate;
+  if (run.status == RunStatus::terminated) answer.reason = run.error;
+  if (run.status == RunStatus::queued && beat->agent_status != "active") {
+    answer.order = Order::terminate;
+    answer.reason = "The agent is " + beat->agent_status + ".";
+  }
   co_return answer;
 }
 
 Async<Result<Run>> Runs::terminate(const Call& call, Uuid id, RunTerminate request) {
-  std::vector<Run> ended;
+  std::vector<store::Terminated> ended;
   const auto reason = text_of(std::move(request.reason));
   const auto body = [&](pg::Transaction& transaction) -> Async<Result<Run>> {
     ended.clear();
-    auto run = co_await store::lock(transaction, id, call.principal);
+    auto run = co_await store::find(transaction, id, call.principal);
     if (!run) co_return fail(not_found());
-    if (run->status == RunStatus::terminated) co_return std::move(*run);
-    if (is_terminal(run->status)) {
+    // Not locked yet: it takes its turn among those below it.
+    if (!is_terminal(run->status)) {
+      ended = co_await store::terminate(transaction, {{id, reason, reason}}, TerminatedBy::operator_);
+      run = co_await store::find(transaction, id, call.principal);
+      if (!run) co_return fail(not_found());
+    }
+    if (run->status != RunStatus::terminated) {
       co_return fail(Code::conflict, fmt::format("The run has ended as {} already.", json::enum_text(run->status)));
     }
-    ended = co_await store::terminate(transaction, id, reason);
-    for (const auto& one : ended) {
-      auto entry = termination_entry(one, id);
-      co_await audit::record(transaction, call, std::move(entry));
-    }
-    co_return ended.front();
+    co_await audit_terminations(transaction, call, ended, id);
+    co_return std::move(*run);
   };
   auto run = co_await pg::transact(database_, "run_terminate", call, body);
   if (run) {
-    for (const auto& one : ended) count_ended(one);
+    for (const auto& one : ended) count_ended(metrics_, one.run);
   }
   co_return run;
 }
 
-Async<> Runs::end_silent(std::chrono::seconds default_timeout, Deadline deadline) {
+Async<std::vector<Run>> terminate_violators(pg::Transaction& transaction, const std::map<Uuid, Violator>& violators) {
+  std::vector<store::Termination> terminations;
+  for (const auto& [run_id, violator] : violators) {
+    terminations.push_back(
+        {run_id, text_of(violator.detail),
+         text_of("The run " + run_id.text() + " above was terminated by its policy: " + violator.detail)});
+  }
+  auto ended = co_await store::terminate(transaction, terminations, TerminatedBy::policy);
+  std::map<const Call*, std::vector<audit::Entry>> entries;
+  for (const auto& one : ended) entries[violators.at(one.root).call].push_back(termination_entry(one.run, one.root));
+  for (const auto& [call, of_call] : entries) co_await audit::record(transaction, *call, of_call);
+  std::vector<Run> runs;
+  for (auto& one : ended) runs.push_back(std::move(one.run));
+  co_return runs;
+}
+
+void Runs::note_reachable() {
+  // Longer than between two looks by far: the process was stopped, or its machine slept.
+  constexpr std::chrono::seconds gap_max{5};
+  const auto now = std::chrono::steady_clock::now();
+  bool has_database = true;
+  try {
+    static_cast<void>(database_.primary());
+  } catch (const Unavailable&) {
+    has_database = false;
+  }
+  if (!has_database || looked_at_ + gap_max < now) reachable_since_ = now;
+  looked_at_ = now;
+}
+
+Async<> Runs::end_silent(SilenceOptions options, Deadline deadline) {
+  constexpr std::int64_t runs_max = 200;
+  note_reachable();
+  const auto reachable_for =
+      std::chrono::floor<std::chrono::seconds>(std::chrono::steady_clock::now() - reachable_since_);
   std::vector<Run> runs;
   const auto body = [&](pg::Transaction& transaction) -> Async<Result<bool>> {
-    runs = co_await store::end_silent(transaction, default_timeout);
+    runs = co_await store::end_silent(transaction, options, reachable_for, runs_max);
     co_return true;
   };
   Call call;
   call.deadline = deadline;
-  co_await pg::transact(database_, "run_end_silent", call, body);
-  for (const auto& run : runs) {
-    if (run.status != RunStatus::terminated) continue;
-    count_ended(run);
-    log(Level::info, "terminated a silent run",
-        {{"run_id", run.run_id.text()}, {"agent_id", run.agent_id.text()}, {"reason", run.error.value_or("")}});
-  }
+  bool is_first = true;
+  do {
+    try {
+      co_await pg::transact(database_, "run_end_silent", call, body);
+    } catch (const Unavailable&) {
+      // Heartbeats will have fared no better, unless it was only that the time was up.
+      if (is_first) reachable_since_ = std::chrono::steady_clock::now();
+      throw;
+    }
+    is_first = false;
+    for (const auto& run : runs) {
+      if (run.status != RunStatus::terminated) continue;
+      count_ended(metrics_, run);
+      log(Level::info, "terminated a silent run",
+          {{"run_id", run.run_id.text()}, {"agent_id", run.agent_id.text()}, {"reason", run.error.value_or("")}});
+    }
+  } while (std::ssize(runs) == runs_max && !deadline.passed());
 }
 
 Async<std::optional<Run>> find_visible(pg::Reader database, Uuid id, const Call& call) {

@@ -18,13 +18,20 @@ namespace {
   "id, agent_id, team_id, status, environment, parent_run_id, session_id, labels, metadata, error, started_at, " \
   "ended_at, created_at, last_seen_at, terminated_by"
 
+// Where another table in the statement has columns of the same names.
+#define COGNIVE_RUN_COLUMNS_OF(r)                                                                                      \
+  r ".id, " r ".agent_id, " r ".team_id, " r ".status, " r ".environment, " r ".parent_run_id, " r ".session_id, " r   \
+    ".labels, " r ".metadata, " r ".error, " r ".started_at, " r ".ended_at, " r ".created_at, " r ".last_seen_at, " r \
+    ".terminated_by"
+
 constexpr pg::Query agent_find_query{
     "run_agent_find",
     "SELECT team_id, status, environment FROM agents "
     "WHERE id = $1 AND ($2::uuid IS NULL OR team_id = $2) AND ($3::uuid IS NULL OR id = $3)"};
 
 // The DO UPDATE completes a placeholder of the same agent, or begins a queued run, and touches nothing else; its WHERE
-// decides, and a row that it passes over is not returned. States only move forward.
+// decides, and a row that it passes over is not returned. States only move forward, and a parent, once named, stays:
+// whoever kills that one counts on it.
 constexpr pg::Query start_query{
     "run_start",
     "INSERT INTO agent_runs AS r (bucket, id, agent_id, team_id, status, environment, parent_run_id, session_id, "
@@ -33,39 +40,83 @@ constexpr pg::Query start_query{
     "ON CONFLICT (id, bucket) DO UPDATE SET placeholder = false, "
     "status = CASE r.status WHEN 'queued' THEN excluded.status ELSE r.status END, "
     "last_seen_at = CASE WHEN r.status = 'queued' AND excluded.status = 'running' THEN now() ELSE r.last_seen_at END, "
-    "parent_run_id = coalesce(excluded.parent_run_id, r.parent_run_id), "
+    "parent_run_id = coalesce(r.parent_run_id, excluded.parent_run_id), "
     "session_id = coalesce(excluded.session_id, r.session_id), "
     "labels = CASE excluded.labels WHEN '{}' THEN r.labels ELSE excluded.labels END, "
     "metadata = CASE excluded.metadata WHEN '{}' THEN r.metadata ELSE excluded.metadata END, "
-    "started_at = excluded.started_at "
+    "started_at = least(excluded.started_at, r.ended_at) "
     "WHERE r.agent_id = excluded.agent_id AND (r.placeholder OR (r.status = 'queued' AND excluded.status = 'running')) "
     "RETURNING " COGNIVE_RUN_COLUMNS};
 
-// Waits for a kill of the parent that is under way, and keeps the next one waiting.
-constexpr pg::Query lock_parent_query{
-    "run_lock_parent", "SELECT status FROM agent_runs WHERE bucket = $1 AND id = $2 AND team_id = $3 FOR SHARE"};
+// The run and those above it, up to the first one that is active: a kill of one further up would have to end that one
+// too. Waits for kills of them that are under way, and keeps the next ones waiting. Locked in one order, so that no two
+// of these wait for each other. The bound is there for chains that grow without end.
+constexpr pg::Query lock_above_query{
+    "run_lock_above",
+    "WITH RECURSIVE above AS (SELECT bucket, id, team_id, parent_run_id, status FROM agent_runs "
+    "WHERE bucket = $1 AND id = $2 AND team_id = $3 "
+    "UNION SELECT p.bucket, p.id, p.team_id, p.parent_run_id, p.status FROM above a JOIN agent_runs p "
+    "ON p.id = a.parent_run_id AND p.team_id = a.team_id WHERE a.status NOT IN ('queued', 'running')) "
+    "SELECT r.id, r.status, r.terminated_by FROM (SELECT bucket, id FROM above LIMIT 1000) chain "
+    "JOIN agent_runs r ON r.bucket = chain.bucket AND r.id = chain.id ORDER BY r.id FOR SHARE OF r"};
+
+// Every heartbeat as a write would only cost: nobody needs to know it to the second. Whether it is time again, the
+// clock says by which silence is judged: that of the database. A time in the future is a former primary's.
+#define COGNIVE_BEAT_IS_DUE(r)                                                                                         \
+  "(" r ".status = 'queued' OR " r ".last_seen_at IS NULL OR " r ".last_seen_at <= now() - interval '5 seconds' OR " r \
+  ".last_seen_at > now())"
+
+constexpr pg::Query beat_query{
+    "run_beat",
+    "SELECT " COGNIVE_RUN_COLUMNS_OF("r") ", r.status IN ('queued', 'running') AND " COGNIVE_BEAT_IS_DUE("r")
+    ", a.status FROM agent_runs r JOIN agents a ON a.id = r.agent_id WHERE r.bucket = $1 AND r.id = $2 "
+    "AND ($3::uuid IS NULL OR r.team_id = $3) AND ($4::uuid IS NULL OR r.agent_id = $4)"};
 
 constexpr pg::Query touch_query{
     "run_touch",
-    "UPDATE agent_runs SET last_seen_at = now(), status = 'running' WHERE bucket = $1 AND id = $2 "
-    "AND status IN ('queued', 'running') RETURNING " COGNIVE_RUN_COLUMNS};
+    "UPDATE agent_runs r SET last_seen_at = now(), status = 'running', "
+    "started_at = CASE r.status WHEN 'queued' THEN now() ELSE r.started_at END FROM agents a "
+    "WHERE r.bucket = $1 AND r.id = $2 AND ($3::uuid IS NULL OR r.team_id = $3) "
+    "AND ($4::uuid IS NULL OR r.agent_id = $4) AND a.id = r.agent_id "
+    "AND (r.status = 'running' OR (r.status = 'queued' AND a.status = 'active')) AND " COGNIVE_BEAT_IS_DUE(
+        "r") " RETURNING " COGNIVE_RUN_COLUMNS_OF("r")};
 
-// Below a run are those that it started, whatever has become of the ones between. Locked in one order, so that no two
-// of these wait for each other. Each keeps the reason as its own agent keeps texts.
-constexpr pg::Query terminate_query{
-    "run_terminate",
-    "WITH RECURSIVE below AS (SELECT bucket, id, team_id FROM agent_runs WHERE bucket = $1 AND id = $2 "
+#undef COGNIVE_BEAT_IS_DUE
+
+// An event that saw its run go on may be committed a little after the run has ended, and must be in the sum.
+#define COGNIVE_COST_IS_DUE "cost_due_at = now() + interval '60 seconds'"
+
+// Below a run are those of its team that it started, whatever has become of the ones between. The active ones are
+// locked in one order, so that no two of these wait for each other. How many there are, active or not.
+constexpr pg::Query lock_below_query{
+    "run_lock_below",
+    "WITH RECURSIVE below AS (SELECT r.bucket, r.id, r.team_id FROM unnest($1::date[], $2::uuid[]) AS wanted "
+    "(bucket, id) JOIN agent_runs r ON r.bucket = wanted.bucket AND r.id = wanted.id "
     "UNION SELECT c.bucket, c.id, c.team_id FROM below b JOIN agent_runs c ON c.parent_run_id = b.id "
     "AND c.team_id = b.team_id), "
-    "active AS (SELECT r.bucket, r.id, g.store FROM below JOIN agent_runs r USING (bucket, id) "
-    "JOIN agents g ON g.id = r.agent_id "
+    "active AS (SELECT r.id FROM below b JOIN agent_runs r ON r.bucket = b.bucket AND r.id = b.id "
     "WHERE r.status IN ('queued', 'running') ORDER BY r.id FOR UPDATE OF r) "
-    "UPDATE agent_runs r SET status = 'terminated', terminated_by = 'operator', "
-    "error = CASE a.store WHEN 'full' THEN $3 ELSE $4 END, "
-    "ended_at = greatest(now(), r.started_at) FROM active a "
-    "WHERE r.bucket = a.bucket AND r.id = a.id AND r.status IN ('queued', 'running') "
-    "RETURNING r.id, r.agent_id, r.team_id, r.status, r.environment, r.parent_run_id, r.session_id, r.labels, "
-    "r.metadata, r.error, r.started_at, r.ended_at, r.created_at, r.last_seen_at, r.terminated_by"};
+    "SELECT (SELECT count(*) FROM below), (SELECT count(*) FROM active)"};
+
+// A run that is wanted itself and below another one that is keeps its own reason. One that has ended meanwhile ends
+// nothing below it, unless $8. Each keeps the reason as its own agent keeps texts.
+constexpr pg::Query terminate_query{
+    "run_terminate",
+    "WITH RECURSIVE roots AS (SELECT r.bucket, r.id, r.team_id, wanted.reason, wanted.masked, wanted.reason_below, "
+    "wanted.masked_below FROM unnest($1::date[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[]) AS wanted "
+    "(bucket, id, reason, masked, reason_below, masked_below) "
+    "JOIN agent_runs r ON r.bucket = wanted.bucket AND r.id = wanted.id "
+    "WHERE $8 OR r.status IN ('queued', 'running')), "
+    "below AS (SELECT bucket, id, team_id, id AS root, reason, masked, reason_below, masked_below FROM roots "
+    "UNION SELECT c.bucket, c.id, c.team_id, b.root, b.reason_below, b.masked_below, b.reason_below, b.masked_below "
+    "FROM below b JOIN agent_runs c ON c.parent_run_id = b.id AND c.team_id = b.team_id "
+    "AND c.id NOT IN (SELECT id FROM roots)) "
+    "UPDATE agent_runs r SET status = 'terminated', terminated_by = $7, "
+    "error = CASE a.store WHEN 'full' THEN b.reason ELSE b.masked END, "
+    "ended_at = greatest(now(), r.started_at), " COGNIVE_COST_IS_DUE
+    " FROM below b, agents a "
+    "WHERE r.bucket = b.bucket AND r.id = b.id AND a.id = r.agent_id AND r.status IN ('queued', 'running') "
+    "RETURNING " COGNIVE_RUN_COLUMNS_OF("r") ", b.root"};
 
 // Heartbeats are noted every five seconds only, which is what is added to each limit. Events do not touch their run, so
 // they are looked for here, and only for runs that seem silent. A run that turns out to be alive is marked, so that it
@@ -77,21 +128,20 @@ constexpr pg::Query end_silent_query{
     "(SELECT max(arrived_at) FROM tool_invocations e WHERE e.run_id = r.id), "
     "(SELECT max(arrived_at) FROM execution_steps e WHERE e.run_id = r.id)) AS seen "
     "FROM agent_runs r JOIN agents a ON a.id = r.agent_id CROSS JOIN LATERAL "
-    "(SELECT coalesce(a.silence_timeout_s, $1) AS limit_s, make_interval(secs => coalesce(a.silence_timeout_s, $1) + "
-    "5) "
-    "AS timeout) t "
-    "WHERE r.status = 'running' AND coalesce(a.silence_timeout_s, $1) > 0 "
-    "AND greatest(r.created_at, r.last_seen_at) < now() - t.timeout ORDER BY r.id LIMIT 200 FOR UPDATE OF r SKIP "
-    "LOCKED) "
+    "(SELECT coalesce(a.silence_timeout_s, $1) AS limit_s, "
+    "make_interval(secs => coalesce(a.silence_timeout_s, $1) + 5) AS timeout) t "
+    "WHERE r.status = 'running' AND t.limit_s > 0 AND least(t.limit_s + 5, $2) <= $3 "
+    "AND greatest(r.created_at, r.last_seen_at) < now() - t.timeout ORDER BY r.id LIMIT $4 "
+    "FOR UPDATE OF r SKIP LOCKED) "
     "UPDATE agent_runs r SET last_seen_at = q.seen, "
     "status = CASE WHEN q.seen < now() - q.timeout THEN 'terminated' ELSE r.status END, "
     "terminated_by = CASE WHEN q.seen < now() - q.timeout THEN 'silence' END, "
     "ended_at = CASE WHEN q.seen < now() - q.timeout THEN greatest(now(), r.started_at) END, "
+    "cost_due_at = CASE WHEN q.seen < now() - q.timeout THEN now() + interval '60 seconds' END, "
     "error = CASE WHEN q.seen < now() - q.timeout THEN 'No sign of life for ' || "
     "q.limit_s || ' s.' ELSE r.error END "
     "FROM quiet q WHERE r.bucket = q.bucket AND r.id = q.id AND r.status = 'running' "
-    "RETURNING r.id, r.agent_id, r.team_id, r.status, r.environment, r.parent_run_id, r.session_id, r.labels, "
-    "r.metadata, r.error, r.started_at, r.ended_at, r.created_at, r.last_seen_at, r.terminated_by"};
+    "RETURNING " COGNIVE_RUN_COLUMNS_OF("r")};
 
 constexpr pg::Query find_query{"run_find",
                                "SELECT " COGNIVE_RUN_COLUMNS
@@ -103,11 +153,14 @@ constexpr pg::Query lock_query{"run_lock",
                                " FROM agent_runs WHERE bucket = $1 AND id = $2 AND ($3::uuid IS NULL OR team_id = $3) "
                                "AND ($4::uuid IS NULL OR agent_id = $4) FOR UPDATE"};
 
-constexpr pg::Query end_query{"run_end",
-                              "UPDATE agent_runs r SET status = $3, ended_at = coalesce($6, now()), "
-                              "error = CASE (SELECT a.store FROM agents a WHERE a.id = r.agent_id) "
-                              "WHEN 'full' THEN $4 ELSE $5 END "
-                              "WHERE bucket = $1 AND id = $2 RETURNING " COGNIVE_RUN_COLUMNS};
+constexpr pg::Query end_query{
+    "run_end",
+    "UPDATE agent_runs r SET status = $5, "
+    "error = CASE (SELECT a.store FROM agents a WHERE a.id = r.agent_id) "
+    "WHEN 'full' THEN $6 ELSE $7 END, ended_at = greatest(coalesce($8, now()), started_at), " COGNIVE_COST_IS_DUE
+    " WHERE bucket = $1 AND id = $2 "
+    "AND ($3::uuid IS NULL OR team_id = $3) AND ($4::uuid IS NULL OR agent_id = $4) "
+    "RETURNING " COGNIVE_RUN_COLUMNS};
 
 constexpr pg::Query totals_query{
     "run_totals",
@@ -162,12 +215,15 @@ constexpr pg::Query active_query{"run_active",
                                  "SELECT agent_id, count(*) FROM agent_runs WHERE status IN ('queued', 'running') "
                                  "GROUP BY agent_id ORDER BY 2 DESC LIMIT 100"};
 
+#undef COGNIVE_RUN_COLUMNS_OF
 #undef COGNIVE_RUN_COLUMNS
 
-void read(pg::Row row, Run& run) {
+// The columns of a run, and what the query adds to them.
+template <typename... More>
+void read(pg::Row row, Run& run, More&... more) {
   row.read(run.run_id, run.agent_id, run.team_id, run.status, run.environment, run.parent_run_id, run.session_id,
            run.labels, run.metadata, run.error, run.started_at, run.ended_at, run.created_at, run.last_seen_at,
-           run.terminated_by);
+           run.terminated_by, more...);
 }
 
 std::vector<Run> all(const pg::Rows& rows) {
@@ -245,27 +301,39 @@ Async<std::optional<Run>> find_anybodys(pg::Transaction& transaction, Uuid id) {
   co_return first(co_await transaction.execute(find_query, find_anybodys_params(id)));
 }
 
+Async<std::optional<Run>> find(pg::Transaction& transaction, Uuid id, const Principal& principal) {
+  auto params = pg::Params::of(bucket_of(id), id, principal.team_id, principal.agent_id);
+  co_return first(co_await transaction.execute(find_query, std::move(params)));
+}
+
 Async<std::optional<Run>> lock(pg::Transaction& transaction, Uuid id, const Principal& principal) {
   auto params = pg::Params::of(bucket_of(id), id, principal.team_id, principal.agent_id);
   co_return first(co_await transaction.execute(lock_query, std::move(params)));
 }
 
-Async<Run> end(pg::Transaction& transaction, Uuid id, const RunEnd& request, const std::optional<Text>& error) {
+Async<Run> end(pg::Transaction& transaction, Uuid id, const RunEnd& request, const std::optional<Text>& error,
+               const Principal& principal) {
   const auto full = error ? std::optional(error->full) : std::nullopt;
   const auto masked = error ? std::optional(error->masked) : std::nullopt;
-  auto params = pg::Params::of(bucket_of(id), id, request.status, full, masked, request.ended_at);
+  auto params = pg::Params::of(bucket_of(id), id, principal.team_id, principal.agent_id, request.status, full, masked,
+                               request.ended_at);
   co_return *first(co_await transaction.execute(end_query, std::move(params)));
 }
 
-Async<std::optional<RunStatus>> lock_parent(pg::Transaction& transaction, Uuid id, Uuid team_id) {
-  const auto rows = co_await transaction.execute(lock_parent_query, pg::Params::of(bucket_of(id), id, team_id));
-  if (rows.empty()) co_return std::nullopt;
-  co_return rows[0].at<RunStatus>(0);
-}
-
-Async<std::optional<Run>> find(pg::Pool& database, Uuid id, const Principal& principal, Deadline deadline) {
-  auto params = pg::Params::of(bucket_of(id), id, principal.team_id, principal.agent_id);
-  co_return first(co_await database.execute(find_query, std::move(params), deadline));
+Async<std::vector<Above>> lock_above(pg::Transaction& transaction, Uuid id, Uuid team_id) {
+  std::vector<Above> out;
+  // Again until there is nothing new: one that was active when the way up ended with it may have ended before it was
+  // locked.
+  for (;;) {
+    const auto rows = co_await transaction.execute(lock_above_query, pg::Params::of(bucket_of(id), id, team_id));
+    const bool same = static_cast<std::size_t>(rows.size()) == out.size();
+    out.resize(static_cast<std::size_t>(rows.size()));
+    for (int i = 0; i < rows.size(); ++i) {
+      auto& run = out[static_cast<std::size_t>(i)];
+      rows[i].read(run.run_id, run.status, run.terminated_by);
+    }
+    if (same || std::ranges::any_of(out, &Above::is_active)) co_return out;
+  }
 }
 
 Async<std::optional<Run>> find(pg::Reader database, Uuid id, const Principal& principal, Deadline deadline) {
@@ -273,25 +341,82 @@ Async<std::optional<Run>> find(pg::Reader database, Uuid id, const Principal& pr
   co_return first(co_await database.find(find_query, std::move(params), deadline));
 }
 
-Async<std::optional<Run>> touch(pg::Pool& database, Uuid id, const Call& call) {
-  co_return first(co_await database.write(touch_query, pg::Params::of(bucket_of(id), id), call));
+Async<std::optional<Beat>> beat(pg::Pool& database, Uuid id, const Principal& principal, Deadline deadline) {
+  auto params = pg::Params::of(bucket_of(id), id, principal.team_id, principal.agent_id);
+  const auto rows = co_await database.execute(beat_query, std::move(params), deadline);
+  if (rows.empty()) co_return std::nullopt;
+  Beat beat;
+  read(rows[0], beat.run, beat.is_due, beat.agent_status);
+  co_return beat;
 }
 
-Async<std::vector<Run>> terminate(pg::Transaction& transaction, Uuid id, const Text& reason) {
-  std::vector<Run> out;
-  // Again until nothing is found: a run that was started below one of them a moment ago is seen by the next look only.
+Async<std::optional<Run>> touch(pg::Pool& database, Uuid id, const Call& call) {
+  auto params = pg::Params::of(bucket_of(id), id, call.principal.team_id, call.principal.agent_id);
+  co_return first(co_await database.write(touch_query, std::move(params), call));
+}
+
+namespace {
+
+// Locks what is active below the runs and themselves, until nothing more can come below them: whoever starts a run
+// there holds on to the first active one above it, and has either committed before that one was locked here, so that
+// the next look sees what it started, or waits for this transaction.
+Async<> lock_below(pg::Transaction& transaction, const std::vector<Termination>& terminations) {
+  std::int64_t known = -1;
   for (;;) {
-    auto params = pg::Params::of(bucket_of(id), id, reason.full, reason.masked);
-    auto runs = all(co_await transaction.execute(terminate_query, std::move(params)));
-    if (runs.empty()) break;
-    std::ranges::move(runs, std::back_inserter(out));
+    pg::ArrayBuilder buckets(pg::ArrayBuilder::Type::date);
+    pg::ArrayBuilder ids(pg::ArrayBuilder::Type::uuid);
+    for (const auto& termination : terminations) {
+      buckets.add(bucket_of(termination.run_id));
+      ids.add(termination.run_id);
+    }
+    pg::Params params;
+    for (auto* column : {&buckets, &ids}) std::move(*column).move_into(params);
+    const auto rows = co_await transaction.execute(lock_below_query, std::move(params));
+    const auto found = rows[0].at<std::int64_t>(0);
+    if (found == known) co_return;
+    known = found;
   }
-  std::ranges::partition(out, [&id](const Run& run) { return run.run_id == id; });
+}
+
+}  // namespace
+
+Async<std::vector<Terminated>> terminate(pg::Transaction& transaction, const std::vector<Termination>& terminations,
+                                         TerminatedBy by, bool even_if_ended) {
+  using Type = pg::ArrayBuilder::Type;
+  co_await lock_below(transaction, terminations);
+  pg::ArrayBuilder buckets(Type::date);
+  pg::ArrayBuilder ids(Type::uuid);
+  pg::ArrayBuilder reasons(Type::text);
+  pg::ArrayBuilder masked(Type::text);
+  pg::ArrayBuilder reasons_below(Type::text);
+  pg::ArrayBuilder masked_below(Type::text);
+  for (const auto& termination : terminations) {
+    buckets.add(bucket_of(termination.run_id));
+    ids.add(termination.run_id);
+    reasons.add(std::string_view(termination.reason.full));
+    masked.add(std::string_view(termination.reason.masked));
+    reasons_below.add(std::string_view(termination.reason_below.full));
+    masked_below.add(std::string_view(termination.reason_below.masked));
+  }
+  pg::Params params;
+  for (auto* column : {&buckets, &ids, &reasons, &masked, &reasons_below, &masked_below})
+    std::move(*column).move_into(params);
+  params.add(by);
+  params.add(even_if_ended);
+  const auto rows = co_await transaction.execute(terminate_query, std::move(params));
+  std::vector<Terminated> out(static_cast<std::size_t>(rows.size()));
+  for (int i = 0; i < rows.size(); ++i) {
+    auto& one = out[static_cast<std::size_t>(i)];
+    read(rows[i], one.run, one.root);
+  }
   co_return out;
 }
 
-Async<std::vector<Run>> end_silent(pg::Transaction& transaction, std::chrono::seconds default_timeout) {
-  co_return all(co_await transaction.execute(end_silent_query, pg::Params::of(std::int64_t{default_timeout.count()})));
+Async<std::vector<Run>> end_silent(pg::Transaction& transaction, const SilenceOptions& options,
+                                   std::chrono::seconds reachable_for, std::int64_t runs_max) {
+  auto params = pg::Params::of(std::int64_t{options.default_timeout.count()}, std::int64_t{options.grace_max.count()},
+                               std::int64_t{reachable_for.count()}, runs_max);
+  co_return all(co_await transaction.execute(end_silent_query, std::move(params)));
 }
 
 Async<std::optional<RunDetail>> get(pg::Reader database, Uuid id, const Principal& principal, Deadline deadline) {

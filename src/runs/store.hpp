@@ -21,31 +21,61 @@ struct Started {
 Async<Started> start(pg::Pool& database, const Run& run, const Call& call);
 Async<Started> start(pg::Transaction& transaction, const Run& run);
 Async<std::optional<Run>> find_anybodys(pg::Transaction& transaction, Uuid id);
+Async<std::optional<Run>> find(pg::Transaction& transaction, Uuid id, const Principal& principal);
 
 Async<std::optional<Run>> lock(pg::Transaction& transaction, Uuid id, const Principal& principal);
 
-// What a caller wrote about a run. Only a run whose agent stores everything keeps it as it came.
+// What somebody said about a run. Only a run whose agent stores everything keeps it as it came.
 struct Text {
   std::string full;
   std::string masked;
 };
 // `error`: in place of the one of the request.
-Async<Run> end(pg::Transaction& transaction, Uuid id, const RunEnd& request, const std::optional<Text>& error);
+Async<Run> end(pg::Transaction& transaction, Uuid id, const RunEnd& request, const std::optional<Text>& error,
+               const Principal& principal);
 
-// The state of a run of this team, which no kill changes until the transaction ends; nothing when there is none.
-Async<std::optional<RunStatus>> lock_parent(pg::Transaction& transaction, Uuid id, Uuid team_id);
+// A run of this team and those above it up to the first active one, in no order; none when there is no such run. No
+// kill changes them until the transaction ends.
+struct Above {
+  Uuid run_id;
+  RunStatus status = RunStatus::running;
+  std::optional<TerminatedBy> terminated_by;
 
-// For a heartbeat, on the primary.
-Async<std::optional<Run>> find(pg::Pool& database, Uuid id, const Principal& principal, Deadline deadline);
+  [[nodiscard]] bool is_active() const { return status == RunStatus::queued || status == RunStatus::running; }
+};
+Async<std::vector<Above>> lock_above(pg::Transaction& transaction, Uuid id, Uuid team_id);
+
 Async<std::optional<Run>> find(pg::Reader database, Uuid id, const Principal& principal, Deadline deadline);
-// Notes that an active run lives, and begins a queued one. Nothing when it has ended meanwhile.
+
+// For a heartbeat, on the primary: the run, and whether the heartbeat is to be noted.
+struct Beat {
+  Run run;
+  bool is_due = false;
+  std::string agent_status;
+};
+Async<std::optional<Beat>> beat(pg::Pool& database, Uuid id, const Principal& principal, Deadline deadline);
+// Notes that an active run lives, and begins a queued one of an active agent. Nothing when it has ended meanwhile, or
+// has been noted.
 Async<std::optional<Run>> touch(pg::Pool& database, Uuid id, const Call& call);
 
-// Ends the run and every active run below it, the run itself first.
-Async<std::vector<Run>> terminate(pg::Transaction& transaction, Uuid id, const Text& reason);
+// Ends active runs that the caller may see and every active run of their teams below them; which they were, each with
+// the run that brought it. With `even_if_ended` also what is below those that have ended.
+struct Termination {
+  Uuid run_id;
+  Text reason;
+  Text reason_below;
+};
+struct Terminated {
+  Run run;
+  Uuid root;
+};
+Async<std::vector<Terminated>> terminate(pg::Transaction& transaction, const std::vector<Termination>& terminations,
+                                         TerminatedBy by, bool even_if_ended = false);
 
-// Ends up to a few hundred running runs without a sign of life.
-Async<std::vector<Run>> end_silent(pg::Transaction& transaction, std::chrono::seconds default_timeout);
+// Looks at up to `runs_max` running runs that seem silent, of those whose agents could reach us for long enough, and
+// ends the ones without a sign of life: all that it looked at.
+Async<std::vector<Run>> end_silent(pg::Transaction& transaction, const SilenceOptions& options,
+                                   std::chrono::seconds reachable_for, std::int64_t runs_max);
 
 Async<std::optional<RunDetail>> get(pg::Reader database, Uuid id, const Principal& principal, Deadline deadline);
 // Sums what the calls of at most `count` ended runs are charged; how many they were.

@@ -198,8 +198,10 @@ ODD_TEXTS = ["\0", "a\0=b\0", "a=\0", "=", "==", "\U0001f600=x", "%", "a=" + "x"
 
 @pytest.mark.parametrize("name", ["label", "session_id", "environment", "error", "team"])
 def test_a_filter_of_any_text_is_answered_or_refused(api, name):
+    # Of one agent only: a word of one letter is soon found in the errors of others.
+    agent = api.run(api.agent()["id"])["agent_id"]
     for text in ODD_TEXTS:
-        answer = api.get("/api/v1/runs", params={name: text})
+        answer = api.get("/api/v1/runs", params={name: text, "agent_id": agent})
         if answer.status_code != 200:
             check_problem(answer, 422)
         else:

@@ -1,6 +1,7 @@
 """Run states: whatever is asked of runs, in whatever order and on whichever node, they only move forward, as a small model says."""
 
 import collections
+import datetime
 import os
 import random
 
@@ -209,6 +210,29 @@ def test_an_announced_run_begins_by_a_start_a_heartbeat_or_an_event(api):
     assert post_one(api, step(by_single)).status_code == 201
     assert post_batch(api, [step(by_batch), llm_call(by_batch)])["accepted"] == 2
     assert [run_of(api, run)["status"] for run in (by_start, by_heartbeat, by_single, by_batch, by_none)] == ["running"] * 4 + ["queued"]
+
+
+def test_a_run_begins_when_it_is_first_heard_of_and_not_when_it_was_announced(installation, api):
+    agent = api.agent()["id"]
+    by_heartbeat, by_event, by_early_event = (api.run(agent, status="queued")["run_id"] for _ in range(3))
+    installation.sql("UPDATE agent_runs SET started_at = started_at - interval '1 hour', created_at = created_at - interval '1 hour' "
+                     "WHERE agent_id = %s", agent)
+    moment = lambda ago: (datetime.datetime.now(datetime.UTC) - ago).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    before = moment(datetime.timedelta(seconds=1))
+    early = moment(datetime.timedelta(minutes=5))
+    later = moment(datetime.timedelta(hours=-1))
+    api.post(f"/api/v1/runs/{by_heartbeat}/heartbeat")
+    post_batch(api, [step(by_event, timestamp=later), step(by_early_event, timestamp=later), tool(by_early_event, timestamp=early),
+                     llm_call(by_early_event, timestamp=before)])
+    after = moment(datetime.timedelta(seconds=-1))
+    for run in (by_heartbeat, by_event):
+        shown = run_of(api, run)
+        assert shown["status"] == "running" and before <= shown["started_at"] <= after
+    assert run_of(api, by_early_event)["started_at"] == early
+    # What has begun has begun.
+    api.post(f"/api/v1/runs/{by_early_event}/heartbeat")
+    post_one(api, step(by_early_event, timestamp=before))
+    assert run_of(api, by_early_event)["started_at"] == early
 
 
 @pytest.mark.parametrize("end", [*ENDS, "terminated"])

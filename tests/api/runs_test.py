@@ -1,5 +1,6 @@
 """Runs: start, end, repeat; states only move forward."""
 
+import datetime
 import uuid
 
 from installation import llm_call, uuid7
@@ -81,3 +82,19 @@ def test_a_start_that_comes_after_its_run_has_ended_keeps_its_labels(api):
     started = api.post("/api/v1/runs/start", json={"agent_id": agent["id"], "run_id": run_id, "session_id": "s", "labels": {"a": "b"}})
     assert started.json()["labels"] == {"a": "b"} and started.json()["session_id"] == "s"
     assert started.json()["status"] == "succeeded"
+
+
+def test_no_run_ends_before_it_starts_whichever_of_the_two_is_said_last(api):
+    agent = api.agent()
+    later = (datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=2)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    early = "2026-11-23T06:02:00Z"
+
+    placeholder = uuid7()
+    assert api.post("/api/v1/events", json=[llm_call(placeholder, agent_id=agent["id"], timestamp=early)]).json()["accepted"] == 1
+    ended = api.post(f"/api/v1/runs/{placeholder}/end", json={"status": "succeeded", "ended_at": "2026-11-23T06:05:00Z"}).json()
+    started = api.post("/api/v1/runs/start", json={"agent_id": agent["id"], "run_id": placeholder}).json()
+    assert started["ended_at"] == ended["ended_at"] and started["started_at"] <= started["ended_at"]
+
+    future = api.run(agent["id"], started_at=later)["run_id"]
+    ended = api.post(f"/api/v1/runs/{future}/end", json={"status": "succeeded"})
+    assert ended.status_code == 200 and ended.json()["started_at"] == later <= ended.json()["ended_at"]

@@ -4,15 +4,25 @@ Runs are aged in the database, since nobody waits for a day; the search itself c
 """
 
 import datetime
+import os
 from types import SimpleNamespace
 
 import pytest
 
-from installation import llm_call, uuid7, wait_until
+from installation import Installation, llm_call, uuid7, wait_until
 from problems import pointers
 from reports import post_batch, post_one, run_of, step, tool
 
 SEARCH_SECONDS = 40
+
+
+@pytest.fixture(scope="module")
+def installation(shared_directory):
+    """One that spares nobody because it has just started: runs with a limit of an hour are not spared for an hour."""
+    running = Installation(shared_directory / "silent-runs", RUN_SILENCE_GRACE_MAX_S=0)
+    running.start("--replicas", os.environ.get("COGNIVE_TEST_REPLICAS", "0"))
+    yield running
+    assert running.stop() == 0
 
 
 def age(installation, run_id, **back):
@@ -151,6 +161,50 @@ def test_the_installation_says_the_limit_of_agents_that_say_none(fresh):
     never = api.run(api.agent(silence_timeout_s=0)["id"])["run_id"]
     wait_until(lambda: run_of(api, silent)["status"] == "terminated", "a silent run ended", seconds=SEARCH_SECONDS)
     assert (run_of(api, silent)["terminated_by"], run_of(api, patient)["status"], run_of(api, never)["status"]) == ("silence", "running", "running")
+
+
+def test_a_service_that_was_away_waits_for_its_agents_before_it_calls_them_silent(fresh):
+    service = fresh().start()
+    agent = service.api().agent(silence_timeout_s=20)["id"]
+    silent, back = (service.api().run(agent)["run_id"] for _ in range(2))
+    assert service.stop() == 0
+    api = service.start().api()
+    for run in (silent, back):
+        age(service, run, hours=1)
+    wait_for_search(api)
+    assert [run_of(api, run)["status"] for run in (silent, back)] == ["running"] * 2
+    assert api.post(f"/api/v1/runs/{back}/heartbeat").json()["order"] == "continue"
+    wait_until(lambda: run_of(api, silent)["status"] == "terminated", "the one that stays silent ended", seconds=SEARCH_SECONDS)
+    assert run_of(api, back)["status"] == "running"
+
+
+def test_many_runs_that_fall_silent_together_end_together(installation, api):
+    run_id = api.run(api.agent(silence_timeout_s=3600)["id"])["run_id"]
+    installation.sql("INSERT INTO agent_runs (bucket, id, team_id, agent_id, environment, status, started_at) SELECT bucket, gen_random_uuid(), team_id, "
+                     "agent_id, environment, status, started_at FROM agent_runs, generate_series(1, 650) WHERE id = %s", run_id)
+    family = "FROM agent_runs WHERE agent_id = (SELECT agent_id FROM agent_runs WHERE id = %s)"
+    installation.sql("UPDATE agent_runs SET created_at = created_at - interval '2 hours', started_at = started_at - interval '2 hours' "
+                     "WHERE agent_id = (SELECT agent_id FROM agent_runs WHERE id = %s)", run_id)
+
+    def ended():
+        return installation.sql(f"SELECT bool_and(status = 'terminated') {family}", run_id)[0][0]
+
+    wait_until(ended, "all of them ended", seconds=4 * SEARCH_SECONDS)
+    ((count, apart),) = installation.sql(f"SELECT count(*), max(ended_at) - min(ended_at) {family}", run_id)
+    assert count == 651 and apart < datetime.timedelta(seconds=10)
+
+
+def test_silence_ends_the_silent_run_only(api):
+    patient = api.agent(silence_timeout_s=3600)["id"]
+    silent = api.run(api.agent(silence_timeout_s=1)["id"])["run_id"]
+    below = api.run(patient, parent_run_id=silent)["run_id"]
+    wait_until(lambda: run_of(api, silent)["status"] == "terminated", "a silent run ended", seconds=SEARCH_SECONDS)
+    assert run_of(api, below)["status"] == "running"
+    # It starts no more itself; what it has started goes on, and may.
+    assert api.post("/api/v1/runs/start", json={"agent_id": patient, "parent_run_id": silent}).status_code == 409
+    deeper = api.run(patient, parent_run_id=below)["run_id"]
+    assert api.post(f"/api/v1/runs/{below}/end", json={"status": "succeeded"}).status_code == 200
+    assert api.run(patient, parent_run_id=below)["status"] == run_of(api, deeper)["status"] == "running"
 
 
 def test_a_limit_is_a_number_of_seconds_up_to_thirty_days(api):

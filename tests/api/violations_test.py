@@ -1,11 +1,13 @@
 """Violations: what an agent may not use is stored and flagged once, and ends the run where its policy says so."""
 
 import concurrent.futures
+import contextlib
 
+import psycopg2
 import pytest
 
 from exposition import samples
-from installation import llm_call, uuid7
+from installation import llm_call, uuid7, wait_until
 from reports import post_batch, post_one, run_of, step, tool
 
 POLICY = {"allowed_providers": ["openai"], "allowed_models": ["gpt-4o*"], "allowed_tools": ["search_*"], "allowed_data_sources": ["!payroll"]}
@@ -206,6 +208,105 @@ def test_a_violation_does_not_end_an_ended_run_again(api):
     assert (run["status"], run["terminated_by"], run["totals"]["violations"]) == ("succeeded", None, 1)
 
 
+def audited(installation, *run_ids):
+    """The audit entries of terminations by run: who, with which request, why and with which run."""
+    rows = installation.sql("SELECT resource_id, actor_kind, request_id, details, team_id::text FROM audit_logs WHERE action = 'run_terminate' "
+                            "AND resource_id = ANY (%s)", list(run_ids))
+    assert len({row[0] for row in rows}) == len(rows), "an entry twice"
+    return {row[0]: row[1:] for row in rows}
+
+
+def test_a_violation_ends_the_runs_below_too_and_audits_each(installation, api):
+    violating = api.agent(**POLICY, on_violation="terminate")["id"]
+    other = api.agent()["id"]
+    above = api.run(other)["run_id"]
+    root = api.run(violating, parent_run_id=above)["run_id"]
+    first, ended, queued = (api.run(other, parent_run_id=root, **attributes)["run_id"] for attributes in ({}, {}, {"status": "queued"}))
+    below_ended = api.run(other, parent_run_id=ended)["run_id"]
+    api.post(f"/api/v1/runs/{ended}/end", json={"status": "succeeded"})
+    team = installation.api(installation.team_key("violations-" + uuid7()))
+    stranger = team.run(team.agent()["id"], parent_run_id=root)["run_id"]
+    answer = api.post("/api/v1/events", json=[tool(root, tool="shell"), step(first), step(above)])
+    told = {each["run_id"]: each["reason"] for each in answer.json()["terminate"]}
+    assert set(told) == {root, first}
+    now_ended = [root, first, queued, below_ended]
+    for run in now_ended:
+        shown = run_of(api, run)
+        assert (shown["status"], shown["terminated_by"]) == ("terminated", "policy")
+        assert shown["ended_at"] >= shown["started_at"]
+        assert run == root or (root in shown["error"] and told[root] in shown["error"])
+    assert told[first] == run_of(api, first)["error"]
+    assert [run_of(api, run)["status"] for run in (above, ended)] == ["running", "succeeded"]
+    assert run_of(team, stranger)["status"] == "running"
+    entries = audited(installation, *now_ended, above, ended, stranger)
+    assert set(entries) == set(now_ended)
+    request_id = answer.headers["X-Request-Id"]
+    for run, (kind, request, details, team_id) in entries.items():
+        shown = run_of(api, run)
+        assert (kind, request, team_id) == ("api_key", request_id, shown["team_id"])
+        assert details == {"reason": shown["error"], "by": "policy"} | ({} if run == root else {"with_run": root})
+    # Nothing starts below it either, nor below what has ended between.
+    for parent in (root, ended):
+        assert api.post("/api/v1/runs/start", json={"agent_id": other, "parent_run_id": parent}).status_code == 409
+
+
+def test_runs_that_violate_below_one_that_does_end_for_their_own_reason(installation, api):
+    agent = api.agent(**POLICY, on_violation="terminate")["id"]
+    chain = [api.run(agent)["run_id"]]
+    for _ in range(3):
+        chain.append(api.run(agent, parent_run_id=chain[-1])["run_id"])
+    post_batch(api, [tool(chain[2], tool="rm"), tool(chain[0], tool="shell")])
+    errors = [run_of(api, run)["error"] for run in chain]
+    assert [run_of(api, run)["status"] for run in chain] == ["terminated"] * 4
+    assert "shell" in errors[0] and "rm" in errors[2] and chain[0] in errors[1] and chain[2] in errors[3]
+    assert {run: entry[2].get("with_run") for run, entry in audited(installation, *chain).items()} == dict(zip(chain, [None, chain[0], None, chain[2]]))
+
+
+def test_a_run_that_has_ended_by_itself_before_its_violation_counts_takes_nothing_with_it(installation, api):
+    agent = api.agent(**POLICY, on_violation="terminate")["id"]
+    root = api.run(agent)["run_id"]
+    ending = api.run(agent, parent_run_id=root)["run_id"]
+    below = api.run(agent, parent_run_id=ending)["run_id"]
+
+    def report_while_ending(events):
+        blocker = psycopg2.connect(installation.variables["DATABASE_URL"])
+        with contextlib.closing(blocker), concurrent.futures.ThreadPoolExecutor(1) as pool:
+            # Still running for those who look, and ended when they get it.
+            blocker.cursor().execute("UPDATE agent_runs SET status = 'succeeded', ended_at = now() WHERE id = %s", (ending,))
+            reporting = pool.submit(post_batch, installation.api(), events)
+            wait_until(lambda: installation.sql("SELECT count(*) FROM pg_locks WHERE NOT granted")[0][0], "the commit waits", seconds=10)
+            blocker.commit()
+            return reporting.result()
+
+    assert report_while_ending([tool(ending, tool="rm")])["accepted"] == 1
+    assert [run_of(api, run)["status"] for run in (root, ending, below)] == ["running", "succeeded", "running"]
+    installation.sql("UPDATE agent_runs SET status = 'running', ended_at = NULL WHERE id = %s", ending)
+    # Nor does it shield what is below it from the end of the run above.
+    assert report_while_ending([tool(ending, tool="rm"), tool(root, tool="rm")])["accepted"] == 2
+    assert [run_of(api, run)["status"] for run in (root, ending, below)] == ["terminated", "succeeded", "terminated"]
+    assert root in run_of(api, below)["error"]
+
+
+def test_families_that_are_ended_by_policy_and_by_the_kill_switch_at_once_end_once(installation, api):
+    agent = api.agent(**POLICY, on_violation="terminate")["id"]
+    for _ in range(5):
+        family = [api.run(agent)["run_id"]]
+        for _ in range(5):
+            family.append(api.run(agent, parent_run_id=family[-1])["run_id"])
+
+        def end(turn, family=family):
+            run = family[turn % len(family)]
+            if turn % 2:
+                return installation.api().post(f"/api/v1/runs/{run}/terminate", json={"reason": f"by {run}"}).status_code
+            return post_one(installation.api(), tool(run, tool="shell")).status_code
+
+        with concurrent.futures.ThreadPoolExecutor(6) as pool:
+            assert set(pool.map(end, range(12))) <= {200, 201}
+        shown = [run_of(api, run) for run in family]
+        assert {run["status"] for run in shown} == {"terminated"}
+        assert {run: entry[2]["reason"] for run, entry in audited(installation, *family).items()} == {run["run_id"]: run["error"] for run in shown}
+
+
 def test_many_violations_at_once_end_a_run_once(api, installation):
     run_id = started(api, on_violation="terminate")
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
@@ -288,6 +389,10 @@ def test_runs_that_a_policy_ended_are_counted_as_ended(api):
         found = samples(api.get("/metrics").text)[1]
         return sum(value for (name, labels), value in found.items() if name == "cognive_agent_runs_total" and ("status", "terminated") in labels)
 
-    before = ended()
+    def durations():
+        found = samples(api.get("/metrics").text)[1]
+        return sum(value for (name, _), value in found.items() if name == "cognive_agent_run_duration_seconds_count")
+
+    before, durations_before = ended(), durations()
     assert post_one(api, tool(api.run(agent)["run_id"], tool="shell")).json()["order"] == "terminate"
-    assert ended() == before + 1
+    assert (ended(), durations()) == (before + 1, durations_before + 1)
