@@ -124,7 +124,7 @@ def test_a_listed_run_is_the_run(api, population):
     teams, runs = population
     for team in teams:
         # With what it cost so far.
-    assert [run | {"team": team} for run in listed(api, limit=50, team=team)] == [run | {"cost_usd": 0} for run in runs if run["team"] == team]
+        assert [run | {"team": team} for run in listed(api, limit=50, team=team)] == [run | {"cost_usd": 0} for run in runs if run["team"] == team]
 
 
 def test_pages_of_a_filtered_list_stay_as_they_are_while_runs_come(api):
@@ -205,7 +205,7 @@ def test_a_filter_of_any_text_is_answered_or_refused(api, name):
         if answer.status_code != 200:
             check_problem(answer, 422)
         else:
-            assert all(text in str(run) for run in answer.json()["items"]), text
+            assert answer.json()["items"] == [], text
 
 
 def test_a_label_shows_nothing_of_other_teams(installation, api):
