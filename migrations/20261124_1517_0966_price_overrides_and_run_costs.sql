@@ -1,7 +1,6 @@
 -- revision: 20261124_1517_0966
 -- down: 20261124_1224_481a
 -- message: price overrides and run costs
--- compatible-from: 20261124_1224_481a
 -- transaction: yes
 -- upgrade
 CREATE TABLE charge_adjustments (
@@ -61,6 +60,15 @@ CREATE TRIGGER llm_price_overrides_immutable BEFORE UPDATE OR DELETE ON llm_pric
   FOR EACH ROW EXECUTE FUNCTION llm_pricing_refuse_change();
 CREATE TRIGGER llm_price_overrides_kept BEFORE TRUNCATE ON llm_price_overrides
   FOR EACH STATEMENT EXECUTE FUNCTION llm_pricing_refuse_change();
+-- Adjustments say what things cost as well; they are deleted with the calls that they belong to.
+CREATE FUNCTION charge_adjustments_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  RAISE EXCEPTION 'charge adjustments are never changed: add a new one' USING ERRCODE = 'restrict_violation';
+END $$;
+CREATE TRIGGER charge_adjustments_immutable BEFORE UPDATE ON charge_adjustments
+  FOR EACH ROW EXECUTE FUNCTION charge_adjustments_refuse_change();
+CREATE TRIGGER charge_adjustments_kept BEFORE TRUNCATE ON charge_adjustments
+  FOR EACH STATEMENT EXECUTE FUNCTION charge_adjustments_refuse_change();
 -- The runs that have ended lately; the cost of older ones is summed whenever it is asked for, since they may be compressed.
 UPDATE agent_runs SET cost_due_at = now() WHERE status NOT IN ('queued', 'running') AND bucket > current_date - 6;
 -- downgrade
@@ -74,3 +82,4 @@ ALTER TABLE agent_runs DROP COLUMN cost_due_at;
 ALTER TABLE agent_runs DROP COLUMN cost_nano_usd;
 DROP TABLE llm_price_overrides;
 DROP TABLE charge_adjustments;
+DROP FUNCTION charge_adjustments_refuse_change();

@@ -6,15 +6,16 @@ namespace {
 // clang-format off: it would break the texts inside of the macros
 // Calls of a range as they are charged now: by their latest adjustment, else by their own cost. Adjustments carry the
 // time of their call, so that only those of the range are looked at.
-#define COGNIVE_WITHIN(from, to)                                  \
+#define COGNIVE_WITHIN(from, to, team)                                  \
   "(" from "::timestamptz IS NULL OR \"timestamp\" >= " from ") " \
-  "AND (" to "::timestamptz IS NULL OR \"timestamp\" < " to ") "
-#define COGNIVE_CHARGED_CALLS(from, to)                                                                            \
+  "AND (" to "::timestamptz IS NULL OR \"timestamp\" < " to ") " \
+  "AND (" team "::uuid IS NULL OR team_id = " team ") "
+#define COGNIVE_CHARGED_CALLS(from, to, team)                                                                            \
   "(SELECT l.*, CASE WHEN j.call_id IS NULL THEN l.cost_nano_usd ELSE j.new_cost_nano_usd END AS charge, "         \
   "CASE WHEN j.call_id IS NULL THEN l.price_status ELSE j.new_price_status END AS charge_status "                  \
-  "FROM (SELECT * FROM llm_calls WHERE " COGNIVE_WITHIN(from, to) ") l LEFT JOIN (SELECT DISTINCT ON (run_id, "    \
+  "FROM (SELECT * FROM llm_calls WHERE " COGNIVE_WITHIN(from, to, team) ") l LEFT JOIN (SELECT DISTINCT ON (run_id, "    \
   "call_id) run_id, call_id, new_cost_nano_usd, new_price_status FROM charge_adjustments "                         \
-  "WHERE " COGNIVE_WITHIN(from, to) "ORDER BY run_id, call_id, sequence DESC) j "                                  \
+  "WHERE " COGNIVE_WITHIN(from, to, team) "ORDER BY run_id, call_id, sequence DESC) j "                                  \
   "ON j.run_id = l.run_id AND j.call_id = l.id) c "
 
 // Sums end at the largest number that there is; NULL when no call has the value.
@@ -38,10 +39,10 @@ constexpr pg::Query costs_query{
     COGNIVE_SUM("c.cache_read_tokens") "AS cache_read_tokens, "
     COGNIVE_SUM("c.cache_write_tokens") "AS cache_write_tokens, "
     "coalesce(" COGNIVE_SUM("c.charge") ", 0) AS cost "
-    "FROM " COGNIVE_CHARGED_CALLS("$7", "$8")
+    "FROM " COGNIVE_CHARGED_CALLS("$7", "$8", "$9")
     "LEFT JOIN agent_runs r ON $17::text IS NOT NULL AND r.id = c.run_id "
     "LEFT JOIN agents o ON $17::text IS NOT NULL AND o.id = c.agent_id "
-    "WHERE ($9::uuid IS NULL OR c.team_id = $9) AND ($10::uuid IS NULL OR c.agent_id = $10) "
+    "WHERE ($10::uuid IS NULL OR c.agent_id = $10) "
     "AND ($11::uuid IS NULL OR c.agent_id = $11) "
     "AND ($12::text IS NULL OR c.team_id = (SELECT id FROM teams WHERE name = $12)) "
     "AND ($13::text IS NULL OR c.model = $13) AND ($14::text IS NULL OR c.provider = $14) "
@@ -55,14 +56,14 @@ constexpr pg::Query coverage_totals_query{
     "SELECT count(*), count(*) FILTER (WHERE charge_status = 'priced'), "
     "coalesce(" COGNIVE_SUM("input_tokens + output_tokens") ", 0), "
     "least(coalesce(sum(input_tokens + output_tokens) FILTER (WHERE charge_status = 'priced'), 0), "
-    "9223372036854775807)::bigint FROM " COGNIVE_CHARGED_CALLS("$1", "$2")
-    "WHERE ($3::uuid IS NULL OR team_id = $3) AND ($4::uuid IS NULL OR agent_id = $4)"};
+    "9223372036854775807)::bigint FROM " COGNIVE_CHARGED_CALLS("$1", "$2", "$3")
+    "WHERE ($4::uuid IS NULL OR agent_id = $4)"};
 
 constexpr pg::Query coverage_rows_query{
     "analytics_coverage_rows",
     "SELECT charge_status, provider, model, count(*), "
-    "coalesce(" COGNIVE_SUM("input_tokens + output_tokens") ", 0) FROM " COGNIVE_CHARGED_CALLS("$1", "$2")
-    "WHERE charge_status <> 'priced' AND ($3::uuid IS NULL OR team_id = $3) "
+    "coalesce(" COGNIVE_SUM("input_tokens + output_tokens") ", 0) FROM " COGNIVE_CHARGED_CALLS("$1", "$2", "$3")
+    "WHERE charge_status <> 'priced' "
     "AND ($4::uuid IS NULL OR agent_id = $4) GROUP BY 1, 2, 3 ORDER BY 4 DESC, 3, 2, 1 LIMIT 100"};
 // clang-format on
 

@@ -172,8 +172,8 @@ struct Explanation {
 
 class Charges {
  public:
-  Charges(pg::Cluster& database, const prices::CurrentCatalogue& catalogue)
-      : database_(database), catalogue_(catalogue) {}
+  Charges(pg::Cluster& database, prices::Prices& prices, const prices::CurrentCatalogue& catalogue)
+      : database_(database), prices_(prices), catalogue_(catalogue) {}
 
   // Prices the calls of a range again by the prices of now, and appends an adjustment where the charge differs. Works
   // as long as the caller's patience allows; an answer that is not done has a cursor to go on with. Repeating it
@@ -185,6 +185,7 @@ class Charges {
 
  private:
   pg::Cluster& database_;
+  prices::Prices& prices_;
   const prices::CurrentCatalogue& catalogue_;
 };
 

@@ -31,7 +31,11 @@ Async<Result<Explanation>> Charges::explain(const Call& call, Uuid run_id, Uuid 
       }
     }
   }
-  if (found->sequence > 0) out.adjustments = co_await store::adjustments(reader, run_id, call_id, call.deadline);
+  if (found->sequence > 0) {
+    out.adjustments = co_await store::adjustments(reader, run_id, call_id, call.deadline);
+    // Those that came after the first look would contradict what it saw.
+    std::erase_if(out.adjustments, [&](const Adjustment& one) { return one.sequence > found->sequence; });
+  }
   co_return out;
 }
 

@@ -13,12 +13,14 @@ namespace {
 
 constexpr std::int64_t chunk_calls = 5'000;  // one transaction: what is held, and how long others wait
 constexpr std::chrono::seconds work_max{5};  // of one request
-constexpr std::size_t models_max = 1'000;    // names come from clients
+constexpr std::chrono::milliseconds busy_wait{50};
+constexpr std::size_t models_max = 1'000;  // names come from clients
 
 // How much of the range a query looks at: as much as has about a chunk of calls, so that none sorts the whole range.
 constexpr std::chrono::microseconds slice_first = std::chrono::hours{1};
 constexpr std::chrono::microseconds slice_min = std::chrono::milliseconds{1};
-constexpr std::chrono::microseconds slice_max = std::chrono::hours{24 * 3650};
+constexpr std::chrono::microseconds slice_max = std::chrono::hours{24};
+constexpr std::chrono::microseconds gap_max = std::chrono::hours{24 * 3650};  // where there is nothing
 
 // As all sums of money end: at 9.2 billion dollars.
 void add(NanoUsd& sum, std::int64_t nanos) {
@@ -27,6 +29,8 @@ void add(NanoUsd& sum, std::int64_t nanos) {
 
 // What one chunk did; added to the answer when it is committed, since it may be tried more than once.
 struct Chunk {
+  bool is_busy = false;   // another repricing is at work
+  bool is_stale = false;  // prices have changed since the catalogue was read
   std::size_t calls = 0;
   Place reached;
   std::int64_t changed = 0;
@@ -34,6 +38,7 @@ struct Chunk {
   std::int64_t no_longer_priced = 0;
   NanoUsd difference;
   std::map<std::pair<std::string, std::string>, RepricedModel> models;
+  runs::CostChanges costs;
 
   void count(const store::NewAdjustment& one) {
     const auto before = one.call->cost.value_or(NanoUsd{});
@@ -42,6 +47,7 @@ struct Chunk {
     if (!one.call->cost && one.cost) ++newly_priced;
     if (one.call->cost && !one.cost) ++no_longer_priced;
     add(difference, after.nanos - before.nanos);
+    costs.add(one.call->place.run_id, after.nanos - before.nanos);
     auto& model = models[{one.call->provider.value_or(""), one.call->model}];
     model.provider = one.call->provider;
     model.model = one.call->model;
@@ -70,21 +76,22 @@ audit::Entry entry(const Uuid& id, const std::optional<Uuid>& team_id, const Chu
 
 struct Work {
   const Call& call;
-  prices::Pricer& pricer;
+  prices::Pricer pricer;
   store::Selection selection;
   Uuid id;
   bool dry_run = false;
 };
 
-Async<Result<Chunk>> reprice_chunk(pg::Transaction& transaction, const Work& work, const Place& after,
-                                   Timestamp until) {
-  if (!work.dry_run) co_await store::lock(transaction);
+Async<Result<Chunk>> reprice_chunk(pg::Transaction& transaction, Work& work, const Place& after, Timestamp until) {
+  // Not waited for: that would hold a connection which others need.
+  if (!work.dry_run && !co_await store::try_lock(transaction)) co_return Chunk{.is_busy = true};
+  // Under the lock, so that no adjustment takes back one that was made by newer prices.
+  if (!co_await prices::Prices::is_current(transaction, *work.pricer.catalogue())) co_return Chunk{.is_stale = true};
   const auto calls = co_await store::read(transaction, work.selection, after, until, chunk_calls);
   Chunk chunk;
   chunk.calls = calls.size();
   chunk.reached = calls.size() == static_cast<std::size_t>(chunk_calls) ? calls.back().place : Place{until, {}, {}};
   std::vector<store::NewAdjustment> adjustments;
-  std::set<Uuid> run_ids;
   for (const auto& one : calls) {
     const auto priced =
         work.pricer.price(one.team_id, one.provider.value_or(""), one.model, one.place.timestamp, one.usage);
@@ -93,22 +100,41 @@ Async<Result<Chunk>> reprice_chunk(pg::Transaction& transaction, const Work& wor
         .price_status = json::enum_text(priced.status),
         .price_version_id = priced.version != nullptr ? std::optional(priced.version->id) : std::nullopt,
         .cost = priced.has_cost() ? std::optional(priced.cost) : std::nullopt};
-    if (wanted.price_status == one.price_status && wanted.price_version_id == one.price_version_id &&
-        wanted.cost == one.cost) {
-      continue;
-    }
+    // By which version a call has no cost makes no difference to anybody.
+    const bool same_version = !one.cost || wanted.price_version_id == one.price_version_id;
+    if (wanted.price_status == one.price_status && wanted.cost == one.cost && same_version) continue;
     chunk.count(wanted);
-    run_ids.insert(one.place.run_id);
     adjustments.push_back(wanted);
   }
   if (!work.dry_run && !adjustments.empty()) {
     co_await store::insert(transaction, work.id, adjustments);
-    co_await runs::cost_changed(transaction, run_ids);
+    co_await runs::apply(transaction, chunk.costs);
     auto record = entry(work.id, work.selection.team_id ? work.selection.team_id : work.selection.principal_team_id,
                         chunk, after);
     co_await audit::record(transaction, work.call, std::move(record));
   }
   co_return chunk;
+}
+
+// The first part of [from, until) that may have calls and is no wider than a slice: skips what has none.
+struct Slice {
+  Timestamp from;
+  std::chrono::microseconds width{};
+};
+Async<Result<Slice>> skip_gap(pg::Transaction& transaction, Timestamp from, Timestamp until) {
+  auto width = slice_max;
+  while (from < until) {
+    const auto end = std::min(from.plus(width), until);
+    if (!co_await store::any_calls(transaction, from, end)) {
+      from = end;
+      width = std::min(width * 2, gap_max);
+    } else if (width <= slice_max) {
+      break;
+    } else {
+      width = std::max(width / 2, slice_max);
+    }
+  }
+  co_return Slice{from, width};
 }
 
 }  // namespace
@@ -141,9 +167,8 @@ void RepriceRequest::check(json::Faults& faults) const {
 Async<Result<RepriceAnswer>> Charges::reprice(const Call& call, RepriceRequest request) {
   if (call.principal.agent_id)
     co_return fail(Code::forbidden, "This key belongs to one agent and cannot price calls again.");
-  prices::Pricer pricer(catalogue_.get());
   Work work{.call = call,
-            .pricer = pricer,
+            .pricer = prices::Pricer(catalogue_.get()),
             .selection = {.principal_team_id = call.principal.team_id,
                           .team_id = {},
                           .agent_id = request.agent_id,
@@ -163,14 +188,41 @@ Async<Result<RepriceAnswer>> Charges::reprice(const Call& call, RepriceRequest r
   const auto stop = std::chrono::steady_clock::now() + work_max;
   auto slice = slice_first;
   std::map<std::pair<std::string, std::string>, RepricedModel> models;
+  bool has_progress = false;
   while (place.timestamp < request.to) {
     const auto until = std::min(place.timestamp.plus(slice), request.to);
     const auto body = [&](pg::Transaction& transaction) { return reprice_chunk(transaction, work, place, until); };
-    auto chunk = co_await pg::transact(database_, "reprice", call, body);
+    const auto skip = [&](pg::Transaction& transaction) { return skip_gap(transaction, place.timestamp, request.to); };
+    Result<Chunk> chunk;
+    try {
+      chunk = co_await pg::transact(database_, "reprice", call, body);
+      if (chunk && chunk->calls == 0 && !chunk->is_busy && !chunk->is_stale && until < request.to) {
+        const auto found = co_await pg::transact(database_, "reprice", call, skip);
+        const bool is_gap = found->from > place.timestamp;
+        place = std::max(place, Place{found->from, {}, {}});
+        slice = is_gap ? slice_first : std::min(slice * 2, slice_max);
+        has_progress = true;
+      }
+    } catch (const Unavailable&) {
+      // What has been committed has to be told.
+      if (!has_progress) throw;
+      break;
+    }
     if (!chunk) co_return std::unexpected(chunk.error());
+    if (chunk->is_stale) {
+      co_await prices_.refresh(call.deadline);
+      work.pricer = prices::Pricer(catalogue_.get());
+      continue;
+    }
+    if (chunk->is_busy) {
+      co_await sleep_for(busy_wait);
+      if (std::chrono::steady_clock::now() >= stop) break;
+      continue;
+    }
+    has_progress = true;
     const bool full = chunk->calls == static_cast<std::size_t>(chunk_calls);
-    slice = full ? std::max(slice / 2, slice_min) : std::min(slice * 2, slice_max);
-    place = chunk->reached;
+    if (chunk->calls > 0) slice = full ? std::max(slice / 2, slice_min) : std::min(slice * 2, slice_max);
+    place = std::max(place, chunk->reached);
     answer.calls += static_cast<std::int64_t>(chunk->calls);
     answer.changed += chunk->changed;
     answer.newly_priced += chunk->newly_priced;

@@ -34,6 +34,7 @@ void add_routes(http::Router& router, Charges& charges) {
               .id = "llm_call_charge",
               .tag = "Prices",
               .summary = "How the charge of an LLM call comes about",
+              .description = "Its usage, the price version, the lines that add up to the cost, and every adjustment.",
               .permission = identity::permission::runs_read},
              [&charges](const Call& call, CallPath path, http::NoInput) {
                return charges.explain(call, path.id, path.call_id);

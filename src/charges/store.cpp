@@ -17,17 +17,20 @@ using Type = pg::ArrayBuilder::Type;
   "FROM charge_adjustments a WHERE a.run_id = c.run_id AND a.call_id = c.id ORDER BY a.sequence DESC LIMIT 1) j ON " \
   "true "
 
-constexpr pg::Query lock_query{"charge_lock", "SELECT pg_advisory_xact_lock(hashtextextended('reprice', 0))"};
+constexpr pg::Query lock_query{"charge_lock", "SELECT pg_try_advisory_xact_lock(hashtextextended('reprice', 0))"};
+
+constexpr pg::Query any_calls_query{
+    "charge_any_calls", "SELECT EXISTS (SELECT FROM llm_calls WHERE \"timestamp\" >= $1 AND \"timestamp\" < $2)"};
 
 // The calls first, then their adjustments: one look for each that is wanted, not for each that is there.
-constexpr pg::Query read_query{"charge_read",
-                               "SELECT " COGNIVE_CHARGED_COLUMNS
-                               " FROM (SELECT * FROM llm_calls WHERE \"timestamp\" >= $1 AND \"timestamp\" < $4 "
-                               "AND (\"timestamp\", run_id, id) > ($1, $2, $3) AND ($5::uuid IS NULL OR team_id = $5) "
-                               "AND ($6::uuid IS NULL OR team_id = $6) AND ($7::uuid IS NULL OR agent_id = $7) "
-                               "AND ($8::text IS NULL OR provider = $8) AND ($9::text IS NULL OR model = $9) "
-                               "ORDER BY \"timestamp\", run_id, id LIMIT $10) c " COGNIVE_LATEST_ADJUSTMENT
-                               "ORDER BY c.\"timestamp\", c.run_id, c.id"};
+constexpr pg::Query read_query{
+    "charge_read", "SELECT " COGNIVE_CHARGED_COLUMNS
+                   " FROM (SELECT * FROM llm_calls WHERE \"timestamp\" >= $1 AND \"timestamp\" < $4 "
+                   "AND ($11 OR (\"timestamp\", run_id, id) > ($1, $2, $3)) AND ($5::uuid IS NULL OR team_id = $5) "
+                   "AND ($6::uuid IS NULL OR team_id = $6) AND ($7::uuid IS NULL OR agent_id = $7) "
+                   "AND ($8::text IS NULL OR provider = $8) AND ($9::text IS NULL OR model = $9) "
+                   "ORDER BY \"timestamp\", run_id, id LIMIT $10) c " COGNIVE_LATEST_ADJUSTMENT
+                   "ORDER BY c.\"timestamp\", c.run_id, c.id"};
 
 constexpr pg::Query find_query{"charge_find",
                                "SELECT " COGNIVE_CHARGED_COLUMNS " FROM llm_calls c " COGNIVE_LATEST_ADJUSTMENT
@@ -66,14 +69,21 @@ ChargedCall read_call(pg::Row row) {
 
 }  // namespace
 
-Async<> lock(pg::Transaction& transaction) {
-  co_await transaction.execute(lock_query, {});
+Async<bool> try_lock(pg::Transaction& transaction) {
+  const auto rows = co_await transaction.execute(lock_query, {});
+  co_return rows[0].at<bool>(0);
+}
+
+Async<bool> any_calls(pg::Transaction& transaction, Timestamp from, Timestamp until) {
+  const auto rows = co_await transaction.execute(any_calls_query, pg::Params::of(from, until));
+  co_return rows[0].at<bool>(0);
 }
 
 Async<std::vector<ChargedCall>> read(pg::Transaction& transaction, const Selection& selection, const Place& after,
                                      Timestamp until, std::int64_t count) {
   auto params = pg::Params::of(after.timestamp, after.run_id, after.call_id, until, selection.principal_team_id,
-                               selection.team_id, selection.agent_id, selection.provider, selection.model, count);
+                               selection.team_id, selection.agent_id, selection.provider, selection.model, count,
+                               after.run_id.is_nil() && after.call_id.is_nil());
   const auto rows = co_await transaction.execute(read_query, std::move(params));
   std::vector<ChargedCall> out;
   out.reserve(static_cast<std::size_t>(rows.size()));

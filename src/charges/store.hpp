@@ -27,9 +27,12 @@ struct Selection {
   std::optional<std::string> model;
 };
 
-// Makes repricings wait for each other until the transaction ends, so that each sees the adjustments of the others.
-Async<> lock(pg::Transaction& transaction);
-// In order, at most `count`.
+// Keeps other repricings out until the transaction ends, so that each sees the adjustments of the others; false when
+// there is one.
+Async<bool> try_lock(pg::Transaction& transaction);
+// Whether there are calls, of anybody.
+Async<bool> any_calls(pg::Transaction& transaction, Timestamp from, Timestamp until);
+// In order, at most `count`; a place without ids stands before all calls of its time.
 Async<std::vector<ChargedCall>> read(pg::Transaction& transaction, const Selection& selection, const Place& after,
                                      Timestamp until, std::int64_t count);
 

@@ -54,7 +54,7 @@ agents::CallNames names_of(const prices::CurrentCatalogue& current, const Uuid& 
                            std::string_view model) {
   const auto catalogue = current.get();
   const prices::Model* found = nullptr;
-  if (!model.empty()) found = catalogue->find(team_id, provider, model).any();
+  if (!model.empty()) found = catalogue->find(team_id, provider, model).at(Timestamp::now()).model;
   return events::names_of(*catalogue, provider, model, found);
 }
 
@@ -98,7 +98,7 @@ struct Worker {
         prices(database, shared.catalogue),
         runs(database, metrics),
         ingest(executor, database, shared.catalogue, metrics, {.content_key = content_key(settings)}),
-        charges(database, shared.catalogue),
+        charges(database, prices, shared.catalogue),
         replay(database, shared.catalogue),
         analytics(database),
         health(database, *shared.monitor, settings, metrics),

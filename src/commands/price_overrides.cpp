@@ -48,6 +48,43 @@ Result<Timestamp> time_of(std::string_view flag, const std::string& text) {
 // The members of an object as text, strings unquoted: what tables show. The server may be newer than this.
 using Members = std::map<std::string, std::string, std::less<>>;
 
+// "input_mtok 2, output_mtok 8" of {"input_mtok":2,"output_mtok":8}
+std::string spelled(json::Cursor& in) {
+  std::string out;
+  in.each_field([&](std::string_view name, json::Cursor& value) {
+    if (!out.empty()) out += ", ";
+    out += fmt::format("{} {}", name, value.excerpt());
+  });
+  return out;
+}
+
+// "; 22:00:00–06:00:00 UTC: input_mtok 1" for each of the daily windows of a rate card.
+std::string windows_spelled(json::Cursor& in) {
+  std::string out;
+  in.each_item([&](std::size_t, json::Cursor& window) {
+    std::string from;
+    std::string to;
+    std::string rates;
+    window.each_field([&](std::string_view name, json::Cursor& value) {
+      if (name == "from") from = value.string();
+      if (name == "to") to = value.string();
+      if (name == "rates") rates = spelled(value);
+    });
+    out += fmt::format("; {}–{} UTC: {}", from, to, rates);
+  });
+  return out;
+}
+
+// Names of a list, comma-separated.
+std::string listed(json::Cursor& in) {
+  std::string out;
+  in.each_item([&](std::size_t, json::Cursor& item) {
+    if (!out.empty()) out += ", ";
+    out += item.kind() == json::Kind::string ? std::string(item.string()) : item.excerpt();
+  });
+  return out;
+}
+
 Members members_of(json::Cursor& in) {
   Members out;
   in.each_field([&](std::string_view key, json::Cursor& value) {
@@ -55,12 +92,11 @@ Members members_of(json::Cursor& in) {
     if (value.kind() == json::Kind::string) {
       out[std::move(name)] = value.string();
     } else if (value.kind() == json::Kind::object) {
-      std::string parts;
-      value.each_field([&](std::string_view part, json::Cursor& inner) {
-        if (!parts.empty()) parts += ", ";
-        parts += fmt::format("{} {}", part, inner.excerpt());
-      });
-      out[std::move(name)] = std::move(parts);
+      out[std::move(name)] = spelled(value);
+    } else if (name == "windows") {
+      out[std::move(name)] = windows_spelled(value);
+    } else if (value.kind() == json::Kind::array) {
+      out[std::move(name)] = listed(value);
     } else if (value.kind() != json::Kind::null) {
       out[std::move(name)] = value.excerpt();
     }
@@ -117,7 +153,7 @@ Result<std::string> overrides_table(const std::string& text) {
   Table table({{"of"}, {"model"}, {"from"}, {"rates (USD)"}, {"covers"}, {"note"}});
   for (const auto& item : answer->items) {
     table.add({cell(item, "team", "(organisation)"), cell(item, "provider") + "/" + cell(item, "model"),
-               time_cell(item, "effective_from", ""), cell(item, "rates", "ends"),
+               time_cell(item, "effective_from", ""), cell(item, "rates", "ends") + cell(item, "windows"),
                cell(item, "covers", "(private model)"), cell(item, "note")});
   }
   auto out = table.text();
@@ -129,18 +165,24 @@ Result<std::string> overrides_table(const std::string& text) {
 Result<std::string> versions_table(const std::string& text) {
   const auto answer = read_answer(text);
   if (!answer) return std::unexpected(answer.error());
-  if (answer->items.empty()) return "nobody has a price for this model: its calls are unpriced";
+  if (answer->items.empty())
+    return "no price is known for this model when its provider is not said (--provider): such calls are unpriced";
+  bool holds = false;
   Table table({{""}, {"of"}, {"model"}, {"from"}, {"rates (USD)"}});
   for (const auto& item : answer->items) {
     const bool ends = cell(item, "ends") == "true";
+    holds = holds || cell(item, "holds") == "true";
     table.add({cell(item, "holds") == "true" ? "→" : "", cell(item, "source"),
                cell(item, "provider") + "/" + cell(item, "model"), time_cell(item, "effective_from", "ever"),
-               ends ? "ends" : cell(item, "rates")});
+               ends ? "ends" : cell(item, "rates") + cell(item, "windows")});
   }
-  return table.text() + "→ holds at " + time_cell(answer->members, "at", "");
+  const auto at = time_cell(answer->members, "at", "");
+  return table.text() + (holds ? "→ holds at " + at : "nothing holds at " + at + ": such calls are unpriced");
 }
 
 int show(const Flags& flags) {
+  if (flags.model.empty() && !flags.from.empty())
+    return explain({Code::malformed, "--at needs a model: the list has every time.", {}});
   std::string path = flags.model.empty() ? "/api/v1/prices/overrides?limit=500" : "/api/v1/prices/versions";
   add_parameter(path, "model", flags.model);
   add_parameter(path, "provider", flags.provider);
@@ -186,9 +228,13 @@ std::string set_text(const Members& override_) {
   const auto from = time_cell(override_, "effective_from", "");
   auto out = fmt::format("{}/{} of {} from {}: {}\n", cell(override_, "provider"), cell(override_, "model"),
                          override_.contains("team") ? "team " + cell(override_, "team") : "the organisation", from,
-                         cell(override_, "rates", "the override ends"));
+                         cell(override_, "rates", "the override ends") + cell(override_, "windows"));
   out += override_.contains("covers") ? "covers " + cell(override_, "covers") + " of the catalogue"
                                       : "a private model: the catalogue does not know it";
+  if (const auto without = cell(override_, "without"); !without.empty()) {
+    out += "\nit has no rates of its own for " + without +
+           ", which that has: such usage takes a coarser rate of these, or stays unpriced";
+  }
   const auto begin = Timestamp::parse(cell(override_, "effective_from"));
   if (begin && begin->plus(std::chrono::seconds{5}) < Timestamp::now()) {
     out += fmt::format(
@@ -268,6 +314,20 @@ std::string repriced_json(const Repriced& sum, bool dry_run) {
   }
   out.key("difference_usd");
   out.raw(sum.difference.text());
+  out.key("items");
+  out.begin_array();
+  for (const auto& [name, model] : sum.models) {
+    out.begin_object();
+    out.field("model", name);
+    out.key("changed");
+    out.integer(model.changed);
+    out.key("before_usd");
+    out.raw(model.before.text());
+    out.key("after_usd");
+    out.raw(model.after.text());
+    out.end_object();
+  }
+  out.end_array();
   out.end_object();
   return std::move(out).text();
 }
@@ -297,6 +357,7 @@ int reprice(const Flags& flags) {
   if (!from) return explain(from.error());
   const auto to = flags.to.empty() ? Result<Timestamp>(Timestamp::now()) : time_of("--to", flags.to);
   if (!to) return explain(to.error());
+  if (*to <= *from) return explain({Code::malformed, "--from must lie before --to, and before now without it.", {}});
   Repriced sum{.id = Uuid::make().text()};
   imports::ProgressBar bar("repricing", "seconds of the range");
   return with_api(flags, [&](client::ApiClient& api) -> Result<std::string> {
@@ -318,7 +379,12 @@ int reprice(const Flags& flags) {
       body.boolean(flags.dry_run);
       body.end_object();
       auto text = api.post("/api/v1/prices/reprice", body.text());
-      if (!text) return text;
+      if (!text) {
+        // What was done is done; a repeat of the whole would no longer tell of it.
+        if (sum.calls > 0)
+          std::fprintf(stderr, "until then: %s\nthe same command goes on\n", repriced_text(sum, flags.dry_run).c_str());
+        return text;
+      }
       const auto answer = read_answer(std::move(*text));
       if (!answer) return std::unexpected(answer.error());
       const auto number = [&](std::string_view name) {

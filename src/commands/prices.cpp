@@ -43,7 +43,8 @@ void print(const prices::ImportReport& report, bool as_json, bool is_diff) {
     return;
   }
   std::printf(
-      "%s models of %s providers: %s new, %s changed, %s no longer in the data set and kept; %s providers changed\n",
+      "%s models of %s providers: %s new, %s under other rules, %s no longer in the data set and kept; %s providers "
+      "under other rules\n",
       grouped(report.models).c_str(), grouped(report.providers).c_str(), grouped(report.models_added).c_str(),
       grouped(report.models_changed).c_str(), grouped(report.models_kept).c_str(),
       grouped(report.providers_changed).c_str());

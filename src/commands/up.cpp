@@ -86,7 +86,7 @@ Async<Result<Secrets>> prepare(pg::Cluster& database, const Call& call, const Se
   if (!data) co_return std::unexpected(data.error());
   prices::CurrentCatalogue catalogue;
   prices::Prices prices(database, catalogue);
-  const auto report = co_await prices.import(call, std::move(*data));
+  const auto report = co_await prices.import_if_newer(call, std::move(*data));
   log(Level::info, "price catalogue",
       {{"models_added", report.models_added}, {"versions_added", report.versions_added}});
 

@@ -119,9 +119,10 @@ class Verdicts {
 };
 
 struct Meters {
-  explicit Meters(Metrics& registry) : metrics(registry), models(200), tools(200) {}
+  explicit Meters(Metrics& registry) : metrics(registry), providers(100), models(200), tools(200) {}
 
   Metrics& metrics;
+  BoundedLabel providers;
   BoundedLabel models;
   BoundedLabel tools;
 
@@ -135,9 +136,9 @@ struct Meters {
     const auto& base = item.event->base();
     const double seconds = base.duration_ms ? static_cast<double>(*base.duration_ms) / 1000 : -1;
     if (const auto* call = std::get_if<LlmCall>(&item.event->body)) {
-      // Of the catalogue, so that the names that callers make up do not become series.
+      // Those that have prices, so that the names that callers make up do not become series.
       const auto& price = item.row.price;
-      const std::string provider = price.model != nullptr ? price.model->provider : "unknown";
+      const std::string provider = price.model != nullptr ? providers(price.model->provider) : "unknown";
       const std::string model = price.model != nullptr ? models(price.model->id) : "unknown";
       metrics
           .counter("llm_calls_total", "LLM calls stored",
@@ -377,13 +378,14 @@ struct Ingest::State : std::enable_shared_from_this<State> {
 
   // A call that comes after the end of its run changes what the run cost.
   static Async<> tell_ended_runs(pg::Transaction& transaction, const std::vector<Item*>& calls) {
-    std::set<Uuid> ended;
+    runs::CostChanges changes;
     for (const auto* item : calls) {
       const auto& status = item->row.run.status;
-      if (item->fate->kind == Fate::Kind::accepted && status != "queued" && status != "running")
-        ended.insert(item->event->run_id);
+      const bool ended = status != "queued" && status != "running";
+      if (item->fate->kind == Fate::Kind::accepted && ended && item->row.price.has_cost())
+        changes.add(item->event->run_id, item->row.price.cost.nanos);
     }
-    if (!ended.empty()) co_await runs::cost_changed(transaction, ended);
+    co_await runs::apply(transaction, changes);
   }
 
   // Runs begin with their first event, and end with a violation where the policy says so, and with them those below.

@@ -35,21 +35,23 @@ const Provider* Catalogue::provider_named(std::string_view id) const {
   return nullptr;
 }
 
-const Model* Meaning::any() const {
-  if (model) return *model;
-  return overrides.empty() ? nullptr : overrides.front();
-}
-
-const PriceVersion* Meaning::at(Timestamp time) const {
-  for (const auto* override_model : overrides) {
-    const auto* version = override_model->at(time);
-    if (version != nullptr && !version->ends) return version;
+Meaning::Held Meaning::at(Timestamp time) const {
+  Held held;
+  for (const auto* one : overrides) {
+    const auto* version = one->at(time);
+    if (version == nullptr || version->ends) continue;
+    if (held.version == nullptr) held = {one, version};
+    if (!is_guess) break;
+    if (one->provider != held.model->provider) return {};  // either may be meant
   }
-  return model ? (*model)->at(time) : nullptr;
+  if (!model) return held;
+  if (held.version == nullptr) held.version = (*model)->at(time);
+  held.model = *model;
+  return held;
 }
 
-Catalogue::Catalogue(std::vector<Provider> providers, std::vector<Override> overrides)
-    : providers_(std::move(providers)) {
+Catalogue::Catalogue(std::vector<Provider> providers, std::vector<Override> overrides, std::optional<Edition> edition)
+    : providers_(std::move(providers)), edition_(edition) {
   for (auto& one : overrides) {
     differs_by_team_ = differs_by_team_ || one.team_id.has_value();
     OverrideKey key{one.team_id, one.model.provider, one.model.id};
@@ -101,17 +103,16 @@ Catalogue::Place Catalogue::locate(std::string_view provider_name, std::string_v
   return out;
 }
 
-// Whose a model is that only overrides know and whose provider was not said: of the only provider that has one of this
-// name; empty when there are several, or none.
-std::string Catalogue::private_provider(const std::optional<Uuid>& team_id, const std::string& model) const {
-  std::string found;
-  for (const auto& [key, unused] : overrides_) {
-    const auto& [owner, provider, name] = key;
-    if (name != model || (owner && owner != team_id)) continue;
-    if (!found.empty() && found != provider) return {};
-    found = provider;
+// The private models of this name, whosever they are, the team's first.
+void Catalogue::add_private(Meaning& meaning, const std::optional<Uuid>& team_id, const std::string& model) const {
+  meaning.is_guess = true;
+  for (const bool of_team : {true, false}) {
+    for (const auto& [key, one] : overrides_) {
+      const auto& [owner, provider, name] = key;
+      if (name == model && owner.has_value() == of_team && (!owner || owner == team_id))
+        meaning.overrides.push_back(&one);
+    }
   }
-  return found;
 }
 
 Meaning Catalogue::find(const std::optional<Uuid>& team_id, std::string_view provider, std::string_view model) const {
@@ -119,7 +120,10 @@ Meaning Catalogue::find(const std::optional<Uuid>& team_id, std::string_view pro
   Meaning out;
   out.model = place.model;
   if (overrides_.empty()) return out;
-  if (!place.model && trim(provider).empty()) place.provider_id = private_provider(team_id, place.name);
+  if (!place.model && trim(provider).empty()) {
+    add_private(out, team_id, place.name);
+    return out;
+  }
 
   // Exactly what was said wins over what it means, and the provider that was called over the one whose rates it takes.
   std::vector<std::pair<std::string, std::string>> names{{place.provider_id, place.name}};

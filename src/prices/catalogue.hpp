@@ -67,11 +67,24 @@ struct Meaning {
 
   std::vector<const Model*> overrides;                                             // those that win stand first
   std::expected<const Model*, Miss> model = std::unexpected(Miss::unknown_model);  // of the catalogue
+  // The provider was not said: `overrides` are private models of this name, and only one provider's can be meant.
+  bool is_guess = false;
 
-  // The catalogue's model, or the private one that only overrides know; null when there is neither.
-  [[nodiscard]] const Model* any() const;
-  // The version that holds at `time`; null when there is none.
-  [[nodiscard]] const PriceVersion* at(Timestamp time) const;
+  struct Held {
+    const Model* model = nullptr;           // the catalogue's, else the private one whose version holds
+    const PriceVersion* version = nullptr;  // null when none holds
+  };
+  [[nodiscard]] Held at(Timestamp time) const;
+};
+
+// What a catalogue is as of: how many imports and overrides there are, and the newest of each. Rows are only added.
+struct Edition {
+  std::int64_t imports = 0;
+  std::optional<Uuid> import_id;
+  std::int64_t overrides = 0;
+  std::optional<Uuid> override_id;
+
+  bool operator==(const Edition&) const = default;
 };
 
 class Catalogue {
@@ -79,7 +92,11 @@ class Catalogue {
   using Miss = Meaning::Miss;
 
   Catalogue() = default;
-  explicit Catalogue(std::vector<Provider> providers, std::vector<Override> overrides = {});
+  explicit Catalogue(std::vector<Provider> providers, std::vector<Override> overrides = {},
+                     std::optional<Edition> edition = {});
+
+  // Nothing when it has not been read from a database.
+  [[nodiscard]] const std::optional<Edition>& edition() const { return edition_; }
 
   // What `provider` (empty: unsaid) and `model` mean to a team (nobody: to the organisation), by the rules of
   // docs/prices.md.
@@ -108,10 +125,11 @@ class Catalogue {
   };
   [[nodiscard]] Place locate(std::string_view provider, std::string_view model) const;
   [[nodiscard]] const Provider* provider_named(std::string_view id) const;
-  [[nodiscard]] std::string private_provider(const std::optional<Uuid>& team_id, const std::string& model) const;
+  void add_private(Meaning& meaning, const std::optional<Uuid>& team_id, const std::string& model) const;
 
   std::vector<Provider> providers_;
   std::map<OverrideKey, Model> overrides_;
+  std::optional<Edition> edition_;
   bool differs_by_team_ = false;
 };
 
@@ -120,7 +138,10 @@ class CurrentCatalogue {
  public:
   CurrentCatalogue() : current_(std::make_shared<const Catalogue>()) {}
   [[nodiscard]] std::shared_ptr<const Catalogue> get() const { return current_.load(); }
-  void set(std::shared_ptr<const Catalogue> next) { current_.store(std::move(next)); }
+  // Puts `next` in the place of `known`; false when another one has taken its place meanwhile, which may be newer.
+  bool replace(std::shared_ptr<const Catalogue> known, std::shared_ptr<const Catalogue> next) {
+    return current_.compare_exchange_strong(known, std::move(next));
+  }
 
  private:
   std::atomic<std::shared_ptr<const Catalogue>> current_;

@@ -13,10 +13,20 @@ namespace {
 constexpr Timestamp earliest{0};
 constexpr Timestamp latest{4'102'444'800'000'000};  // 2100
 
-std::optional<std::string> covered(const Catalogue& catalogue, std::string_view provider, std::string_view model) {
-  const auto found = catalogue.find({}, provider, model).model;
-  if (!found) return std::nullopt;
-  return (*found)->provider + "/" + (*found)->id;
+// What the override covers of the catalogue, and what of it is lost.
+void compare(PriceOverride& row, const Catalogue& catalogue) {
+  const auto found = catalogue.find({}, row.provider, row.model).model;
+  if (!found) return;
+  row.covers = (*found)->provider + "/" + (*found)->id;
+  const auto* version = (*found)->at(row.effective_from);
+  if (version == nullptr || !row.rates) return;
+  Rates own;
+  std::string text = row.rates->text;
+  static_cast<void>(json::walk(text, [&](json::Cursor& in) { own = read_rates(in); }));
+  for (const auto& rate : version->card.rates) {
+    if (std::ranges::find(own, rate.unit, &Rate::unit) == own.end())
+      row.without.push_back(Units::shipped()[rate.unit].price_key);
+  }
 }
 
 // What is wrong with a part of a rate card, by reading it as one.
@@ -87,7 +97,14 @@ void OverrideSet::check(json::Faults& faults) const {
   }
   if (!windows.empty() && !faults.has_below("windows")) {
     if (!rates) faults.add_at("windows", "Windows need rates for the rest of the day.");
-    check_part(json::encode(windows), "windows", faults, [](json::Cursor& in) { read_windows(in); });
+    check_part(json::encode(windows), "windows", faults, [](json::Cursor& in) {
+      for (const auto& window : read_windows(in)) {
+        if (window.from == window.to) throw json::Malformed("a window that ends where it begins");
+        if (window.rates.empty()) throw json::Malformed("a window without rates");
+        const auto whole = [](std::chrono::microseconds time) { return time % std::chrono::seconds{1} == time.zero(); };
+        if (!whole(window.from) || !whole(window.to)) throw json::Malformed("a window with fractions of a second");
+      }
+    });
   }
 }
 
@@ -111,8 +128,8 @@ Async<Result<SetAnswer>> Prices::set(const Call& call, OverrideSet request) {
   const auto catalogue = current_.get();
   if (request.provider) {
     row.provider = catalogue->provider_id(*request.provider);
-  } else if (const auto known = catalogue->find(row.team_id, "", row.model); known.any() != nullptr) {
-    row.provider = known.any()->provider;
+  } else if (const auto held = catalogue->find(row.team_id, "", row.model).at(row.effective_from); held.model) {
+    row.provider = held.model->provider;
   }
   if (row.provider.empty()) {
     co_return unprocessable("/provider", "The catalogue does not know the model: say whose it is.",
@@ -136,7 +153,7 @@ Async<Result<SetAnswer>> Prices::set(const Call& call, OverrideSet request) {
   auto answer = co_await pg::transact(database_, "price_override", call, body);
   if (!answer) co_return std::unexpected(answer.error());
   co_await refresh(call.deadline);
-  answer->override_.covers = covered(*current_.get(), row.provider, row.model);
+  compare(answer->override_, *current_.get());
   co_return std::move(*answer);
 }
 
@@ -145,7 +162,7 @@ Async<Result<json::Page<PriceOverride>>> Prices::overrides(const Call& call, Ove
   if (query.provider) query.provider = catalogue->provider_id(*query.provider);
   if (query.model) query.model = lower(trim(*query.model));
   auto rows = co_await store::list_overrides(database_.read_preferred(call), query, call.principal, call.deadline);
-  for (auto& row : rows) row.covers = covered(*catalogue, row.provider, row.model);
+  for (auto& row : rows) compare(row, *catalogue);
   co_return json::page_of(std::move(rows), query.limit,
                           [](const PriceOverride& row) { return json::PagePosition{row.created_at, row.id}; });
 }

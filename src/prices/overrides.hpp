@@ -82,6 +82,7 @@ struct PriceOverride {
   std::vector<OverrideWindow> windows;
   std::optional<std::string> note;
   std::optional<std::string> covers;
+  std::vector<std::string> without;
   Timestamp created_at;
 
   static constexpr std::string_view schema_name = "PriceOverride";
@@ -96,6 +97,9 @@ struct PriceOverride {
         json::field("windows", &PriceOverride::windows, ""), json::field("note", &PriceOverride::note, ""),
         json::field("covers", &PriceOverride::covers,
                     "The catalogue's provider/model of this name; null for a private model."),
+        json::field(
+            "without", &PriceOverride::without,
+            "Rates that what it covers has and it has not: such usage takes a coarser rate of its own, or none."),
         json::field("created_at", &PriceOverride::created_at, ""));
   }
 };

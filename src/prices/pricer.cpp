@@ -5,8 +5,9 @@ namespace {
 
 PricedCall price_meaning(const Meaning& meaning, Timestamp time, const Usage& usage) {
   PricedCall out;
-  out.model = meaning.any();
-  out.version = meaning.at(time);
+  const auto held = meaning.at(time);
+  out.model = held.model;
+  out.version = held.version;
   // A private model outside of its time is as unknown as it was before it had rates.
   if (!meaning.model && out.version == nullptr) {
     out.status = meaning.model.error() == Catalogue::Miss::unknown_provider ? PriceStatus::unknown_provider

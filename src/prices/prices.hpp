@@ -62,13 +62,6 @@ struct ImportReport {
   }
 };
 
-// The newest import and the newest override: what a catalogue is as of.
-struct Edition {
-  std::optional<Uuid> import_id;
-  std::optional<Uuid> override_id;
-  bool operator==(const Edition&) const = default;
-};
-
 struct QuoteQuery {
   std::string model;
   std::optional<std::string> provider;
@@ -206,6 +199,9 @@ class Prices {
   // Adds what is new in `data` and puts the result into force in this process; other processes follow within seconds.
   // One transaction.
   Async<ImportReport> import(const Call& call, DataSet data);
+  // The same for a data set that nobody has chosen: only if it is newer than every one that was imported. What was
+  // imported deliberately must not give way to what a binary happens to ship.
+  Async<ImportReport> import_if_newer(const Call& call, DataSet data);
   // What the same import would do; nothing is changed.
   Async<ImportReport> diff(const Call& call, DataSet data);
 
@@ -219,6 +215,8 @@ class Prices {
 
   // Reads the catalogue again when an import or an override has changed it since the last time.
   Async<> refresh(Deadline deadline);
+  // Whether a catalogue is what the database holds now, as the transaction sees it.
+  static Async<bool> is_current(pg::Transaction& transaction, const Catalogue& catalogue);
 
   // Not stored, not charged.
   Async<Result<Quote>> quote(const Call& call, QuoteQuery query);
@@ -229,7 +227,6 @@ class Prices {
 
   pg::Cluster& database_;
   CurrentCatalogue& current_;
-  std::optional<Edition> loaded_;  // what the catalogue was read as of
 };
 
 void add_routes(http::Router& router, Prices& prices);

@@ -122,17 +122,22 @@ Decimal read_rate_number(json::Cursor& in) {
 
 Tier read_tier(json::Cursor& in) {
   Tier tier;
+  bool has_above = false;
+  bool has_rate = false;
   in.each_field([&](std::string_view key, json::Cursor& value) {
     if (key == "above") {
       const auto above = Decimal::parse(value.number());
       if (!above || above->scale != 0 || above->is_negative()) throw json::Malformed("a tier's threshold is no count");
       tier.above = above->mantissa;
+      has_above = true;
     } else if (key == "rate") {
       tier.rate = read_rate_number(value);
+      has_rate = true;
     } else {
       throw json::Malformed("a tier has an unknown member");
     }
   });
+  if (!has_above || !has_rate) throw json::Malformed("a tier without above or rate");
   return tier;
 }
 
@@ -162,6 +167,8 @@ Rates read_rates(json::Cursor& in) {
       });
       if (!has_base) throw json::Malformed("a tiered rate without a base");
       std::ranges::sort(rate.tiers, {}, &Tier::above);
+      if (std::ranges::adjacent_find(rate.tiers, {}, &Tier::above) != rate.tiers.end())
+        throw json::Malformed("two tiers above the same threshold");
     }
     rates.push_back(std::move(rate));
   });

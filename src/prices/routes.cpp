@@ -21,7 +21,7 @@ void add_routes(http::Router& router, Prices& prices) {
        .tag = "Prices",
        .summary = "Price a usage without storing it",
        .description =
-           "Every parameter besides model, provider and at is a unit of usage, for instance input_tokens=1000.",
+           "Every parameter besides model, provider, team and at is a unit of usage, for instance input_tokens=1000.",
        .permission = identity::permission::prices_read},
       [&prices](const Call& call, QuoteQuery query, http::NoInput) { return prices.quote(call, std::move(query)); });
   router.add({.method = "GET",

@@ -95,6 +95,17 @@ Async<ImportReport> Prices::import(const Call& call, DataSet data) {
   co_return std::move(*report);  // an import refuses models, never as a whole
 }
 
+Async<ImportReport> Prices::import_if_newer(const Call& call, DataSet data) {
+  const auto body = [&](pg::Transaction& transaction) -> Async<Result<ImportReport>> {
+    const auto newest = co_await store::newest_retrieved(transaction);
+    if (newest && (!data.retrieved || *data.retrieved <= *newest)) co_return ImportReport{};
+    co_return co_await import_in(transaction, call, data);
+  };
+  auto report = co_await pg::transact(database_, "prices_import", call, body);
+  co_await refresh(call.deadline);
+  co_return std::move(*report);
+}
+
 Async<ImportReport> Prices::diff(const Call& call, DataSet data) {
   auto transaction = co_await database_.begin(call.deadline);
   auto report = co_await import_in(transaction, call, data);
@@ -102,13 +113,19 @@ Async<ImportReport> Prices::diff(const Call& call, DataSet data) {
 }
 
 Async<> Prices::refresh(Deadline deadline) {
-  const auto newest = co_await store::edition(database_.primary(), deadline);
-  if (newest == loaded_) co_return;
-  auto transaction = co_await database_.begin(deadline);
-  auto catalogue = co_await store::load(transaction);
-  co_await transaction.commit();
-  current_.set(std::make_shared<const Catalogue>(std::move(catalogue)));
-  loaded_ = newest;
+  for (;;) {
+    const auto known = current_.get();
+    if (known->edition() == co_await store::edition(database_.primary(), deadline)) co_return;
+    auto transaction = co_await database_.begin(deadline);
+    auto catalogue = co_await store::load(transaction);
+    co_await transaction.commit();
+    // Somebody on another thread may have read a newer one meanwhile.
+    if (current_.replace(known, std::make_shared<const Catalogue>(std::move(catalogue)))) co_return;
+  }
+}
+
+Async<bool> Prices::is_current(pg::Transaction& transaction, const Catalogue& catalogue) {
+  co_return catalogue.edition() == co_await store::edition(transaction);
 }
 
 Async<Result<std::optional<Uuid>>> Prices::team_of(const Call& call, const std::optional<std::string>& name) {
@@ -129,7 +146,7 @@ Async<Result<VersionAnswer>> Prices::versions(const Call& call, VersionQuery que
     out.provider = (*meaning.model)->provider;
     out.model = (*meaning.model)->id;
   }
-  const auto* holding = meaning.at(out.at);
+  const auto* holding = meaning.at(out.at).version;
   auto models = meaning.overrides;
   if (meaning.model) models.push_back(*meaning.model);
   for (const auto* model : models) {

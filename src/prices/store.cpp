@@ -5,10 +5,11 @@ namespace {
 
 using Type = pg::ArrayBuilder::Type;
 
-constexpr pg::Query edition_query{
-    "catalogue_edition",
-    "SELECT (SELECT id FROM llm_catalogue_imports ORDER BY imported_at DESC, id DESC LIMIT 1), "
-    "(SELECT id FROM llm_price_overrides ORDER BY created_at DESC, id DESC LIMIT 1)"};
+constexpr pg::Query edition_query{"catalogue_edition",
+                                  "SELECT (SELECT count(*) FROM llm_catalogue_imports), "
+                                  "(SELECT id FROM llm_catalogue_imports ORDER BY imported_at DESC, id DESC LIMIT 1), "
+                                  "(SELECT count(*) FROM llm_price_overrides), "
+                                  "(SELECT id FROM llm_price_overrides ORDER BY created_at DESC, id DESC LIMIT 1)"};
 
 // Three reads of one moment.
 constexpr pg::Query snapshot_query{"catalogue_snapshot", "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"};
@@ -24,6 +25,9 @@ constexpr pg::Query versions_query{
     "catalogue_versions",
     "SELECT provider, model, id, version, effective_from, rates, windows FROM llm_pricing "
     "ORDER BY provider, model, effective_from, version"};
+
+constexpr pg::Query newest_retrieved_query{"catalogue_newest_retrieved",
+                                           "SELECT max(retrieved) FROM llm_catalogue_imports"};
 
 constexpr pg::Query overrides_query{
     "catalogue_overrides",
@@ -171,15 +175,27 @@ std::optional<pg::Json> json_of(const std::optional<std::string>& text) {
 
 }  // namespace
 
-Async<Edition> edition(pg::Pool& database, Deadline deadline) {
-  const auto rows = co_await database.execute(edition_query, {}, deadline);
+namespace {
+
+Edition edition_of(const pg::Rows& rows) {
   Edition out;
-  rows[0].read(out.import_id, out.override_id);
-  co_return out;
+  rows[0].read(out.imports, out.import_id, out.overrides, out.override_id);
+  return out;
+}
+
+}  // namespace
+
+Async<Edition> edition(pg::Pool& database, Deadline deadline) {
+  co_return edition_of(co_await database.execute(edition_query, {}, deadline));
+}
+
+Async<Edition> edition(pg::Transaction& transaction) {
+  co_return edition_of(co_await transaction.execute(edition_query, {}));
 }
 
 Async<Catalogue> load(pg::Transaction& transaction) {
   co_await transaction.execute(snapshot_query, {});
+  const auto as_of = co_await edition(transaction);
   const auto provider_rows = co_await transaction.execute(providers_query, {});
   const auto model_rows = co_await transaction.execute(models_query, {});
   auto versions = read_versions(co_await transaction.execute(versions_query, {}));
@@ -205,7 +221,7 @@ Async<Catalogue> load(pg::Transaction& transaction) {
     provider.models = std::move(models[provider.id]);
     providers.push_back(std::move(provider));
   }
-  co_return Catalogue(std::move(providers), std::move(overrides));
+  co_return Catalogue(std::move(providers), std::move(overrides), as_of);
 }
 
 Async<Held> lock(pg::Transaction& transaction) {
@@ -309,6 +325,12 @@ Async<> insert_import(pg::Transaction& transaction, const DataSet& data, const I
   auto params = pg::Params::of(Uuid::make(), data.source, data.retrieved, report.models_added, report.versions_added,
                                static_cast<std::int64_t>(report.refused.size()));
   co_await transaction.execute(insert_import_query, std::move(params));
+}
+
+Async<std::optional<std::chrono::sys_days>> newest_retrieved(pg::Transaction& transaction) {
+  co_await transaction.execute(lock_query, {});
+  const auto rows = co_await transaction.execute(newest_retrieved_query, {});
+  co_return rows[0].at<std::optional<std::chrono::sys_days>>(0);
 }
 
 Async<> lock_for_override(pg::Transaction& transaction) {

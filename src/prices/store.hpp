@@ -6,6 +6,7 @@
 namespace cognive::prices::store {
 
 Async<Edition> edition(pg::Pool& database, Deadline deadline);
+Async<Edition> edition(pg::Transaction& transaction);
 
 // Everything, in the order of matching, as of one moment. The transaction must be fresh.
 Async<Catalogue> load(pg::Transaction& transaction);
@@ -20,6 +21,9 @@ struct Held {
   std::vector<ModelRow> models;
 };
 Async<Held> lock(pg::Transaction& transaction);
+
+// The same wait; of which day the newest data set is that was imported.
+Async<std::optional<std::chrono::sys_days>> newest_retrieved(pg::Transaction& transaction);
 
 // The same wait, for one new override.
 Async<> lock_for_override(pg::Transaction& transaction);

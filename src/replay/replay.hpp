@@ -105,6 +105,7 @@ struct ReplayQuery {
 
 // An event with what was kept of its content, and with its cost under other prices.
 struct Recorded : Moment {
+  std::optional<json::Object> metadata;
   std::optional<json::Object> content;
   std::optional<std::string> repriced_status;
   std::optional<NanoUsd> repriced_cost_usd;
@@ -113,7 +114,8 @@ struct Recorded : Moment {
   static constexpr auto fields() {
     return std::tuple_cat(
         fields_of<Recorded>(),
-        json::fields(json::field("content", &Recorded::content, "What the agent's policy kept of inputs and outputs."),
+        json::fields(json::field("metadata", &Recorded::metadata, "As it was reported."),
+                     json::field("content", &Recorded::content, "What the agent's policy kept of inputs and outputs."),
                      json::field("repriced_status", &Recorded::repriced_status, "Null when nothing was repriced."),
                      json::field("repriced_cost_usd", &Recorded::repriced_cost_usd, "Exact; null when unpriced.")));
   }
@@ -145,10 +147,11 @@ struct Bundle {
     return json::fields(
         json::field("run", &Bundle::run, ""), json::field("events", &Bundle::events, "In the order of the timeline."),
         json::field("truncated", &Bundle::truncated,
-                    "Whether the run has more than is shown: of each kind 20,000, and 16 MiB of content."),
+                    "Whether the run has more than is shown: of each kind 20,000, and 16 MiB of metadata and content."),
         json::field("recorded", &Bundle::recorded, "What the shown calls are charged now."),
         json::field("repriced", &Bundle::repriced, "What they would cost; null when nothing else was asked for."),
-        json::field("difference_usd", &Bundle::difference_usd, "Repriced less recorded."));
+        json::field("difference_usd", &Bundle::difference_usd,
+                    "Repriced less recorded, over the calls that have a price both ways; null when none has."));
   }
 };
 

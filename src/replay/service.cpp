@@ -61,8 +61,11 @@ Async<Result<Bundle>> Replay::bundle(const Call& call, Uuid run_id, ReplayQuery 
     one.repriced_status = std::string(json::enum_text(priced.status));
     if (priced.has_cost()) one.repriced_cost_usd = priced.cost;
     count(*out.repriced, one.repriced_cost_usd);
+    if (one.cost_usd && one.repriced_cost_usd) {
+      if (!out.difference_usd) out.difference_usd.emplace();
+      out.difference_usd->nanos += one.repriced_cost_usd->nanos - one.cost_usd->nanos;
+    }
   }
-  if (out.repriced) out.difference_usd = NanoUsd{out.repriced->cost_usd.nanos - out.recorded.cost_usd.nanos};
   co_return out;
 }
 

@@ -318,8 +318,17 @@ class Runs {
 // For other words of the product: the run, if the caller may see it.
 Async<std::optional<Run>> find_visible(pg::Reader database, Uuid id, const Call& call);
 
-// To be called with the change of what the calls of these runs are charged, in its transaction.
-Async<> cost_changed(pg::Transaction& transaction, const std::set<Uuid>& ids);
+// By how much what runs are charged changes.
+struct CostChanges {
+  std::map<Uuid, std::int64_t> nanos;
+
+  void add(const Uuid& run_id, std::int64_t amount) {
+    auto& sum = nanos[run_id];
+    if (__builtin_add_overflow(sum, amount, &sum)) sum = amount < 0 ? INT64_MIN : INT64_MAX;
+  }
+};
+// Keeps the costs by which ended runs are found true; in the transaction that changes the charges.
+Async<> apply(pg::Transaction& transaction, const CostChanges& changes);
 
 // For events: ends runs whose policy says so, each because of what was found in an event that somebody sent, and the
 // active runs below them. Writes the audit entries; whoever commits counts and logs what was ended.

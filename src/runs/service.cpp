@@ -125,8 +125,15 @@ Async<> Runs::refresh_metrics(Deadline deadline) {
 Async<Result<StartAnswer>> Runs::start(const Call& call, RunStart request) {
   const auto agent = co_await store::agent_find(database_.primary(), request.agent_id, call.principal, call.deadline);
   if (!agent) co_return fail(Code::not_found, "There is no such agent.");
-  if (agent->status != "active")
+  if (agent->status != "active") {
+    // The repeat of a start that was answered, or should have been, starts nothing.
+    if (request.run_id && request.status == StartStatus::running) {
+      auto started =
+          co_await store::find_started(database_.primary(), *request.run_id, request.agent_id, call.deadline);
+      if (started) co_return StartAnswer{std::move(*started), false};
+    }
     co_return fail(Code::forbidden, "The agent is " + agent->status + " and cannot start runs.");
+  }
   Run run;
   run.status = request.status == StartStatus::queued ? RunStatus::queued : RunStatus::running;
   run.run_id = request.run_id.value_or(Uuid::make());
@@ -329,7 +336,7 @@ Async<Result<RunDetail>> Runs::get(const Call& call, Uuid id) {
 }
 
 Async<> Runs::sum_costs(Deadline deadline) {
-  constexpr std::int64_t count = 500;
+  constexpr std::int64_t count = 200;
   Call call;
   call.deadline = deadline;
   const auto body = [](pg::Transaction& transaction) -> Async<Result<std::int64_t>> {
@@ -341,8 +348,8 @@ Async<> Runs::sum_costs(Deadline deadline) {
   }
 }
 
-Async<> cost_changed(pg::Transaction& transaction, const std::set<Uuid>& ids) {
-  co_await store::cost_changed(transaction, ids);
+Async<> apply(pg::Transaction& transaction, const CostChanges& changes) {
+  if (!changes.nanos.empty()) co_await store::apply(transaction, changes);
 }
 
 Async<Result<json::Page<ListedRun>>> Runs::list(const Call& call, RunList query) {

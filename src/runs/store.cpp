@@ -148,6 +148,11 @@ constexpr pg::Query find_query{"run_find",
                                " FROM agent_runs WHERE bucket = $1 AND id = $2 AND ($3::uuid IS NULL OR team_id = $3) "
                                "AND ($4::uuid IS NULL OR agent_id = $4)"};
 
+constexpr pg::Query find_started_query{"run_find_started",
+                                       "SELECT " COGNIVE_RUN_COLUMNS
+                                       " FROM agent_runs WHERE bucket = $1 AND id = $2 AND agent_id = $3 "
+                                       "AND status <> 'queued' AND NOT placeholder"};
+
 constexpr pg::Query lock_query{"run_lock",
                                "SELECT " COGNIVE_RUN_COLUMNS
                                " FROM agent_runs WHERE bucket = $1 AND id = $2 AND ($3::uuid IS NULL OR team_id = $3) "
@@ -200,13 +205,16 @@ constexpr pg::Query sum_costs_query{
                      " FROM unnest($1::date[], $2::uuid[]) AS due (bucket, id) WHERE r.bucket = due.bucket "
                      "AND r.id = due.id AND r.status NOT IN ('queued', 'running')"};
 
-constexpr pg::Query cost_changed_query{
-    "run_cost_changed",
-    "WITH ended AS (SELECT r.bucket, r.id FROM unnest($1::date[], $2::uuid[]) AS changed (bucket, id) "
-    "JOIN agent_runs r ON r.bucket = changed.bucket AND r.id = changed.id "
-    "WHERE r.status NOT IN ('queued', 'running') ORDER BY r.id FOR UPDATE OF r) "
-    "UPDATE agent_runs r SET cost_nano_usd = NULL, cost_due_at = greatest(r.cost_due_at, now()) FROM ended e "
-    "WHERE r.bucket = e.bucket AND r.id = e.id"};
+// The sum is kept true where there is one. Runs whose sum is due are locked as well: it waits for this, or is added to.
+// What has neither is summed whenever it is asked for.
+constexpr pg::Query change_costs_query{
+    "run_change_costs",
+    "WITH summed AS (SELECT r.bucket, r.id, changed.difference FROM unnest($1::date[], $2::uuid[], $3::bigint[]) AS "
+    "changed (bucket, id, difference) JOIN agent_runs r ON r.bucket = changed.bucket AND r.id = changed.id "
+    "WHERE r.cost_nano_usd IS NOT NULL OR r.cost_due_at IS NOT NULL ORDER BY r.id FOR UPDATE OF r) "
+    "UPDATE agent_runs r SET cost_nano_usd = "
+    "least(r.cost_nano_usd::numeric + s.difference, 9223372036854775807)::bigint FROM summed s "
+    "WHERE r.bucket = s.bucket AND r.id = s.id"};
 
 #undef COGNIVE_COST
 #undef COGNIVE_CHARGED_CALLS
@@ -295,6 +303,10 @@ Async<Started> start(pg::Transaction& transaction, const Run& run) {
   auto existing = co_await find_anybodys(transaction, run.run_id);
   if (!existing) throw Unavailable("a run appeared and vanished");
   co_return Started{std::move(*existing), false};
+}
+
+Async<std::optional<Run>> find_started(pg::Pool& database, Uuid id, Uuid agent_id, Deadline deadline) {
+  co_return first(co_await database.execute(find_started_query, pg::Params::of(bucket_of(id), id, agent_id), deadline));
 }
 
 Async<std::optional<Run>> find_anybodys(pg::Transaction& transaction, Uuid id) {
@@ -452,8 +464,7 @@ Async<std::vector<ListedRun>> list(pg::Reader database, const RunList& query, co
 
 namespace {
 
-template <typename Ids>
-pg::Params run_keys(const Ids& ids) {
+pg::Params run_keys(const std::vector<Uuid>& ids) {
   pg::ArrayBuilder bucket(pg::ArrayBuilder::Type::date);
   pg::ArrayBuilder id(pg::ArrayBuilder::Type::uuid);
   for (const auto& one : ids) {
@@ -476,8 +487,16 @@ Async<std::int64_t> sum_costs(pg::Transaction& transaction, std::int64_t count) 
   co_return due.size();
 }
 
-Async<> cost_changed(pg::Transaction& transaction, const std::set<Uuid>& ids) {
-  co_await transaction.execute(cost_changed_query, run_keys(ids));
+Async<> apply(pg::Transaction& transaction, const CostChanges& changes) {
+  std::vector<Uuid> ids;
+  pg::ArrayBuilder differences(pg::ArrayBuilder::Type::int8);
+  for (const auto& [id, nanos] : changes.nanos) {
+    ids.push_back(id);
+    differences.add(nanos);
+  }
+  auto params = run_keys(ids);
+  std::move(differences).move_into(params);
+  co_await transaction.execute(change_costs_query, std::move(params));
 }
 
 Async<std::vector<std::pair<Uuid, std::int64_t>>> active_by_agent(pg::Reader database, Deadline deadline) {

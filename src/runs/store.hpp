@@ -21,6 +21,8 @@ struct Started {
 Async<Started> start(pg::Pool& database, const Run& run, const Call& call);
 Async<Started> start(pg::Transaction& transaction, const Run& run);
 Async<std::optional<Run>> find_anybodys(pg::Transaction& transaction, Uuid id);
+// The run of this agent, if it has been started: neither announced only nor made by an event that came early.
+Async<std::optional<Run>> find_started(pg::Pool& database, Uuid id, Uuid agent_id, Deadline deadline);
 Async<std::optional<Run>> find(pg::Transaction& transaction, Uuid id, const Principal& principal);
 
 Async<std::optional<Run>> lock(pg::Transaction& transaction, Uuid id, const Principal& principal);
@@ -80,7 +82,7 @@ Async<std::vector<Run>> end_silent(pg::Transaction& transaction, const SilenceOp
 Async<std::optional<RunDetail>> get(pg::Reader database, Uuid id, const Principal& principal, Deadline deadline);
 // Sums what the calls of at most `count` ended runs are charged; how many they were.
 Async<std::int64_t> sum_costs(pg::Transaction& transaction, std::int64_t count);
-Async<> cost_changed(pg::Transaction& transaction, const std::set<Uuid>& ids);
+Async<> apply(pg::Transaction& transaction, const CostChanges& changes);
 Async<std::vector<ListedRun>> list(pg::Reader database, const RunList& query, const Principal& principal,
                                    Deadline deadline);
 

@@ -281,6 +281,17 @@ def test_an_import_adds_versions_and_leaves_history_alone(fresh, tmp_path):
     assert nanos(quote(api, "gpt-4o", "openai", at="2099-01-01T00:00:00Z", input_tokens=1_000_000)["cost_usd"]) == 7 * NANO
 
 
+def test_a_restart_leaves_what_was_imported_in_force(fresh, tmp_path):
+    installation = fresh().start()
+    data = json.loads(CATALOGUE_PATH.read_text(encoding="utf-8"))
+    model = openai_model(data, "gpt-4o")
+    model["prices"][0]["rates"] = model["prices"][0]["rates"] | {"input_mtok": 77}
+    assert imported(installation, data, tmp_path)["versions_added"] == 1
+    installation.stop()
+    installation.start()
+    assert nanos(quote(installation.api(), "gpt-4o", "openai", input_tokens=1_000_000)["cost_usd"]) == 77 * NANO
+
+
 def test_every_change_of_a_catalogue_takes_effect_or_is_reported(fresh, tmp_path):
     installation = fresh().start()
     api = installation.api()

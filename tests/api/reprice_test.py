@@ -6,6 +6,7 @@ import uuid
 from decimal import Decimal
 from types import SimpleNamespace
 
+import psycopg2
 import pytest
 
 from installation import llm_call, uuid7, wait_until
@@ -66,6 +67,9 @@ def test_every_view_shows_what_is_charged_now(api, charged):
     assert sum(item["cost_usd"] for item in timeline) == expected and {item["price_status"] for item in timeline} == {"priced"}
     bundle = exact(api.get(f"/api/v1/runs/{charged.run}/replay", params={"as_of": "2026-10-01T00:00:00Z"}))
     assert (bundle["recorded"]["cost_usd"], bundle["repriced"]["cost_usd"]) == (expected, sum(Decimal(day * 2) / 1000 for day in range(1, 31)))
+    assert bundle["difference_usd"] == bundle["repriced"]["cost_usd"] - expected
+    # What has no price on the other side is not saved.
+    assert exact(api.get(f"/api/v1/runs/{charged.run}/replay", params={"as_model": a_model()}))["difference_usd"] is None
     coverage = exact(api.get("/api/v1/analytics/coverage", params={"from": "2026-10-01T00:00:00Z", "to": "2026-11-01T00:00:00Z"}))
     assert charged.model not in [item["model"] for item in coverage["unpriced"]]
 
@@ -115,7 +119,7 @@ def test_unknown_usage_stays_unknown(api):
     del call["usage"]
     post_batch(api, [call])
     set_price(api, model, 3, 0)
-    reprice(api, model=model)
+    assert reprice(api, model=model)["changed"] == 0
     body = exact(api.get(f"/api/v1/runs/{run}/llm-calls/{call['id']}"))
     assert (body["price_status"], body["cost_usd"], body["usage"], body["lines"]) == ("unknown_usage", None, {}, [])
     totals = exact(api.get(f"/api/v1/runs/{run}"))["totals"]
@@ -144,6 +148,35 @@ def test_many_calls_of_one_instant_are_all_repriced_once_whoever_asks_at_the_sam
     assert sum(one["changed"] for one in sums) == 12_000
     assert sum(one["difference_usd"] for one in sums) == Decimal(expected) / 1_000_000
     assert installation.sql("SELECT count(*), max(sequence), sum(difference_nano_usd) FROM charge_adjustments WHERE run_id = %s", run) == [(12_000, 1, expected * 1000)]
+
+
+def test_a_node_reprices_by_what_was_set_on_another_a_moment_ago(api, charged, other_node):
+    elsewhere = other_node.api()
+    for rate in range(1, 9):
+        # Whoever asks last, and wherever: the newest price holds, and no older one takes it back.
+        first, second = (api, elsewhere) if rate % 2 else (elsewhere, api)
+        set_price(first, charged.model, rate, 0)
+        assert reprice(second, model=charged.model)["changed"] == 30
+        assert reprice(first, model=charged.model)["changed"] == 0
+    assert charged.cost()["cost_usd"] == sum(Decimal(day * 8) / 1000 for day in range(1, 31))
+
+
+def test_calls_far_apart_are_found_whatever_the_range(api):
+    model = a_model()
+    run = api.run(api.agent()["id"])["run_id"]
+    times = ("2020-02-29T23:59:59.999999Z", "2021-06-01T00:00:00Z", "2026-10-05T12:00:00Z")
+    assert post_batch(api, [llm_call(run, provider="acme", model=model, timestamp=time) for time in times])["accepted"] == 3
+    set_price(api, model, 1, 0, effective_from="2019-01-01T00:00:00Z")
+    assert reprice(api, model=model, **{"from": "2021-06-01T00:00:00Z", "to": "2021-06-01T00:00:00.000001Z"})["changed"] == 1
+    assert reprice(api, model=model, **{"from": "0001-01-01T00:00:00Z", "to": "9999-12-31T23:59:59Z"})["changed"] == 2
+
+
+def test_the_database_refuses_to_change_an_adjustment(installation, api, charged):
+    set_price(api, charged.model, 2, 0)
+    reprice(api, model=charged.model)
+    for statement in ("UPDATE charge_adjustments SET new_cost_nano_usd = 0", "TRUNCATE charge_adjustments"):
+        with pytest.raises(psycopg2.Error, match="charge adjustments are never changed"):
+            installation.sql(statement)
 
 
 def test_a_cursor_goes_on_where_the_answer_before_ended(api, charged):

@@ -40,6 +40,15 @@ def test_a_run_cannot_end_before_it_started(api):
     assert answer.status_code == 422 and answer.json()["errors"][0]["pointer"] == "/ended_at"
 
 
+def test_the_repeat_of_a_start_is_answered_although_the_agent_is_suspended_now(api):
+    agent = api.agent()["id"]
+    run = api.run(agent)
+    api.patch(f"/api/v1/agents/{agent}", json={"status": "suspended"})
+    again = api.post("/api/v1/runs/start", json={"agent_id": agent, "run_id": run["run_id"]})
+    assert (again.status_code, again.json()) == (200, run)
+    assert api.post("/api/v1/runs/start", json={"agent_id": agent, "run_id": uuid7()}).status_code == 403
+
+
 def test_suspended_and_archived_agents_start_no_runs(api):
     agent = api.agent()
     api.patch(f"/api/v1/agents/{agent['id']}", json={"status": "suspended"})

@@ -51,7 +51,7 @@ def test_set_show_reprice_and_end(installation):
     for day in (3, 4):
         call = llm_call(run, provider="acme", model=model, timestamp=f"2026-10-0{day}T12:00:00Z", usage={"input_tokens": 1_000_000})
         assert api.post(f"/api/v1/runs/{run}/llm-calls", json=call).status_code == 201
-    assert "calls are unpriced" in prices(installation, "show", model)
+    assert "such calls are unpriced" in prices(installation, "show", model)
     told = prices(installation, "set", model, "--provider", "acme", "--rate", "input_mtok=0.25", "--rate", "output_mtok=1", "--from", "2026-10-04",
                   "--note", "a deal")
     assert "a private model" in told and "of the organisation from 2026-10-04T00:00:00Z: input_mtok 0.25, output_mtok 1" in told
@@ -69,6 +69,19 @@ def test_set_show_reprice_and_end(installation):
     assert "$0.250000000 less in all" in again and "1 have no price any more" in again
 
 
+def test_a_window_is_shown_and_a_lost_rate_is_told(installation):
+    model = f"private-{uuid.uuid4()}"
+    body = {"provider": "acme", "model": model, "rates": {"input_mtok": 2}, "effective_from": "2026-10-01T00:00:00Z",
+            "windows": [{"from": "22:00:00", "to": "06:00:00", "rates": {"input_mtok": 1}}]}
+    assert installation.api().post("/api/v1/prices/overrides", json=body).status_code == 201
+    for shown in (prices(installation, "show", model), prices(installation, "show")):
+        assert "input_mtok 2; 22:00:00–06:00:00 UTC: input_mtok 1" in shown
+    assert "nothing holds at 2026-09-30" in prices(installation, "show", model, "--provider", "acme", "--at", "2026-09-30")
+    told = prices(installation, "set", "gpt-4o", "--rate", "input_mtok=2", "--from", "2024-08-12", "--team", "default")
+    prices(installation, "set", "gpt-4o", "--end", "--from", "2024-08-12", "--team", "default")
+    assert "no rates of its own for output_mtok, cache_read_mtok" in told
+
+
 def test_a_tiered_rate_is_given_as_json(installation):
     model = f"private-{uuid.uuid4()}"
     rates = {"input_mtok": {"base": 1, "tiers": [{"above": 1000, "rate": 2}]}}
@@ -80,7 +93,7 @@ def test_a_tiered_rate_is_given_as_json(installation):
     (("set", "x"), "--rate input_mtok=2.5"), (("set", "x", "--provider", "p", "--rate", "input_mtok"), "UNIT=DOLLARS"),
     (("set", "x", "--provider", "p", "--rate", "bananas=1"), "unknown unit: bananas"), (("set", "nobody-knows", "--rate", "input_mtok=1"), "say whose it is"),
     (("set", "x", "--provider", "p", "--rates", "{"), "--rates is not JSON"), (("set", "x", "--provider", "p", "--end", "--team", "no such"), "no such team"),
-    (("reprice", "--from", "yesterday"), "no time"), (("reprice", "--from", "2026-11-02", "--to", "2026-11-01"), "after from"),
+    (("reprice", "--from", "yesterday"), "no time"), (("reprice", "--from", "2026-11-02", "--to", "2026-11-01"), "before --to"), (("reprice", "--from", "2999-01-01"), "before now"),
     (("show", "x", "--at", "noon"), "no time"), (("diff", "/there/is/none"), "cannot read"),
 ])
 def test_what_cannot_be_done_is_explained(installation, arguments, said):
