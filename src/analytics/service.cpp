@@ -34,13 +34,16 @@ Error too_many_rows() {
 
 void CostQuery::check(json::Faults& faults) const {
   if (faults.has_below("group_by")) return;
+  const json::Faults::Scope scope(faults, "group_by");
   int labels = 0;
-  for (const auto& one : group_by) {
+  for (std::size_t i = 0; i < group_by.size(); ++i) {
+    const auto& one = group_by[i];
     Dimension dimension{};
     if (one.starts_with(label_prefix) && one.size() > label_prefix.size()) {
-      if (++labels > 1) faults.add_at("group_by", "It may name one label only.", json::quoted(one));
+      if (++labels > 1)
+        faults.add_at(std::to_string(i), "Only one label can be grouped by.", json::quoted(shortened(one, 64)));
     } else if (!json::enum_parse(one, dimension)) {
-      faults.add_at("group_by", "It must be one of team, agent, model, provider, environment, label:x.",
+      faults.add_at(std::to_string(i), "It must be one of team, agent, model, provider, environment, label:x.",
                     json::quoted(shortened(one, 64)));
     }
   }

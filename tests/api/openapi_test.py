@@ -337,7 +337,9 @@ def world(installation):
     assert api.post("/api/v1/events", json=events).json()["accepted"] == 5
     ended = api.run(agent["id"])
     assert api.post(f"/api/v1/runs/{ended['run_id']}/end", json={"status": "failed", "error": "e"}).status_code == 200
-    return {"team": team, "agent": agent, "run": run, "ended": ended}
+    override = {"provider": "acme", "model": "openapi", "rates": {"input_mtok": 1}, "windows": [{"from": "22:00:00", "to": "06:00:00", "rates": {"input_mtok": 2}}]}
+    assert api.post("/api/v1/prices/overrides", json=override).status_code == 201
+    return {"team": team, "agent": agent, "run": run, "ended": ended, "call": events[0]["id"]}
 
 
 GETS = {
@@ -351,6 +353,9 @@ GETS = {
     "run_replay": ["/api/v1/runs/{run}/replay", "/api/v1/runs/{run}/replay?as_model=gpt-4o-mini&as_of=2026-01-01T00:00:00Z", "/api/v1/runs/{ended}/replay?as_provider=x"],
     "price_quote": ["/api/v1/prices/quote?model=gpt-4o&input_tokens=1000&cache_read_tokens=10&output_tokens=5", "/api/v1/prices/quote?model=no-such-model",
                     "/api/v1/prices/quote?model=claude-sonnet-4-5&provider=anthropic&at=2026-01-01T00:00:00Z&input_tokens=300000"],
+    "price_version_list": ["/api/v1/prices/versions?model=gpt-4o", "/api/v1/prices/versions?model=openapi&provider=acme", "/api/v1/prices/versions?model=nothing"],
+    "price_override_list": ["/api/v1/prices/overrides", "/api/v1/prices/overrides?limit=1&provider=acme&model=openapi"],
+    "llm_call_charge": ["/api/v1/runs/{run}/llm-calls/{call}"],
     "analytics_costs": ["/api/v1/analytics/costs", "/api/v1/analytics/costs?group_by=team,agent,model,provider,environment&interval=day",
                         "/api/v1/analytics/costs?agent_id={agent}&interval=hour", "/api/v1/analytics/costs?model=nothing"],
     "analytics_runs": ["/api/v1/analytics/runs", "/api/v1/analytics/runs?group_by=team,agent,environment"],
@@ -369,7 +374,7 @@ def test_every_get_is_tried_here():
 @pytest.mark.parametrize("operation_id", GETS)
 def test_a_get_answers_as_declared(api, world, operation_id):
     words = {"team": world["team"]["id"], "team_name": world["team"]["name"], "agent": world["agent"]["id"], "run": world["run"]["run_id"],
-             "ended": world["ended"]["run_id"]}
+             "ended": world["ended"]["run_id"], "call": world["call"]}
     for target in GETS[operation_id]:
         check_answer(operation_id, api.get(target.format(**words)), 200)
 

@@ -191,7 +191,7 @@ def test_a_placeholder_in_a_compressed_chunk_is_completed_and_ended(migrated, qu
     assert len(migrated.sql(start)) == 1
     # It is no placeholder any more.
     assert migrated.sql(start) == []
-    assert len(migrated.sql(f"PREPARE ending AS {named['run_end']}; EXECUTE ending ('{day}', '{run}', 'succeeded', NULL, NULL)")) == 1
+    assert len(migrated.sql(f"PREPARE ending AS {named['run_end']}; EXECUTE ending ('{day}', '{run}', NULL, NULL, 'succeeded', NULL, NULL, NULL)")) == 1
     assert migrated.sql("SELECT id::text, status, session_id, placeholder FROM agent_runs ORDER BY placeholder") == [
         (run, "succeeded", "session", False), (other, "running", None, True)]
 
