@@ -50,7 +50,8 @@ struct RepriceRequest {
     return json::fields(
         json::field("from", &RepriceRequest::from, "Calls at or after this time.",
                     {.example = "\"2026-11-01T00:00:00.000000Z\""}),
-        json::field("to", &RepriceRequest::to, "Calls before this time.", {.example = "\"2026-12-01T00:00:00.000000Z\""}),
+        json::field("to", &RepriceRequest::to, "Calls before this time.",
+                    {.example = "\"2026-12-01T00:00:00.000000Z\""}),
         json::field("team", &RepriceRequest::team, "Only calls of the team with this name.", {.max_length = 128}),
         json::field("agent_id", &RepriceRequest::agent_id, "Only calls of this agent."),
         json::field("provider", &RepriceRequest::provider, "Only calls to this provider, as stored.",
