@@ -10,7 +10,7 @@ import psycopg2
 import pytest
 
 from deployment import Service
-from installation import llm_call, uuid7, wait_until
+from installation import BINARY, llm_call, uuid7, wait_until
 from problems import check_problem, pointers
 from reports import post_batch, post_one, run_of, step, tool
 
@@ -496,6 +496,7 @@ int clock_gettime(clockid_t clock, struct timespec *now) {
 """
 
 
+@pytest.mark.skipif(any(part in BINARY.parts for part in ("asan", "tsan")), reason="a sanitizer takes the clock's place itself")
 @pytest.mark.parametrize("offset_seconds", [-60, 60])
 def test_a_heartbeat_is_noted_in_time_whatever_the_clock_of_the_node_says(installation, api, tmp_path, offset_seconds):
     (tmp_path / "clock.c").write_text(FAST_OR_SLOW_CLOCK)
