@@ -243,7 +243,10 @@ class Agents {
   // `names_of`: what a call of a team is known by, which is what its event would be known by. Either name may be empty:
   // not said.
   using NamesOf = std::function<CallNames(const Uuid& team_id, std::string_view provider, std::string_view model)>;
-  Agents(pg::Cluster& database, NamesOf names_of) : database_(database), names_of_(std::move(names_of)) {}
+  // Told of every agent that has been changed, once that is committed.
+  using Changed = std::function<void(const Uuid& agent_id)>;
+  Agents(pg::Cluster& database, NamesOf names_of, Changed changed)
+      : database_(database), names_of_(std::move(names_of)), changed_(std::move(changed)) {}
 
   // Code::conflict when the team has an agent of this name.
   Async<Result<Agent>> create(const Call& call, AgentPut request);
@@ -264,6 +267,7 @@ class Agents {
 
   pg::Cluster& database_;
   NamesOf names_of_;
+  Changed changed_;
 };
 
 void add_routes(http::Router& router, Agents& agents);

@@ -121,7 +121,9 @@ Async<Result<PutAnswer>> Agents::write_in(pg::Transaction& transaction, const Ca
 
 Async<Result<PutAnswer>> Agents::write(const Call& call, AgentPut request, bool may_exist) {
   const auto body = [&](pg::Transaction& transaction) { return write_in(transaction, call, request, may_exist); };
-  co_return co_await pg::transact(database_, "agent_write", call, body);
+  auto answer = co_await pg::transact(database_, "agent_write", call, body);
+  if (answer && !answer->created) changed_(answer->agent.id);
+  co_return answer;
 }
 
 Async<Result<Agent>> Agents::create(const Call& call, AgentPut request) {
@@ -147,7 +149,9 @@ Async<Result<Agent>> Agents::update(const Call& call, Uuid id, AgentChange chang
     }
     co_return std::move(*agent);
   };
-  co_return co_await pg::transact(database_, "agent_update", call, body);
+  auto agent = co_await pg::transact(database_, "agent_update", call, body);
+  if (agent) changed_(id);
+  co_return agent;
 }
 
 Async<Result<Agent>> Agents::archive(const Call& call, Uuid id) {
@@ -163,7 +167,9 @@ Async<Result<Agent>> Agents::archive(const Call& call, Uuid id) {
     }
     co_return std::move(*agent);
   };
-  co_return co_await pg::transact(database_, "agent_archive", call, body);
+  auto agent = co_await pg::transact(database_, "agent_archive", call, body);
+  if (agent) changed_(id);
+  co_return agent;
 }
 
 Async<Result<Agent>> Agents::get(const Call& call, Uuid id) {

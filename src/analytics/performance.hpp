@@ -9,7 +9,8 @@
 
 namespace cognive::analytics {
 
-// Milliseconds; null when nothing was measured. Of the durations as reported, nearest rank: each is one of them.
+// Milliseconds; null when nothing was measured. The nearest rank: of tools one of the durations as reported, of calls
+// what is within 5 % of one (rollups/latency.hpp).
 struct Percentiles {
   std::optional<std::int64_t> p50_ms;
   std::optional<std::int64_t> p95_ms;
@@ -61,8 +62,8 @@ struct LatencyRow : Percentiles {
         json::field("calls", &LatencyRow::calls, ""),
         json::field("measured_calls", &LatencyRow::measured_calls, "Of them with a duration."),
         json::field("errors", &LatencyRow::errors, "Calls that failed."),
-        json::field("p50_ms", &LatencyRow::p50_ms, "Median duration."), json::field("p95_ms", &LatencyRow::p95_ms, ""),
-        json::field("p99_ms", &LatencyRow::p99_ms, ""));
+        json::field("p50_ms", &LatencyRow::p50_ms, "Median duration; each is within 5 % of one that was reported."),
+        json::field("p95_ms", &LatencyRow::p95_ms, ""), json::field("p99_ms", &LatencyRow::p99_ms, ""));
   }
 };
 

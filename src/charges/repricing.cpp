@@ -5,6 +5,7 @@
 #include "charges/charges.hpp"
 #include "charges/store.hpp"
 #include "pg/transact.hpp"
+#include "rollups/rollups.hpp"
 #include "runs/runs.hpp"
 #include "teams/teams.hpp"
 
@@ -56,6 +57,34 @@ struct Chunk {
     add(model.after_usd, after.nanos);
   }
 };
+
+// What the adjustment of a call changes in the rollups. With another status it stands under another key.
+void add_to(rollups::Deltas& deltas, const store::NewAdjustment& one) {
+  const auto& call = *one.call;
+  rollups::Key key{.timestamp = call.place.timestamp,
+                   .team_id = call.team_id,
+                   .agent_id = call.agent_id,
+                   .environment = call.environment,
+                   .provider = call.provider ? std::string_view(*call.provider) : std::string_view(),
+                   .model = call.model,
+                   .price_status = call.price_status};
+  const auto before = call.cost.value_or(NanoUsd{}).nanos;
+  const auto after = one.cost.value_or(NanoUsd{}).nanos;
+  if (one.price_status == call.price_status) return deltas.add_cost(key, after - before);
+  const auto tokens = [&call](std::string_view unit) {
+    return call.usage.quantity(*prices::Units::shipped().by_name(unit));
+  };
+  rollups::Facts facts{.failed = call.failed,
+                       .is_usage_known = call.usage.reported_units() != 0,
+                       .tokens = {tokens("input_tokens"), tokens("output_tokens"), tokens("cache_read_tokens"),
+                                  tokens("cache_write_tokens")},
+                       .cost_nanos = before,
+                       .duration_ms = call.duration_ms};
+  deltas.subtract(key, facts);
+  key.price_status = one.price_status;
+  facts.cost_nanos = after;
+  deltas.add(key, facts);
+}
 
 audit::Entry entry(const Uuid& id, const std::optional<Uuid>& team_id, const Chunk& chunk, const Place& from) {
   json::Writer details;
@@ -109,6 +138,9 @@ Async<Result<Chunk>> reprice_chunk(pg::Transaction& transaction, Work& work, con
   if (!work.dry_run && !adjustments.empty()) {
     co_await store::insert(transaction, work.id, adjustments);
     co_await runs::apply(transaction, chunk.costs);
+    rollups::Deltas deltas;
+    for (const auto& one : adjustments) add_to(deltas, one);
+    co_await rollups::append(transaction, deltas);
     auto record = entry(work.id, work.selection.team_id ? work.selection.team_id : work.selection.principal_team_id,
                         chunk, after);
     co_await audit::record(transaction, work.call, std::move(record));

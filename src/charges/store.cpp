@@ -10,7 +10,8 @@ using Type = pg::ArrayBuilder::Type;
   "c.cache_read_tokens, c.cache_write_tokens, c.usage, coalesce(j.sequence, 0), "                      \
   "CASE WHEN j.sequence IS NULL THEN c.price_status ELSE j.new_price_status END, "                     \
   "CASE WHEN j.sequence IS NULL THEN c.price_version_id ELSE j.new_price_version_id END, "             \
-  "CASE WHEN j.sequence IS NULL THEN c.cost_nano_usd ELSE j.new_cost_nano_usd END"
+  "CASE WHEN j.sequence IS NULL THEN c.cost_nano_usd ELSE j.new_cost_nano_usd END, "                   \
+  "c.agent_id, c.environment, c.status = 'error', c.duration_ms"
 
 #define COGNIVE_LATEST_ADJUSTMENT                                                                                    \
   "LEFT JOIN LATERAL (SELECT a.sequence, a.new_price_status, a.new_price_version_id, a.new_cost_nano_usd "           \
@@ -62,7 +63,8 @@ ChargedCall read_call(pg::Row row) {
   std::optional<std::int64_t> cache_write;
   std::optional<std::string> others;
   row.read(call.place.timestamp, call.place.run_id, call.place.call_id, call.team_id, call.provider, call.model, input,
-           output, cache_read, cache_write, others, call.sequence, call.price_status, call.price_version_id, call.cost);
+           output, cache_read, cache_write, others, call.sequence, call.price_status, call.price_version_id, call.cost,
+           call.agent_id, call.environment, call.failed, call.duration_ms);
   call.usage = prices::Usage::stored(input, output, cache_read, cache_write, others);
   return call;
 }

@@ -16,6 +16,11 @@ struct ChargedCall {
   std::string price_status;
   std::optional<Uuid> price_version_id;
   std::optional<NanoUsd> cost;
+  // What rollups tell it apart by, and add up, besides.
+  Uuid agent_id;
+  std::string environment;
+  bool failed = false;
+  std::optional<std::int64_t> duration_ms;
 };
 
 // Which calls: those behind `after` and before `until`, of whoever the caller may see.

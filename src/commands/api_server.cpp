@@ -79,25 +79,39 @@ struct Shared {
 
   Metrics metrics;
   prices::CurrentCatalogue catalogue;
+  runs::KnownRuns known_runs;
   http::RecentWrites recent_writes;
   std::unique_ptr<pg::Monitor> monitor;
 };
 
+// What the thread of the writer owns.
+struct WriterThread {
+  WriterThread(Executor executor, const Settings& settings, Shared& shared)
+      : database(executor, pool_options(settings), *shared.monitor, shared.metrics),
+        writer(executor, database, shared.catalogue, shared.known_runs, shared.metrics,
+               {.content_key = content_key(settings)}) {}
+
+  pg::Cluster database;
+  events::Writer writer;
+};
+
 // Everything that one I/O thread owns, in the order in which it is built.
 struct Worker {
-  Worker(Executor executor, const Settings& settings, Shared& shared, std::uint16_t port)
+  Worker(Executor executor, const Settings& settings, Shared& shared, events::Writer& writer, std::uint16_t port)
       : metrics(shared.metrics),
         database(executor, pool_options(settings), *shared.monitor, metrics),
         identity(database, identity::SecretHasher(settings.master_key)),
         gate(identity),
         teams(database),
-        agents(database,
-               [&current = shared.catalogue](const Uuid& team_id, std::string_view provider, std::string_view model) {
-                 return names_of(current, team_id, provider, model);
-               }),
+        agents(
+            database,
+            [&current = shared.catalogue](const Uuid& team_id, std::string_view provider, std::string_view model) {
+              return names_of(current, team_id, provider, model);
+            },
+            [&known = shared.known_runs](const Uuid& agent_id) { known.forget_agent(agent_id); }),
         prices(database, shared.catalogue),
-        runs(database, metrics),
-        ingest(executor, database, shared.catalogue, metrics, {.content_key = content_key(settings)}),
+        runs(database, metrics, shared.known_runs),
+        ingest(executor, database, shared.catalogue, shared.known_runs, writer),
         charges(database, prices, shared.catalogue),
         replay(database, shared.catalogue),
         analytics(database),
@@ -157,7 +171,6 @@ Async<> repeat(std::string name, std::chrono::milliseconds interval, std::functi
 Async<> stop_worker(Worker& worker, Deadline deadline) {
   worker.background.stop();
   co_await worker.server.stop(deadline);
-  co_await worker.ingest.stop(deadline);
   co_await worker.background.join(deadline);
   co_await worker.database.close();
 }
@@ -170,6 +183,7 @@ struct ApiServer::State {
   Settings settings;
   Shared shared{settings};
   std::unique_ptr<IoThreads> threads;  // outlives the workers, whose sockets and timers belong to its contexts
+  std::unique_ptr<WriterThread> writer;
   std::vector<std::unique_ptr<Worker>> workers;
 };
 
@@ -221,15 +235,16 @@ Result<std::uint16_t> ApiServer::start() {
       return std::unexpected(free.error());
   }
   const auto count = static_cast<std::size_t>(state.settings.http_threads);
-  state.threads = std::make_unique<IoThreads>(count);
+  state.threads = std::make_unique<IoThreads>(count + 1);  // the last one is the writer's
   state.shared.monitor =
       std::make_unique<pg::Monitor>(state.threads->executor(0), monitor_options(state.settings), state.shared.metrics);
   // A database that is away is no reason not to start: readiness tells of it.
   state.threads->run_on(0,
                         [&monitor = *state.shared.monitor] { return monitor.start(Deadline::in(first_look_timeout)); });
+  state.writer = std::make_unique<WriterThread>(state.threads->executor(count), state.settings, state.shared);
   for (std::size_t i = 0; i < count; ++i) {
     auto& worker = *state.workers.emplace_back(
-        std::make_unique<Worker>(state.threads->executor(i), state.settings, state.shared, port));
+        std::make_unique<Worker>(state.threads->executor(i), state.settings, state.shared, state.writer->writer, port));
     Result<std::uint16_t> listening = fail(Code::internal, "not started");
     const runs::SilenceOptions silence{.default_timeout = std::chrono::seconds{state.settings.run_silence_timeout_s},
                                        .grace_max = std::chrono::seconds{state.settings.run_silence_grace_max_s}};
@@ -254,11 +269,18 @@ void ApiServer::stop() {
     });
   }
   stopping.clear();
+  if (state.writer) {
+    state.threads->run_on(state.threads->count() - 1, [&thread = *state.writer, deadline]() -> Async<> {
+      co_await thread.writer.stop(deadline);
+      co_await thread.database.close();
+    });
+  }
   if (state.shared.monitor) {
     state.threads->run_on(0, [&monitor = *state.shared.monitor, deadline] { return monitor.stop(deadline); });
   }
   state.threads->stop();
   state.workers.clear();
+  state.writer.reset();
   state.shared.monitor.reset();
   state.threads.reset();
   log(Level::info, "stopped");
@@ -270,7 +292,8 @@ std::string openapi_document(const Settings& settings) {
   if (own.master_key.empty()) own.master_key = "only the routes are of interest";
   Shared shared(own);
   shared.monitor = std::make_unique<pg::Monitor>(threads.executor(0), monitor_options(own), shared.metrics);
-  const Worker worker(threads.executor(0), own, shared, 0);
+  WriterThread writer(threads.executor(0), own, shared);
+  const Worker worker(threads.executor(0), own, shared, writer.writer, 0);
   return worker.router.openapi(own.app_name, COGNIVE_VERSION);
 }
 

@@ -5,6 +5,7 @@
 #include "events/tables.hpp"
 #include "identity/tables.hpp"
 #include "prices/tables.hpp"
+#include "rollups/tables.hpp"
 #include "runs/tables.hpp"
 #include "teams/tables.hpp"
 
@@ -13,7 +14,7 @@ namespace cognive::commands {
 schema::Model product_model() {
   schema::Model model;
   for (auto&& tables : {teams::tables(), identity::tables(), agents::tables(), audit::tables(), prices::tables(),
-                        runs::tables(), events::tables()}) {
+                        runs::tables(), events::tables(), rollups::tables()}) {
     model.tables.insert(model.tables.end(), tables.begin(), tables.end());
   }
   return model;

@@ -11,18 +11,11 @@
 #include "events/events.hpp"
 #include "pg/pool.hpp"
 #include "prices/pricer.hpp"
+#include "runs/known_runs.hpp"
 
 namespace cognive::events::store {
 
-struct RunRow {
-  Uuid team_id;
-  Uuid agent_id;
-  std::string environment;
-  std::string status;
-  std::optional<std::string> error;
-  std::shared_ptr<const agents::Policy> policy;  // of its agent, now
-};
-using RunRows = std::unordered_map<Uuid, RunRow>;
+using RunRows = std::unordered_map<Uuid, std::shared_ptr<const runs::KnownRun>>;
 
 struct AgentRow {
   Uuid team_id;
@@ -40,12 +33,18 @@ struct Placeholder {
 // One event with what it belongs to, what is kept of it and, for an LLM call, what it costs.
 struct Row {
   const Event* event = nullptr;
-  RunRow run;
+  std::shared_ptr<const runs::KnownRun> run;
   prices::PricedCall price;
   std::optional<std::string> error;
   std::optional<std::string> content;  // JSON
   std::optional<std::string_view> violation;
 };
+
+// As stored: input, output, cache read, cache write.
+const std::array<prices::UnitId, 4>& token_units();
+std::array<std::int64_t, 4> tokens_of(const prices::Usage& usage);
+// Of an LLM call: as said, else of the rate card that was found.
+std::optional<std::string_view> provider_of(const Row& row);
 
 // What identifies an event within its table.
 struct Key {
@@ -56,6 +55,7 @@ struct Key {
 };
 
 Async<RunRows> find_runs(pg::Transaction& transaction, const std::set<Uuid>& ids);
+Async<RunRows> find_runs(pg::Pool& database, const std::set<Uuid>& ids, Deadline deadline);
 Async<std::unordered_map<Uuid, AgentRow>> find_agents(pg::Transaction& transaction, const std::set<Uuid>& ids);
 // Leaves runs alone that somebody else has made meanwhile.
 Async<> insert_placeholders(pg::Transaction& transaction, const std::vector<Placeholder>& placeholders);
@@ -65,6 +65,10 @@ Async<> begin_runs(pg::Transaction& transaction, const std::map<Uuid, Timestamp>
 
 // Inserts rows of one type; the keys of those that were new.
 Async<std::set<Key>> insert(pg::Transaction& transaction, EventType type, const std::vector<const Row*>& rows);
+
+// The same rows for COPY: `copy_sql` names the columns in whose order `encode` appends one row.
+const char* copy_sql(EventType type);
+void encode(const Row& row, std::string& out);
 
 // What is stored of events whose key is taken.
 struct Stored {

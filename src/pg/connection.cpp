@@ -395,28 +395,37 @@ Async<std::vector<Rows>> Connection::execute_together(std::vector<Statement> sta
 }
 
 Async<Committed> Connection::execute_and_locate(const Query& query, Params params, Deadline deadline) {
-  const auto state = state_;
-  if (!state->failure.empty()) throw Unavailable(state->failure);
   std::vector<Statement> statements;
   statements.push_back({&query, std::move(params)});
+  co_return co_await execute_together_and_locate(std::move(statements), deadline);
+}
+
+Async<Committed> Connection::execute_together_and_locate(std::vector<Statement> statements, Deadline deadline) {
+  const auto state = state_;
+  if (!state->failure.empty()) throw Unavailable(state->failure);
   std::vector<Statement> location;
   location.push_back({&position_query, {}});
-  const auto preparation = state->prepare(query, statements.front().params);
+  std::vector<std::shared_ptr<Request>> preparations;
+  for (const auto& [query, params] : statements) {
+    if (auto preparation = state->prepare(*query, params)) preparations.push_back(std::move(preparation));
+  }
   state->prepare(position_query, {});
   const auto request = state->run_prepared(statements);
   request->commits = true;
   const auto located = state->run_prepared(location);
   state->flush();
   co_await state->wait_for(request, deadline);
-  if (preparation && preparation->error) std::rethrow_exception(preparation->error);
+  for (const auto& preparation : preparations) {
+    if (preparation->error) std::rethrow_exception(preparation->error);
+  }
   if (request->error) std::rethrow_exception(request->error);
   co_await state->wait_for(located, deadline);
-  // The statement stands: whatever is wrong with the question where, nobody must run it again.
+  // The statements stand: whatever is wrong with the question where, nobody must run them again.
   std::string reason;
   try {
     const auto rows = located->error ? co_await execute(position_query, {}, deadline) : located->rows.front();
     const auto lsn = static_cast<std::uint64_t>(rows[0].at<std::int64_t>(0));
-    co_return Committed{std::move(request->rows.front()), {state->identity.timeline, lsn}};
+    co_return Committed{std::move(request->rows.back()), {state->identity.timeline, lsn}};
   } catch (const Unavailable& error) {
     reason = error.what();
   } catch (const SqlError& error) {

@@ -30,7 +30,7 @@ struct Statement {
   Params params;
 };
 
-// The answer to a statement that changed something, and how far the log had come after its commit.
+// The answer to statements that changed something (of the last one), and how far the log had come after their commit.
 struct Committed {
   Rows rows;
   Position position;
@@ -54,6 +54,8 @@ class Connection {
 
   // The same, and where the log stands after the commit, in one round trip.
   Async<Committed> execute_and_locate(const Query& query, Params params, Deadline deadline);
+  // The same for several statements, as one implicit transaction.
+  Async<Committed> execute_together_and_locate(std::vector<Statement> statements, Deadline deadline);
 
   // Several statements as one implicit transaction in one round trip: all of them take effect or none.
   Async<std::vector<Rows>> execute_together(std::vector<Statement> statements, Deadline deadline);

@@ -1,8 +1,6 @@
 #include "pg/params.hpp"
 
-#include <bit>
-#include <concepts>
-#include <limits>
+#include "pg/binary.hpp"
 
 namespace cognive::pg {
 namespace {
@@ -50,29 +48,6 @@ constexpr ArrayOids array_oids(ArrayBuilder::Type type) {
   }
   return {0, 0};
 }
-
-template <std::integral T>
-void put(std::string& out, T value) {
-  const auto big = std::byteswap(static_cast<std::make_unsigned_t<T>>(value));
-  out.append(reinterpret_cast<const char*>(&big), sizeof(big));
-}
-
-// PostgreSQL counts from 2000-01-01.
-constexpr std::int64_t epoch_offset_micros = 946684800000000;
-constexpr std::int32_t epoch_offset_days = 10957;
-
-// The ends of our range stand for PostgreSQL's infinities.
-std::int64_t pg_micros(Timestamp value) {
-  if (value <= Timestamp::min()) return std::numeric_limits<std::int64_t>::min();
-  if (value >= Timestamp::max()) return std::numeric_limits<std::int64_t>::max();
-  return value.micros - epoch_offset_micros;
-}
-std::int32_t pg_days(std::chrono::sys_days day) {
-  return static_cast<std::int32_t>(day.time_since_epoch().count()) - epoch_offset_days;
-}
-
-// The version byte before the text of a binary jsonb.
-constexpr char jsonb_version = 1;
 
 }  // namespace
 

@@ -299,6 +299,22 @@ Async<Rows> Pool::write(const Query& query, Params params, const Call& call) {
   co_return std::move(committed.rows);
 }
 
+Async<> Pool::write_together(std::vector<Statement> statements, const Call& call) {
+  const auto state = state_;
+  const State::Timed timed(state->duration_of(*statements.front().query));
+  auto connection = co_await state->take_exclusive(call.deadline);
+  Committed committed;
+  std::exception_ptr failure;
+  try {
+    committed = co_await connection->execute_together_and_locate(std::move(statements), call.deadline);
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  state->give_back(std::move(connection));
+  if (failure) std::rethrow_exception(failure);
+  call.note(committed.position);
+}
+
 namespace {
 
 // On a connection that has not replayed `not_before`: nothing.
@@ -420,8 +436,13 @@ Async<> Transaction::vouch_for_reads() {
 }
 
 Async<Position> Transaction::commit() {
+  co_return co_await commit_with({});
+}
+
+Async<Position> Transaction::commit_with(std::vector<Statement> statements) {
   const Pool::State::Timed timed(pool_->duration_of(commit_query));
-  const auto committed = co_await connection_->execute_and_locate(commit_query, Params{}, deadline_);
+  statements.push_back({&commit_query, {}});
+  const auto committed = co_await connection_->execute_together_and_locate(std::move(statements), deadline_);
   pool_->give_back(std::move(connection_));
   // COMMIT of a failed transaction succeeds as a ROLLBACK.
   if (committed.rows.command() != "COMMIT") throw std::logic_error("a failed transaction was committed");

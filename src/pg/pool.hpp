@@ -46,6 +46,10 @@ class Pool {
   // its commit waits for the disk, perhaps for a standby, and nobody's read shall wait with it.
   Async<Rows> write(const Query& query, Params params, const Call& call);
 
+  // Several statements that write on behalf of a call, in one transaction and one round trip: all of them or none. Not
+  // run again when they lose to a concurrent transaction: that is Retryable.
+  Async<> write_together(std::vector<Statement> statements, const Call& call);
+
   // A read that returns nothing unless the server has replayed `not_before`: it is asked in the same round trip, before
   // the statement sees its data. `apart` as in execute_apart.
   enum class Lane { shared, apart };
@@ -93,6 +97,8 @@ class Transaction {
   // Returns when the commit is durable, on the standbys too when the server is set up so: where the log stands then.
   // Throws Unavailable when that is not known.
   Async<Position> commit();
+  // Runs statements first, in the same round trip. Throws what they throw; then nothing is committed.
+  Async<Position> commit_with(std::vector<Statement> statements);
 
   [[nodiscard]] Deadline deadline() const { return deadline_; }
 

@@ -80,7 +80,6 @@ TEST(Price, every_case_of_the_independent_table_agrees_to_the_nano_dollar) {
     ++count;
     Usage usage;
     for (const auto& [unit, quantity] : wanted->usage) usage.set(*Units::shipped().by_name(unit), quantity);
-    usage.infer();
     const auto quote = price_call(shipped(), {}, wanted->provider.value_or(""), wanted->model, wanted->at, usage);
     const bool has_cost = quote.status == PriceStatus::priced || quote.status == PriceStatus::partial;
     const bool same =

@@ -89,8 +89,13 @@ std::optional<UnitId> Units::by_price_key(std::string_view key) const {
 }
 
 void Usage::set(UnitId unit, std::int64_t quantity) {
-  reported_ |= UnitSet{1} << unit;
-  quantities_[unit] = quantity;
+  const auto place = quantities_.begin() + static_cast<std::ptrdiff_t>(place_of(unit));
+  if (is_reported(unit)) {
+    *place = quantity;
+  } else {
+    quantities_.insert(place, quantity);
+    reported_ |= UnitSet{1} << unit;
+  }
 }
 
 Result<Usage> Usage::of(const std::map<std::string, std::int64_t>& counts, std::string_view pointer) {
@@ -112,37 +117,37 @@ Result<Usage> Usage::of(const std::map<std::string, std::int64_t>& counts, std::
   }
   for_each_unit(usage.reported_, [&](UnitId inner) {
     for_each_unit(units[inner].ancestors & usage.reported_, [&](UnitId outer) {
-      if (usage.quantities_[inner] > usage.quantities_[outer]) {
+      if (usage.reported(inner) > usage.reported(outer)) {
         fault(units[inner].name, fmt::format("It is part of {} and must not exceed it.", units[outer].name),
-              usage.quantities_[inner]);
+              usage.reported(inner));
       }
     });
   });
   if (!faults.empty()) return unprocessable(std::move(faults));
-  usage.infer();
   return usage;
 }
 
-void Usage::infer() {
+std::int64_t Usage::quantity(UnitId unit) const {
+  if (is_reported(unit)) return reported(unit);
   const auto& units = Units::shipped();
-  inferred_ = quantities_;
+  const auto parts = units[unit].descendants;
+  if ((parts & reported_) == 0) return 0;
   // What belongs to a unit and to none of its parts; zero for units that were not reported, since we know of nothing
   // else.
-  std::array<std::int64_t, units_max> own{};
+  std::array<std::int64_t, sizeof(UnitSet) * 8> own{};
+  std::int64_t sum = 0;
   for (const auto id : units.deepest_first()) {
-    std::int64_t parts = 0;
-    for_each_unit(units[id].descendants, [&](UnitId part) { parts += own[part]; });
-    if (is_reported(id)) {
-      own[id] = quantities_[id] - parts;
-    } else {
-      inferred_[id] = parts;
-    }
+    if (!is_reported(id) || (parts >> id & 1) == 0) continue;
+    own[id] = reported(id);
+    for_each_unit(units[id].descendants, [&](UnitId part) { own[id] -= own[part]; });
+    sum += own[id];
   }
+  return sum;
 }
 
 std::map<std::string, std::int64_t> Usage::counts() const {
   std::map<std::string, std::int64_t> out;
-  for_each_unit(reported_, [&](UnitId id) { out[Units::shipped()[id].name] = quantities_[id]; });
+  for_each_unit(reported_, [&](UnitId id) { out[Units::shipped()[id].name] = reported(id); });
   return out;
 }
 
@@ -171,7 +176,6 @@ Usage Usage::stored(std::optional<std::int64_t> input_tokens, std::optional<std:
     });
     if (!walked) throw std::logic_error("a stored usage is not JSON");
   }
-  usage.infer();
   return usage;
 }
 

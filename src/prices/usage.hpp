@@ -2,7 +2,7 @@
 // apart.
 #pragma once
 
-#include <array>
+#include <bit>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -64,14 +64,13 @@ class Usage {
   // Counts as stored; unknown units are left out.
   void set(UnitId unit, std::int64_t quantity);
 
-  [[nodiscard]] std::int64_t reported(UnitId unit) const { return quantities_[unit]; }
+  // 0 when it was not.
+  [[nodiscard]] std::int64_t reported(UnitId unit) const { return is_reported(unit) ? quantities_[place_of(unit)] : 0; }
   [[nodiscard]] bool is_reported(UnitId unit) const { return (reported_ >> unit & 1) != 0; }
   [[nodiscard]] UnitSet reported_units() const { return reported_; }
 
   // Reported, or else what its parts add up to: a reporter that names cache reads but no input still sent input.
-  [[nodiscard]] std::int64_t quantity(UnitId unit) const { return inferred_[unit]; }
-  // Fills in what was not reported. Call after the last set.
-  void infer();
+  [[nodiscard]] std::int64_t quantity(UnitId unit) const;
 
   [[nodiscard]] std::map<std::string, std::int64_t> counts() const;
 
@@ -82,10 +81,13 @@ class Usage {
                       const std::optional<std::string>& others);
 
  private:
-  static constexpr std::size_t units_max = 64;
+  // Among the reported units, in their order.
+  [[nodiscard]] std::size_t place_of(UnitId unit) const {
+    return static_cast<std::size_t>(std::popcount(reported_ & ((UnitSet{1} << unit) - 1)));
+  }
+
   UnitSet reported_ = 0;
-  std::array<std::int64_t, units_max> quantities_{};
-  std::array<std::int64_t, units_max> inferred_{};
+  std::vector<std::int64_t> quantities_;  // of the reported units: few of them, and events are many
 };
 
 }  // namespace cognive::prices

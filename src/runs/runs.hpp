@@ -12,6 +12,7 @@
 #include "json/bind.hpp"
 #include "observe/metrics.hpp"
 #include "pg/cluster.hpp"
+#include "runs/known_runs.hpp"
 #include "runtime/call.hpp"
 
 namespace cognive::http {
@@ -279,7 +280,8 @@ struct SilenceOptions {
 
 class Runs {
  public:
-  Runs(pg::Cluster& database, Metrics& metrics);
+  // `known`: what others of this process remember of runs; told when one changes.
+  Runs(pg::Cluster& database, Metrics& metrics, KnownRuns& known);
 
   // A repeat with the same run and agent returns the run. Code::conflict when the run belongs to another agent,
   // Code::forbidden when the agent is suspended or archived, Code::not_found when there is no such agent.
@@ -307,9 +309,12 @@ class Runs {
 
  private:
   Async<Result<StartAnswer>> start_below(const Call& call, Run run);
+  template <typename Terminations>
+  void note_ended(const Terminations& ended);
 
   pg::Cluster& database_;
   Metrics& metrics_;
+  KnownRuns& known_;
   std::set<std::string> counted_;  // agents whose gauge has been set and must return to zero
   std::chrono::steady_clock::time_point reachable_since_{};
   std::chrono::steady_clock::time_point looked_at_{};  // the last time when note_reachable was called

@@ -108,7 +108,16 @@ void count_ended(Metrics& metrics, const Run& run) {
   }
 }
 
-Runs::Runs(pg::Cluster& database, Metrics& metrics) : database_(database), metrics_(metrics) {}
+Runs::Runs(pg::Cluster& database, Metrics& metrics, KnownRuns& known)
+    : database_(database), metrics_(metrics), known_(known) {}
+
+template <typename Terminations>
+void Runs::note_ended(const Terminations& ended) {
+  for (const auto& one : ended) {
+    known_.forget(one.run.run_id);
+    count_ended(metrics_, one.run);
+  }
+}
 
 Async<> Runs::refresh_metrics(Deadline deadline) {
   std::map<std::string, double> active;
@@ -147,6 +156,7 @@ Async<Result<StartAnswer>> Runs::start(const Call& call, RunStart request) {
   run.started_at = request.started_at.value_or(Timestamp::now());
   if (run.parent_run_id) co_return co_await start_below(call, std::move(run));
   auto started = co_await store::start(database_.primary(), run, call);
+  known_.forget(run.run_id);
   if (started.run.agent_id != request.agent_id) {
     co_return fail(Code::conflict, "There is a run with this id already, and it belongs to another agent.");
   }
@@ -183,9 +193,8 @@ Async<Result<StartAnswer>> Runs::start_below(const Call& call, Run run) {
     co_return StartAnswer{std::move(started.run), started.created};
   };
   auto answer = co_await pg::transact(database_, "run_start", call, body);
-  if (answer) {
-    for (const auto& one : ended) count_ended(metrics_, one.run);
-  }
+  known_.forget(run.run_id);
+  if (answer) note_ended(ended);
   co_return answer;
 }
 
@@ -211,6 +220,7 @@ Async<Result<Run>> Runs::end(const Call& call, Uuid id, RunEnd request) {
     co_return co_await store::end(transaction, id, request, error, call.principal);
   };
   auto run = co_await pg::transact(database_, "run_end", call, body);
+  known_.forget(id);
   if (run && ended_now) count_ended(metrics_, *run);
   co_return run;
 }
@@ -220,6 +230,7 @@ Async<Result<HeartbeatAnswer>> Runs::heartbeat(const Call& call, Uuid id) {
   if (!beat) co_return fail(not_found());
   if (beat->is_due && (beat->run.status == RunStatus::running || beat->agent_status == "active")) {
     if (auto touched = co_await store::touch(database_.primary(), id, call)) {
+      if (beat->run.status != touched->status) known_.forget(id);
       beat->run = std::move(*touched);
     } else {
       beat = co_await store::beat(database_.primary(), id, call.principal, call.deadline);
@@ -258,9 +269,7 @@ Async<Result<Run>> Runs::terminate(const Call& call, Uuid id, RunTerminate reque
     co_return std::move(*run);
   };
   auto run = co_await pg::transact(database_, "run_terminate", call, body);
-  if (run) {
-    for (const auto& one : ended) count_ended(metrics_, one.run);
-  }
+  if (run) note_ended(ended);
   co_return run;
 }
 
@@ -318,6 +327,7 @@ Async<> Runs::end_silent(SilenceOptions options, Deadline deadline) {
     is_first = false;
     for (const auto& run : runs) {
       if (run.status != RunStatus::terminated) continue;
+      known_.forget(run.run_id);
       count_ended(metrics_, run);
       log(Level::info, "terminated a silent run",
           {{"run_id", run.run_id.text()}, {"agent_id", run.agent_id.text()}, {"reason", run.error.value_or("")}});

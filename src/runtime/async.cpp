@@ -39,6 +39,10 @@ void Signal::notify_all() {
   for (auto* timer : state_->waiters) timer->cancel();
 }
 
+void post(const Executor& executor, std::function<void()> work) {
+  asio::post(executor, std::move(work));
+}
+
 Async<> sleep_for(std::chrono::milliseconds duration) {
   const auto executor = co_await asio::this_coro::executor;
   asio::steady_timer timer(executor, duration);

@@ -45,6 +45,9 @@ class Signal {
   std::unique_ptr<State> state_;
 };
 
+// Runs `work` on the executor's thread, soon. From any thread.
+void post(const Executor& executor, std::function<void()> work);
+
 // Suspends the coroutine; wakes early, without an error, when its task group is stopped.
 Async<> sleep_for(std::chrono::milliseconds duration);
 

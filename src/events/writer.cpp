@@ -1,0 +1,362 @@
+#include "events/writer.hpp"
+
+#include <deque>
+#include <mutex>
+
+#include "events/general.hpp"
+#include "events/recent.hpp"
+#include "observe/log.hpp"
+#include "pg/copy_rows.hpp"
+#include "rollups/rollups.hpp"
+
+namespace cognive::events {
+namespace {
+
+using Batch = std::vector<std::shared_ptr<Submission>>;
+
+// When repeats that nobody could recognise come often (somebody replays a spool), plain events go the general way for a
+// while: a copy that fails is work for nothing.
+class RepeatWatch {
+ public:
+  void note() {
+    const auto now = std::chrono::steady_clock::now();
+    if (now - first_ > window) {
+      first_ = now;
+      count_ = 0;
+    }
+    if (++count_ >= many) until_ = now + detour;
+  }
+  [[nodiscard]] bool detours() const { return std::chrono::steady_clock::now() < until_; }
+
+ private:
+  static constexpr std::chrono::seconds window{1};
+  static constexpr std::chrono::seconds detour{2};
+  static constexpr int many = 3;
+
+  std::chrono::steady_clock::time_point first_{};
+  std::chrono::steady_clock::time_point until_{};
+  int count_ = 0;
+};
+
+// Submissions that wait for their turn.
+struct Queue {
+  std::deque<std::shared_ptr<Submission>> submissions;
+  std::size_t rows = 0;
+};
+
+}  // namespace
+
+struct Writer::State : std::enable_shared_from_this<State> {
+  State(Executor writer_executor, pg::Cluster& cluster, const prices::CurrentCatalogue& catalogue,
+        runs::KnownRuns& known, Metrics& metrics, WriterOptions limits)
+      : executor(std::move(writer_executor)),
+        database(cluster),
+        options(limits),
+        meters(metrics),
+        general_way(cluster, catalogue, known, meters, options.content_key, options.commit_timeout),
+        changed(executor),
+        tasks(executor, [](const std::exception_ptr&) {}),
+        queued_bytes(metrics.gauge("ingest_queue_bytes", "What waits for a commit, as it is kept in memory")),
+        copied(metrics.counter("ingest_copies_total", "Group commits of events that were copied")),
+        detoured(metrics.counter("ingest_copy_conflicts_total", "Copies that met a repeat and went the general way")) {}
+
+  Executor executor;
+  pg::Cluster& database;
+  WriterOptions options;
+
+  // From any thread.
+  std::mutex mutex;
+  Queue plain;
+  Queue general;
+  std::size_t bytes = 0;  // of all that is not settled
+  bool stopping = false;
+  bool woken = false;  // the writer's thread has been told, and has not looked yet
+
+  // Of the writer's thread.
+  Meters meters;
+  GeneralWay general_way;
+  RecentKeys recent;
+  RepeatWatch repeats;
+  std::size_t copiers = 0;
+  bool is_general_busy = false;
+  Signal changed;
+  TaskGroup tasks;
+  LogThrottle throttle;
+  Gauge queued_bytes;
+  Counter copied;
+  Counter detoured;
+
+  // Whatever waits becomes the next batch; there is no timer, since waiting for more only ever lost.
+  Batch take(Queue& queue) {
+    Batch batch;
+    std::size_t rows = 0;
+    const std::lock_guard lock(mutex);
+    while (!queue.submissions.empty()) {
+      const auto count = queue.submissions.front()->events.size();
+      if (!batch.empty() && rows + count > options.rows_per_commit_max) break;
+      auto submission = std::move(queue.submissions.front());
+      queue.submissions.pop_front();
+      queue.rows -= count;
+      if (submission->abandoned) {
+        bytes -= submission->bytes;
+        continue;
+      }
+      rows += count;
+      batch.push_back(std::move(submission));
+    }
+    return batch;
+  }
+
+  void put(Queue& queue, std::shared_ptr<Submission> submission) {
+    const std::lock_guard lock(mutex);
+    queue.rows += submission->events.size();
+    queue.submissions.push_back(std::move(submission));
+  }
+
+  std::size_t waiting(const Queue& queue) {
+    const std::lock_guard lock(mutex);
+    return queue.rows;
+  }
+
+  // Starts as many coroutines as there is work for.
+  void look() {
+    {
+      const std::lock_guard lock(mutex);
+      woken = false;
+    }
+    if (repeats.detours()) {
+      for (auto& submission : take(plain)) put(general, std::move(submission));
+    }
+    const auto rows = waiting(plain);
+    if (rows > 0 && copiers < options.copiers_max && (copiers == 0 || rows >= options.rows_for_another_copier)) {
+      ++copiers;
+      tasks.spawn(copy_all(shared_from_this()));
+    }
+    if (!is_general_busy && waiting(general) > 0) {
+      is_general_busy = true;
+      tasks.spawn(write_all(shared_from_this()));
+    }
+  }
+
+  // Hands the submissions back to their threads, each of which is woken once.
+  void settle(const Batch& batch, Position position, const std::exception_ptr& failure) {
+    std::map<const void*, Batch> by_thread;
+    std::size_t settled_bytes = 0;
+    for (const auto& submission : batch) {
+      settled_bytes += submission->bytes;
+      by_thread[submission->thread].push_back(submission);
+    }
+    {
+      const std::lock_guard lock(mutex);
+      bytes -= settled_bytes;
+      queued_bytes.set(static_cast<double>(bytes));
+    }
+    for (auto& [thread, submissions] : by_thread) {
+      const auto home = submissions.front()->home;
+      post(home, [settled = std::move(submissions), position, failure] {
+        for (const auto& submission : settled) {
+          submission->position = position;
+          submission->failure = failure;
+          submission->done = true;
+          submission->settled.notify_all();
+        }
+      });
+    }
+  }
+
+  void log_failure(const std::exception& error, std::size_t requests) {
+    if (const auto held_back = throttle.pass()) {
+      log(Level::warning, "group commit failed",
+          {{"reason", error.what()}, {"requests", requests}, {"more_before", *held_back}});
+    }
+  }
+
+  // Copies plain submissions until none wait.
+  static Async<> copy_all(std::shared_ptr<State> state) {
+    for (;;) {
+      auto batch = state->take(state->plain);
+      if (batch.empty()) break;
+      state->set_repeats_aside(batch);
+      if (!batch.empty()) co_await state->copy_batch(std::move(batch));
+      state->look();
+    }
+    --state->copiers;
+    state->changed.notify_all();
+  }
+
+  // Leaves those in the batch that have none.
+  void set_repeats_aside(Batch& batch) {
+    std::erase_if(batch, [this](auto& submission) {
+      bool is_new = true;
+      for (std::size_t type = 0; type < submission->rows.size(); ++type) {
+        for (const auto& key : submission->rows[type].keys) {
+          if (recent.insert(static_cast<EventType>(type), key.run_id, key.id)) is_new = false;
+        }
+      }
+      if (!is_new) put(general, std::move(submission));
+      return !is_new;
+    });
+  }
+
+  Async<> copy_batch(Batch batch) {
+    std::exception_ptr failure;
+    Position position;
+    bool is_refused = false;
+    try {
+      position = co_await copy(batch);
+    } catch (const pg::SqlError& error) {
+      // Most likely a repeat. What it is, and whose, the general way finds out.
+      is_refused = true;
+      if (error.state() == pg::sqlstate::unique_violation) repeats.note();
+    } catch (const pg::Retryable&) {
+      is_refused = true;
+    } catch (const std::exception& error) {
+      failure = std::current_exception();
+      log_failure(error, batch.size());
+    }
+    if (is_refused) {
+      detoured.add();
+      for (auto& submission : batch) put(general, std::move(submission));
+      co_return;
+    }
+    if (!failure) {
+      copied.add();
+      count(batch);
+    }
+    settle(batch, position, failure);
+  }
+
+  // In one transaction; where its commit stands.
+  Async<Position> copy(const Batch& batch) {
+    auto transaction = co_await database.begin(Deadline::in(options.commit_timeout));
+    rollups::Deltas deltas;
+    for (const auto& submission : batch) deltas.merge(submission->deltas);
+    for (const auto type : {EventType::step, EventType::llm_call, EventType::tool_invocation}) {
+      const auto rows = sorted_rows(batch, type);
+      if (!rows.empty()) co_await transaction.copy_in(store::copy_sql(type), rows);
+    }
+    std::vector<pg::Statement> statements;
+    if (!deltas.empty()) statements.push_back(rollups::append_statement(deltas));
+    co_return co_await transaction.commit_with(std::move(statements));
+  }
+
+  // Of all submissions, in the order of their keys: no two writers can wait for each other.
+  static std::string sorted_rows(const Batch& batch, EventType type) {
+    struct Row {
+      const store::Key* key;
+      std::string_view bytes;
+    };
+    std::vector<Row> order;
+    std::size_t size = 0;
+    for (const auto& submission : batch) {
+      const auto& rows = submission->rows[static_cast<std::size_t>(type)];
+      std::size_t begin = 0;
+      for (std::size_t i = 0; i < rows.keys.size(); ++i) {
+        order.push_back({&rows.keys[i], std::string_view(rows.bytes).substr(begin, rows.ends[i] - begin)});
+        begin = rows.ends[i];
+      }
+      size += rows.bytes.size();
+    }
+    std::string out;
+    if (order.empty()) return out;
+    std::ranges::sort(order, {}, [](const Row& row) -> const store::Key& { return *row.key; });
+    out.reserve(size + pg::copy_header.size() + pg::copy_trailer.size());
+    out += pg::copy_header;
+    for (const auto& row : order) out += row.bytes;
+    out += pg::copy_trailer;
+    return out;
+  }
+
+  void count(const Batch& batch) {
+    std::size_t stored = 0;
+    for (const auto& submission : batch) {
+      for (const auto& item : submission->items) meters.count(item);
+      stored += submission->items.size();
+    }
+    meters.count_commit(stored);
+  }
+
+  // Takes submissions the general way until none wait.
+  static Async<> write_all(std::shared_ptr<State> state) {
+    for (;;) {
+      const auto batch = state->take(state->general);
+      if (batch.empty()) break;
+      std::exception_ptr failure;
+      Position position;
+      try {
+        std::vector<Item> items;
+        for (const auto& submission : batch) {
+          for (std::size_t i = 0; i < submission->events.size(); ++i) {
+            items.push_back({.event = &submission->events[i],
+                             .sender = &submission->sender,
+                             .fate = &submission->fates[i],
+                             .arrival = items.size(),
+                             .stored_hash = 0,
+                             .row = {},
+                             .violation = {}});
+          }
+        }
+        // One order for all writers: no two of them can wait for each other.
+        std::ranges::sort(items, {}, [](const Item& item) { return std::pair(item.key(), item.arrival); });
+        position = co_await state->general_way.commit(items);
+      } catch (const std::exception& error) {
+        failure = std::current_exception();
+        state->log_failure(error, batch.size());
+      }
+      state->settle(batch, position, failure);
+      state->look();
+    }
+    state->is_general_busy = false;
+    state->changed.notify_all();
+  }
+};
+
+Writer::Writer(Executor executor, pg::Cluster& database, const prices::CurrentCatalogue& catalogue,
+               runs::KnownRuns& known, Metrics& metrics, WriterOptions options)
+    : state_(std::make_shared<State>(std::move(executor), database, catalogue, known, metrics, options)) {}
+
+Writer::~Writer() = default;
+
+const WriterOptions& Writer::options() const {
+  return state_->options;
+}
+
+Result<void> Writer::check_room(std::size_t bytes) const {
+  auto& state = *state_;
+  const std::lock_guard lock(state.mutex);
+  if (state.stopping) return fail(Code::unavailable, "The server is stopping; repeat the request with the same ids.");
+  // One that is alone too large goes through when nothing else waits.
+  if (state.bytes > 0 && state.bytes + bytes > state.options.queue_bytes_max) {
+    return fail(Code::unavailable, "Too many events wait for the database; repeat the request with the same ids.");
+  }
+  return {};
+}
+
+void Writer::push(std::shared_ptr<Submission> submission) {
+  auto& state = *state_;
+  {
+    const std::lock_guard lock(state.mutex);
+    state.bytes += submission->bytes;
+    state.queued_bytes.set(static_cast<double>(state.bytes));
+    auto& queue = submission->is_plain ? state.plain : state.general;
+    queue.rows += submission->events.size();
+    queue.submissions.push_back(std::move(submission));
+    if (std::exchange(state.woken, true)) return;
+  }
+  post(state.executor, [self = state_] { self->look(); });
+}
+
+Async<> Writer::stop(Deadline deadline) {
+  const auto state = state_;
+  const auto is_busy = [&] { return state->copiers > 0 || state->is_general_busy; };
+  state->look();
+  while (is_busy() && !deadline.passed()) co_await state->changed.wait(deadline);
+  {
+    const std::lock_guard lock(state->mutex);
+    state->stopping = true;
+  }
+  state->tasks.stop();
+  co_await state->tasks.join(Deadline::in(std::chrono::milliseconds{500}));
+}
+
+}  // namespace cognive::events

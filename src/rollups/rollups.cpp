@@ -1,0 +1,52 @@
+#include "rollups/rollups.hpp"
+
+#include "pg/transact.hpp"
+#include "rollups/store.hpp"
+
+namespace cognive::rollups {
+namespace {
+
+constexpr std::int64_t fold_max = 50'000;    // of one transaction
+constexpr std::int64_t vacuum_from = 5'000;  // folded deltas that are worth it
+constexpr std::int64_t day_micros = 86'400'000'000;
+
+Timestamp day_of(Timestamp time) {
+  const auto within = time.micros % day_micros;
+  return {time.micros - (within < 0 ? within + day_micros : within)};
+}
+
+}  // namespace
+
+pg::Statement append_statement(const Deltas& deltas) {
+  return store::append(deltas.rows());
+}
+
+Async<> append(pg::Transaction& transaction, const Deltas& deltas) {
+  if (deltas.empty()) co_return;
+  auto statement = store::append(deltas.rows());
+  co_await transaction.execute(*statement.query, std::move(statement.params));
+}
+
+Async<std::int64_t> compact(pg::Cluster& database, Deadline deadline) {
+  Call call;
+  call.deadline = deadline;
+  const auto body = [](pg::Transaction& transaction) -> Async<Result<std::optional<std::int64_t>>> {
+    co_return co_await store::fold(transaction, fold_max);
+  };
+  std::int64_t folded = 0;
+  for (;;) {
+    const auto now = co_await pg::transact(database, "rollups_fold", call, body);
+    folded += now->value_or(0);
+    if (now->value_or(0) < fold_max || deadline.passed()) break;
+  }
+  if (folded >= vacuum_from) co_await store::vacuum(database.primary(), deadline);
+  co_return folded;
+}
+
+Async<Verification> verify(pg::Cluster& database, Timestamp from, Timestamp to, Deadline deadline) {
+  const auto first = day_of(from);
+  const auto last = day_of(to.plus(std::chrono::microseconds{day_micros - 1}));
+  co_return co_await store::verify(database.primary(), first, last, deadline);
+}
+
+}  // namespace cognive::rollups

@@ -1,0 +1,244 @@
+#include "rollups/store.hpp"
+
+#include "rollups/latency.hpp"
+
+namespace cognive::rollups::store {
+namespace {
+
+using Type = pg::ArrayBuilder::Type;
+
+#define COGNIVE_KEY "team_id, agent_id, environment, provider, model, price_status"
+
+// Arrays cannot be items of arrays of another length: the histograms travel as text.
+constexpr pg::Query append_query{
+    "rollups_append",
+    "INSERT INTO usage_deltas (hour, " COGNIVE_KEY
+    ", calls, errors, usage_calls, input_tokens, output_tokens, "
+    "cache_read_tokens, cache_write_tokens, cost_nano_usd, first_at, last_at, latency_buckets, latency_counts) "
+    "SELECT hour, " COGNIVE_KEY
+    ", calls, errors, usage_calls, input_tokens, output_tokens, cache_read_tokens, "
+    "cache_write_tokens, cost_nano_usd, first_at, last_at, buckets::smallint[], counts::bigint[] FROM "
+    "unnest($1::timestamptz[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[], "
+    "$9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], "
+    "$16::timestamptz[], $17::timestamptz[], $18::text[], $19::text[]) AS row (hour, " COGNIVE_KEY
+    ", calls, errors, "
+    "usage_calls, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cost_nano_usd, first_at, "
+    "last_at, "
+    "buckets, counts)"};
+
+constexpr pg::Query lock_query{"rollups_lock",
+                               "SELECT pg_try_advisory_xact_lock(hashtextextended('rollups.compact', 0))"};
+
+// The sums of histograms are made apart from the others, which would be multiplied by their buckets.
+constexpr pg::Query fold_query{
+    "rollups_fold",
+    "WITH taken AS MATERIALIZED (DELETE FROM usage_deltas WHERE ctid = ANY (ARRAY(SELECT ctid FROM usage_deltas "
+    "LIMIT $1)) RETURNING *), "
+    "parts AS MATERIALIZED (SELECT 'hour' AS granularity, hour AS period, t.* FROM taken t UNION ALL "
+    "SELECT 'day', date_trunc('day', hour, 'UTC'), t.* FROM taken t), "
+    "sums AS (SELECT granularity, period, " COGNIVE_KEY
+    ", sum(calls) AS calls, sum(errors) AS errors, "
+    "sum(usage_calls) AS usage_calls, sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens, "
+    "sum(cache_read_tokens) AS cache_read_tokens, sum(cache_write_tokens) AS cache_write_tokens, "
+    "sum(cost_nano_usd) AS cost_nano_usd, min(first_at) AS first_at, max(last_at) AS last_at FROM parts "
+    "GROUP BY granularity, period, " COGNIVE_KEY
+    "), "
+    "latencies AS (SELECT granularity, period, " COGNIVE_KEY
+    ", array_agg(bucket ORDER BY bucket) AS buckets, "
+    "array_agg(count ORDER BY bucket) AS counts FROM (SELECT granularity, period, " COGNIVE_KEY
+    ", bucket, sum(count) AS count FROM parts, unnest(latency_buckets, latency_counts) AS latency (bucket, count) "
+    "GROUP BY granularity, period, " COGNIVE_KEY
+    ", bucket HAVING sum(count) <> 0) counted "
+    "GROUP BY granularity, period, " COGNIVE_KEY
+    "), "
+    "folded AS (INSERT INTO usage_aggregations AS a (granularity, period, " COGNIVE_KEY
+    ", calls, errors, usage_calls, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cost_nano_usd, "
+    "first_at, last_at, latency_buckets, latency_counts) "
+    "SELECT s.*, coalesce(l.buckets, '{}'), coalesce(l.counts, '{}') FROM sums s LEFT JOIN latencies l "
+    "USING (granularity, period, " COGNIVE_KEY ") ORDER BY granularity, period, " COGNIVE_KEY
+    " ON CONFLICT (granularity, period, " COGNIVE_KEY
+    ") DO UPDATE SET calls = a.calls + excluded.calls, "
+    "errors = a.errors + excluded.errors, usage_calls = a.usage_calls + excluded.usage_calls, "
+    "input_tokens = a.input_tokens + excluded.input_tokens, "
+    "output_tokens = a.output_tokens + excluded.output_tokens, "
+    "cache_read_tokens = a.cache_read_tokens + excluded.cache_read_tokens, "
+    "cache_write_tokens = a.cache_write_tokens + excluded.cache_write_tokens, "
+    "cost_nano_usd = a.cost_nano_usd + excluded.cost_nano_usd, first_at = least(a.first_at, excluded.first_at), "
+    "last_at = greatest(a.last_at, excluded.last_at), (latency_buckets, latency_counts) = "
+    "(SELECT coalesce(array_agg(bucket ORDER BY bucket), '{}'), coalesce(array_agg(count ORDER BY bucket), '{}') FROM ("
+    "SELECT bucket, sum(count) AS count FROM (SELECT * FROM unnest(a.latency_buckets, a.latency_counts) UNION ALL "
+    "SELECT * FROM unnest(excluded.latency_buckets, excluded.latency_counts)) AS both_of (bucket, count) "
+    "GROUP BY bucket HAVING sum(count) <> 0) counted) RETURNING 1) "
+    "SELECT (SELECT count(*) FROM taken), (SELECT count(*) FROM folded)"};
+
+// What calls are charged now, without those of other hours. $1 ≤ timestamp < $2; $3: bounds of latency buckets.
+// clang-format off
+#define COGNIVE_LEDGER                                                                                               \
+  "SELECT date_trunc('hour', l.\"timestamp\", 'UTC') AS hour, l.team_id, l.agent_id, l.environment, "                \
+  "coalesce(l.provider, '') AS provider, l.model, "                                                                  \
+  "CASE WHEN j.call_id IS NULL THEN l.price_status ELSE j.new_price_status END AS price_status, "                    \
+  "CASE WHEN j.call_id IS NULL THEN l.cost_nano_usd ELSE j.new_cost_nano_usd END AS charge, l.status, "              \
+  "l.input_tokens, l.output_tokens, l.cache_read_tokens, l.cache_write_tokens, "                                     \
+  "width_bucket(l.duration_ms, $3::bigint[]) - 1 AS bucket FROM llm_calls l LEFT JOIN "                              \
+  "(SELECT DISTINCT ON (run_id, call_id) run_id, call_id, new_cost_nano_usd, new_price_status "                      \
+  "FROM charge_adjustments WHERE \"timestamp\" >= $1 AND \"timestamp\" < $2 "                                        \
+  "ORDER BY run_id, call_id, sequence DESC) j ON j.run_id = l.run_id AND j.call_id = l.id "                          \
+  "WHERE l.\"timestamp\" >= $1 AND l.\"timestamp\" < $2"
+
+// Both sides as (granularity, period, key, sums, histogram), and where they differ. `sums` is a row of numbers, since
+// numeric tells 1 from 1.0 nowhere but in text. A sum of nothing at all is as good as none.
+#define COGNIVE_SUM_COLUMNS                                                                                          \
+  "sum(calls) AS calls, sum(errors) AS errors, sum(usage_calls) AS usage_calls, sum(input_tokens) AS input_tokens, "  \
+  "sum(output_tokens) AS output_tokens, sum(cache_read_tokens) AS cache_read_tokens, "                               \
+  "sum(cache_write_tokens) AS cache_write_tokens, sum(cost_nano_usd) AS cost_nano_usd"
+
+#define COGNIVE_SUMS_JSON(side)                                                                                      \
+  "CASE WHEN " side ".calls IS NOT NULL THEN json_build_object('calls', " side ".calls, 'errors', " side             \
+  ".errors, 'usage_calls', " side ".usage_calls, 'input_tokens', " side ".input_tokens, 'output_tokens', " side      \
+  ".output_tokens, 'cache_read_tokens', " side ".cache_read_tokens, 'cache_write_tokens', " side                     \
+  ".cache_write_tokens, 'cost_nano_usd', " side ".cost_nano_usd, 'latencies', " side ".latencies)::text ELSE 'null' END"
+
+constexpr pg::Query verify_query{
+    "rollups_verify",
+    "WITH ledger_calls AS MATERIALIZED (" COGNIVE_LEDGER "), "
+    "ledger_parts AS (SELECT hour, " COGNIVE_KEY ", bucket, count(*) AS calls, "
+    "count(*) FILTER (WHERE status = 'error') AS errors, count(input_tokens) AS usage_calls, "
+    "coalesce(sum(input_tokens), 0) AS input_tokens, coalesce(sum(output_tokens), 0) AS output_tokens, "
+    "coalesce(sum(cache_read_tokens), 0) AS cache_read_tokens, "
+    "coalesce(sum(cache_write_tokens), 0) AS cache_write_tokens, coalesce(sum(charge), 0) AS cost_nano_usd "
+    "FROM ledger_calls GROUP BY hour, " COGNIVE_KEY ", bucket), "
+    "ledger_periods AS (SELECT 'hour' AS granularity, hour AS period, p.* FROM ledger_parts p UNION ALL "
+    "SELECT 'day', date_trunc('day', hour, 'UTC'), p.* FROM ledger_parts p), "
+    "ledger AS (SELECT granularity, period, " COGNIVE_KEY ", " COGNIVE_SUM_COLUMNS
+    ", jsonb_object_agg(bucket, calls) FILTER (WHERE bucket IS NOT NULL) AS latencies FROM "
+    "(SELECT granularity, period, " COGNIVE_KEY ", bucket, " COGNIVE_SUM_COLUMNS " FROM ledger_periods "
+    "GROUP BY granularity, period, " COGNIVE_KEY ", bucket) by_bucket GROUP BY granularity, period, " COGNIVE_KEY "), "
+    "stored_parts AS (SELECT * FROM usage_aggregations WHERE granularity IN ('hour', 'day') AND period >= $1 "
+    "AND period < $2 UNION ALL SELECT granularity, period, " COGNIVE_KEY ", calls, errors, usage_calls, input_tokens, "
+    "output_tokens, cache_read_tokens, cache_write_tokens, cost_nano_usd, first_at, last_at, latency_buckets, "
+    "latency_counts::numeric[] FROM usage_deltas CROSS JOIN LATERAL (VALUES ('hour', hour), "
+    "('day', date_trunc('day', hour, 'UTC'))) AS of (granularity, period) WHERE hour >= $1 AND hour < $2), "
+    "stored_sums AS (SELECT granularity, period, " COGNIVE_KEY ", " COGNIVE_SUM_COLUMNS " FROM stored_parts "
+    "GROUP BY granularity, period, " COGNIVE_KEY "), "
+    "stored_latencies AS (SELECT granularity, period, " COGNIVE_KEY ", jsonb_object_agg(bucket, count) AS latencies "
+    "FROM (SELECT granularity, period, " COGNIVE_KEY ", bucket, sum(count) AS count FROM stored_parts, "
+    "unnest(latency_buckets, latency_counts) AS latency (bucket, count) "
+    "GROUP BY granularity, period, " COGNIVE_KEY ", bucket HAVING sum(count) <> 0) counted "
+    "GROUP BY granularity, period, " COGNIVE_KEY "), "
+    "stored AS (SELECT * FROM stored_sums LEFT JOIN stored_latencies USING (granularity, period, " COGNIVE_KEY ") "
+    "WHERE (calls, errors, usage_calls, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, "
+    "cost_nano_usd) <> (0, 0, 0, 0, 0, 0, 0, 0) OR latencies IS NOT NULL), "
+    "compared AS (SELECT granularity, period, " COGNIVE_KEY ", coalesce(s.calls, 0) AS calls, "
+    COGNIVE_SUMS_JSON("s") " AS stored, " COGNIVE_SUMS_JSON("l") " AS ledger, "
+    "(s.calls, s.errors, s.usage_calls, s.input_tokens, s.output_tokens, s.cache_read_tokens, s.cache_write_tokens, "
+    "s.cost_nano_usd, s.latencies) IS NOT DISTINCT FROM (l.calls, l.errors, l.usage_calls, l.input_tokens, "
+    "l.output_tokens, l.cache_read_tokens, l.cache_write_tokens, l.cost_nano_usd, l.latencies) AS agrees "
+    "FROM stored s FULL JOIN ledger l USING (granularity, period, " COGNIVE_KEY ")) "
+    "SELECT granularity, period, " COGNIVE_KEY ", stored, ledger, 0::bigint, 0::bigint FROM (SELECT * FROM compared "
+    "WHERE NOT agrees ORDER BY period, granularity DESC, " COGNIVE_KEY " LIMIT $4) disagreeing UNION ALL "
+    "SELECT '', $1, '00000000-0000-0000-0000-000000000000', '00000000-0000-0000-0000-000000000000', '', '', '', '', '', "
+    "'', count(*), coalesce(sum(calls) FILTER (WHERE granularity = 'hour'), 0)::bigint FROM compared"};
+// clang-format on
+
+#undef COGNIVE_SUMS_JSON
+#undef COGNIVE_SUM_COLUMNS
+#undef COGNIVE_LEDGER
+#undef COGNIVE_KEY
+
+// {1,2,3}
+template <typename Item>
+std::string array_text(const std::vector<std::pair<std::int16_t, std::int32_t>>& latencies, Item item) {
+  std::string out = "{";
+  for (const auto& latency : latencies) {
+    if (out.size() > 1) out.push_back(',');
+    fmt::format_to(std::back_inserter(out), "{}", item(latency));
+  }
+  out.push_back('}');
+  return out;
+}
+
+}  // namespace
+
+pg::Statement append(const std::vector<Deltas::Row>& rows) {
+  pg::ArrayBuilder hour(Type::timestamptz);
+  pg::ArrayBuilder team_id(Type::uuid);
+  pg::ArrayBuilder agent_id(Type::uuid);
+  pg::ArrayBuilder environment(Type::text);
+  pg::ArrayBuilder provider(Type::text);
+  pg::ArrayBuilder model(Type::text);
+  pg::ArrayBuilder price_status(Type::text);
+  pg::ArrayBuilder calls(Type::int8);
+  pg::ArrayBuilder errors(Type::int8);
+  pg::ArrayBuilder usage_calls(Type::int8);
+  std::array<pg::ArrayBuilder, 4> tokens{pg::ArrayBuilder(Type::int8), pg::ArrayBuilder(Type::int8),
+                                         pg::ArrayBuilder(Type::int8), pg::ArrayBuilder(Type::int8)};
+  pg::ArrayBuilder cost(Type::int8);
+  pg::ArrayBuilder first_at(Type::timestamptz);
+  pg::ArrayBuilder last_at(Type::timestamptz);
+  pg::ArrayBuilder buckets(Type::text);
+  pg::ArrayBuilder counts(Type::text);
+  for (const auto& row : rows) {
+    hour.add(row.hour);
+    team_id.add(row.team_id);
+    agent_id.add(row.agent_id);
+    environment.add(std::string_view(row.environment));
+    provider.add(std::string_view(row.provider));
+    model.add(std::string_view(row.model));
+    price_status.add(std::string_view(row.price_status));
+    calls.add(row.sums->calls);
+    errors.add(row.sums->errors);
+    usage_calls.add(row.sums->usage_calls);
+    for (std::size_t i = 0; i < tokens.size(); ++i) tokens[i].add(row.sums->tokens[i]);
+    cost.add(row.sums->cost_nanos);
+    first_at.add(row.sums->first_at);
+    last_at.add(row.sums->last_at);
+    buckets.add(std::string_view(array_text(row.sums->latencies, [](const auto& one) { return one.first; })));
+    counts.add(std::string_view(array_text(row.sums->latencies, [](const auto& one) { return one.second; })));
+  }
+  pg::Statement out{&append_query, {}};
+  for (auto* column :
+       {&hour, &team_id, &agent_id, &environment, &provider, &model, &price_status, &calls, &errors, &usage_calls,
+        &tokens[0], &tokens[1], &tokens[2], &tokens[3], &cost, &first_at, &last_at, &buckets, &counts}) {
+    std::move(*column).move_into(out.params);
+  }
+  return out;
+}
+
+Async<std::optional<std::int64_t>> fold(pg::Transaction& transaction, std::int64_t count) {
+  const auto locked = co_await transaction.execute(lock_query, {});
+  if (!locked[0].at<bool>(0)) co_return std::nullopt;
+  const auto folded = co_await transaction.execute(fold_query, pg::Params::of(count));
+  co_return folded[0].at<std::int64_t>(0);
+}
+
+Async<> vacuum(pg::Pool& database, Deadline deadline) {
+  // Never the tail: that would lock the writers out.
+  static constexpr pg::Query query{"rollups_vacuum", "VACUUM (TRUNCATE false) usage_deltas"};
+  co_await database.execute_apart(query, {}, deadline);
+}
+
+Async<Verification> verify(pg::Pool& database, Timestamp from, Timestamp to, Deadline deadline) {
+  pg::ArrayBuilder bounds(Type::int8);
+  for (const auto bound : latency_bounds()) bounds.add(bound);
+  pg::Params params = pg::Params::of(from, to);
+  std::move(bounds).move_into(params);
+  params.add(disagreements_max);
+  const auto rows = co_await database.execute_apart(verify_query, std::move(params), deadline);
+  Verification out{.from = from, .to = to};
+  for (int i = 0; i < rows.size(); ++i) {
+    Disagreement one;
+    std::int64_t sums = 0;
+    std::int64_t calls = 0;
+    rows[i].read(one.granularity, one.period, one.team_id, one.agent_id, one.environment, one.provider, one.model,
+                 one.price_status, one.stored, one.ledger, sums, calls);
+    if (one.granularity.empty()) {
+      out.sums = sums;
+      out.calls = calls;
+    } else {
+      out.disagreements.push_back(std::move(one));
+    }
+  }
+  co_return out;
+}
+
+}  // namespace cognive::rollups::store

@@ -1,0 +1,17 @@
+// SQL of rollups.
+#pragma once
+
+#include "rollups/rollups.hpp"
+
+namespace cognive::rollups::store {
+
+pg::Statement append(const std::vector<Deltas::Row>& rows);
+
+// Folds at most `count` deltas; how many there were, nothing when somebody else is at it.
+Async<std::optional<std::int64_t>> fold(pg::Transaction& transaction, std::int64_t count);
+// Gives the room of folded deltas to the next ones.
+Async<> vacuum(pg::Pool& database, Deadline deadline);
+
+Async<Verification> verify(pg::Pool& database, Timestamp from, Timestamp to, Deadline deadline);
+
+}  // namespace cognive::rollups::store
