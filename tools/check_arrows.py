@@ -13,7 +13,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src"
 BASIS = {"base", "json"}
 RUNTIME = BASIS | {"config", "observe", "runtime"}
 PORTS = RUNTIME | {"http", "pg"}
-WORDS = PORTS | {"schema"}  # of the product: each declares its tables
+WORDS = PORTS | {"schema", "tasks"}  # of the product: each declares its tables
 
 # What each folder may include besides itself.
 ALLOWED = {
@@ -27,6 +27,7 @@ ALLOWED = {
     "http": RUNTIME,
     "pg": RUNTIME,
     "schema": RUNTIME | {"pg"},
+    "tasks": RUNTIME | {"pg", "schema", "privacy"},
     "audit": WORDS,
     "identity": WORDS | {"audit"},
     "teams": WORDS | {"audit", "identity"},
@@ -35,9 +36,9 @@ ALLOWED = {
     "runs": WORDS | {"audit", "identity", "agents", "privacy"},
     "privacy": BASIS,
     "events": WORDS | {"audit", "identity", "agents", "prices", "privacy", "runs"},
-    "charges": PORTS | {"audit", "identity", "prices", "runs", "teams"},
+    "charges": PORTS | {"tasks", "audit", "identity", "prices", "runs", "teams"},
     "replay": PORTS | {"identity", "prices", "runs", "events"},
-    "retention": RUNTIME | {"pg"},
+    "retention": RUNTIME | {"pg", "tasks"},
     "analytics": PORTS | {"identity", "events", "runs"},
     "health": WORDS,
     "imports": BASIS | {"client"},
