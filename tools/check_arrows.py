@@ -38,7 +38,7 @@ ALLOWED = {
     "events": WORDS | {"audit", "identity", "agents", "prices", "privacy", "runs"},
     "charges": PORTS | {"tasks", "audit", "identity", "prices", "runs", "teams"},
     "replay": PORTS | {"identity", "prices", "runs", "events"},
-    "retention": RUNTIME | {"pg", "tasks"},
+    "retention": RUNTIME | {"pg", "schema", "tasks"},
     "analytics": PORTS | {"identity", "events", "runs"},
     "health": WORDS,
     "imports": BASIS | {"client"},
