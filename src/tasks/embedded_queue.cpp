@@ -41,13 +41,16 @@ constexpr pg::Query finish_query{"task_finish", "DELETE FROM tasks WHERE " COGNI
   " d WHERE d.died_at IS NOT NULL AND o.died_at IS NOT NULL AND o.name = d.name AND o.key = d.key AND " \
   "o.id <> d.id"
 
+// A dead letter keeps the time at which it was due.
 constexpr pg::Query fail_query{
     "task_fail",
-    "WITH failed AS (UPDATE tasks SET claimed_by = NULL, claimed_at = NULL, claimed_until = NULL, last_error = $4, "
-    "died_at = CASE WHEN attempts >= attempts_max OR expires_at <= now() + $5::bigint * interval '1 millisecond' "
-    "THEN now() END, due_at = now() + $5::bigint * interval '1 millisecond' WHERE " COGNIVE_CLAIM
-    " RETURNING id, name, key, died_at), replaced AS (" COGNIVE_REPLACE_DEAD("failed") ") "
-    "SELECT died_at IS NOT NULL FROM failed"};
+    "WITH verdict AS MATERIALIZED (SELECT id, now() + $5::bigint * interval '1 millisecond' AS again_at, "
+    "attempts >= attempts_max OR coalesce(expires_at <= now() + $5::bigint * interval '1 millisecond', false) AS dies "
+    "FROM tasks WHERE " COGNIVE_CLAIM
+    " FOR UPDATE), failed AS (UPDATE tasks t SET claimed_by = NULL, claimed_at = NULL, claimed_until = NULL, "
+    "last_error = $4, died_at = CASE WHEN v.dies THEN now() END, due_at = CASE WHEN v.dies THEN t.due_at "
+    "ELSE v.again_at END FROM verdict v WHERE t.id = v.id RETURNING t.id, t.name, t.key, t.died_at), "
+    "replaced AS (" COGNIVE_REPLACE_DEAD("failed") ") SELECT died_at IS NOT NULL FROM failed"};
 
 constexpr pg::Query give_back_query{
     "task_give_back",
@@ -204,7 +207,7 @@ Async<std::vector<Buried>> EmbeddedQueue::bury(Deadline deadline) {
 }
 
 Async<std::map<std::string, std::int64_t>> EmbeddedQueue::waiting(Deadline deadline) {
-  const auto rows = co_await database_.read_preferred({}).execute_apart(waiting_query, pg::Params{}, deadline);
+  const auto rows = co_await database_.primary().execute_apart(waiting_query, pg::Params{}, deadline);
   std::map<std::string, std::int64_t> out;
   for (int i = 0; i < rows.size(); ++i) out[rows[i].at<std::string>(0)] = rows[i].at<std::int64_t>(1);
   co_return out;

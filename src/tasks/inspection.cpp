@@ -26,8 +26,7 @@ constexpr pg::Query count_query{"task_count", "SELECT count(*)" COGNIVE_TASK_FIL
 
 constexpr pg::Query find_query{"task_find", "SELECT " COGNIVE_TASK_COLUMNS " FROM tasks WHERE id = $1"};
 
-#define COGNIVE_SELECTED \
-  "died_at IS NOT NULL AND ($1::uuid[] IS NULL OR id = ANY ($1)) AND ($2::text IS NULL OR name = $2)"
+#define COGNIVE_SELECTED "died_at IS NOT NULL AND ($1 OR id = ANY ($2::uuid[])) AND ($3::text IS NULL OR name = $3)"
 
 // Of several dead letters with the same key, the latest.
 constexpr pg::Query retry_query{
@@ -64,14 +63,11 @@ void read(pg::Row row, ListedTask& task) {
 }
 
 pg::Params params_of(const Selection& selection) {
+  pg::ArrayBuilder ids(pg::ArrayBuilder::Type::uuid);
+  for (const auto& id : selection.ids) ids.add(id);
   pg::Params params;
-  if (selection.ids.empty()) {
-    params.add(std::optional<std::string>());
-  } else {
-    pg::ArrayBuilder ids(pg::ArrayBuilder::Type::uuid);
-    for (const auto& id : selection.ids) ids.add(id);
-    std::move(ids).move_into(params);
-  }
+  params.add(selection.ids.empty());
+  std::move(ids).move_into(params);
   params.add(selection.name);
   return params;
 }

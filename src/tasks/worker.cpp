@@ -92,7 +92,6 @@ struct Worker::State : std::enable_shared_from_this<Worker::State> {
   TaskGroup loops;
   TaskGroup runs;
   std::list<std::shared_ptr<Attempt>> attempts;
-  std::set<std::string> counted_queues;
   std::size_t turn = 0;
   bool woken = false;
   bool stopping = false;
@@ -353,21 +352,13 @@ struct Worker::State : std::enable_shared_from_this<Worker::State> {
 
   Async<milliseconds> count_waiting() {
     const auto waiting = co_await queue.waiting(Deadline::in(statement_timeout));
-    for (const auto& queue_name : counted_queues) {
-      if (!waiting.contains(queue_name)) gauge_of(queue_name).set(0);
-    }
-    // Whoever can write to the table can make queues; only those that are served become labels.
-    const auto served = handlers.queues();
-    for (const auto& queue_name : served) {
+    // Whoever can write to the table can make queues; only those of handlers become labels.
+    for (const auto& queue_name : handlers.queues()) {
       const auto found = waiting.find(queue_name);
-      gauge_of(queue_name).set(found == waiting.end() ? 0 : static_cast<double>(found->second));
-      counted_queues.insert(queue_name);
+      metrics.gauge("celery_tasks_queued", "Tasks that wait, in the whole installation", {{"queue", queue_name}})
+          .set(found == waiting.end() ? 0 : static_cast<double>(found->second));
     }
     co_return gauges_interval;
-  }
-
-  Gauge gauge_of(const std::string& queue_name) {
-    return metrics.gauge("celery_tasks_queued", "Tasks that wait, in the whole installation", {{"queue", queue_name}});
   }
 
   static Async<> take_all(std::shared_ptr<State> state) {
