@@ -22,6 +22,9 @@ int main(int argc, char** argv) {
   } else {
     commands::add_up(app, chosen);
     commands::add_serve(app, chosen);
+    commands::add_worker(app, chosen);
+    commands::add_tasks(app, chosen);
+    commands::add_rollups(app, chosen);
     commands::add_migrate(app, chosen);
     commands::add_replication(app, chosen);
     commands::add_keys(app, chosen);

@@ -13,7 +13,7 @@ SOURCE = Path(__file__).resolve().parents[1] / "src"
 BASIS = {"base", "json"}
 RUNTIME = BASIS | {"config", "observe", "runtime"}
 PORTS = RUNTIME | {"http", "pg"}
-WORDS = PORTS | {"schema"}  # of the product: each declares its tables
+WORDS = PORTS | {"schema", "tasks"}  # of the product: each declares its tables
 
 # What each folder may include besides itself.
 ALLOWED = {
@@ -27,6 +27,7 @@ ALLOWED = {
     "http": RUNTIME,
     "pg": RUNTIME,
     "schema": RUNTIME | {"pg"},
+    "tasks": RUNTIME | {"pg", "schema", "privacy"},
     "audit": WORDS,
     "identity": WORDS | {"audit"},
     "teams": WORDS | {"audit", "identity"},
@@ -35,10 +36,10 @@ ALLOWED = {
     "rollups": WORDS,
     "runs": WORDS | {"audit", "identity", "agents", "privacy"},
     "privacy": BASIS,
-    "events": WORDS | {"audit", "identity", "agents", "prices", "privacy", "rollups", "runs"},
-    "charges": PORTS | {"audit", "identity", "prices", "rollups", "runs", "teams"},
+    "events": WORDS | {"audit", "identity", "agents", "prices", "privacy", "rollups", "runs", "tasks"},
+    "charges": PORTS | {"audit", "identity", "prices", "rollups", "runs", "tasks", "teams"},
     "replay": PORTS | {"identity", "prices", "runs", "events"},
-    "retention": RUNTIME | {"pg"},
+    "retention": RUNTIME | {"pg", "schema", "tasks"},
     "analytics": PORTS | {"identity", "events", "rollups", "runs"},
     "health": WORDS,
     "imports": BASIS | {"client"},

@@ -19,6 +19,9 @@ class Router;
 
 namespace cognive::charges {
 
+// Of the outbox: charges have changed.
+inline constexpr std::string_view repriced_topic = "charges.repriced";
+
 // Where a repricing stands within its range: behind this call, in the order of time.
 struct Place {
   Timestamp timestamp;

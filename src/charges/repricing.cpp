@@ -7,6 +7,7 @@
 #include "pg/transact.hpp"
 #include "rollups/rollups.hpp"
 #include "runs/runs.hpp"
+#include "tasks/outbox.hpp"
 #include "teams/teams.hpp"
 
 namespace cognive::charges {
@@ -141,6 +142,7 @@ Async<Result<Chunk>> reprice_chunk(pg::Transaction& transaction, Work& work, con
     rollups::Deltas deltas;
     for (const auto& one : adjustments) add_to(deltas, one);
     co_await rollups::append(transaction, deltas);
+    co_await tasks::outbox::append(transaction, repriced_topic, fmt::format(R"({{"changed":{}}})", chunk.changed));
     auto record = entry(work.id, work.selection.team_id ? work.selection.team_id : work.selection.principal_team_id,
                         chunk, after);
     co_await audit::record(transaction, work.call, std::move(record));

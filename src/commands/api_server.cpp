@@ -9,6 +9,7 @@
 #include "agents/agents.hpp"
 #include "analytics/analytics.hpp"
 #include "charges/charges.hpp"
+#include "commands/background.hpp"
 #include "commands/local.hpp"
 #include "events/names.hpp"
 #include "events/routes.hpp"
@@ -18,7 +19,6 @@
 #include "observe/log.hpp"
 #include "prices/prices.hpp"
 #include "replay/replay.hpp"
-#include "retention/partitions.hpp"
 #include "runs/runs.hpp"
 #include "runtime/threads.hpp"
 #include "teams/teams.hpp"
@@ -28,10 +28,6 @@ namespace {
 
 constexpr std::chrono::milliseconds catalogue_interval{1'000};
 constexpr std::chrono::milliseconds gauges_interval{15'000};
-constexpr std::chrono::milliseconds silence_interval{15'000};
-constexpr std::chrono::milliseconds run_costs_interval{15'000};
-constexpr std::chrono::milliseconds reachable_interval{1'000};
-constexpr std::chrono::milliseconds partitions_interval{3'600'000};
 constexpr std::chrono::milliseconds retry_interval_max{30'000};
 
 constexpr std::chrono::milliseconds background_timeout{10'000};
@@ -185,6 +181,7 @@ struct ApiServer::State {
   std::unique_ptr<IoThreads> threads;  // outlives the workers, whose sockets and timers belong to its contexts
   std::unique_ptr<WriterThread> writer;
   std::vector<std::unique_ptr<Worker>> workers;
+  std::unique_ptr<Background> background;  // on the first thread; null when other processes do that work
 };
 
 ApiServer::ApiServer(Settings settings) : state_(std::make_unique<State>(std::move(settings))) {}
@@ -195,7 +192,7 @@ ApiServer::~ApiServer() {
 
 namespace {
 
-Async<> start_worker(Worker& worker, runs::SilenceOptions silence, Result<std::uint16_t>& port, bool first) {
+Async<> start_worker(Worker& worker, Result<std::uint16_t>& port, bool first) {
   if (first) {
     // Prices before the first request. A database that is away is no reason not to start: readiness tells of it.
     try {
@@ -208,18 +205,6 @@ Async<> start_worker(Worker& worker, runs::SilenceOptions silence, Result<std::u
     }));
     worker.background.spawn(repeat("gauges", gauges_interval, [&runs = worker.runs] {
       return runs.refresh_metrics(Deadline::in(background_timeout));
-    }));
-    worker.background.spawn(repeat("reachable", reachable_interval, [&runs = worker.runs]() -> Async<> {
-      runs.note_reachable();
-      co_return;
-    }));
-    worker.background.spawn(repeat("silent runs", silence_interval, [&runs = worker.runs, silence] {
-      return runs.end_silent(silence, Deadline::in(background_timeout));
-    }));
-    worker.background.spawn(repeat("run costs", run_costs_interval,
-                                   [&runs = worker.runs] { return runs.sum_costs(Deadline::in(background_timeout)); }));
-    worker.background.spawn(repeat("partitions", partitions_interval, [&database = worker.database] {
-      return retention::make_partitions_ahead(database, Deadline::in(background_timeout));
     }));
   }
   port = worker.server.listen();
@@ -246,12 +231,15 @@ Result<std::uint16_t> ApiServer::start() {
     auto& worker = *state.workers.emplace_back(
         std::make_unique<Worker>(state.threads->executor(i), state.settings, state.shared, state.writer->writer, port));
     Result<std::uint16_t> listening = fail(Code::internal, "not started");
-    const runs::SilenceOptions silence{.default_timeout = std::chrono::seconds{state.settings.run_silence_timeout_s},
-                                       .grace_max = std::chrono::seconds{state.settings.run_silence_grace_max_s}};
-    state.threads->run_on(
-        i, [&worker, &listening, silence, i] { return start_worker(worker, silence, listening, i == 0); });
+    state.threads->run_on(i, [&worker, &listening, i] { return start_worker(worker, listening, i == 0); });
     if (!listening) return listening;
     port = *listening;  // the others share the port that the first one got
+  }
+  if (state.settings.worker_in_server) {
+    state.background =
+        std::make_unique<Background>(state.threads->executor(0), state.settings, BackgroundOptions{},
+                                     *state.shared.monitor, state.shared.known_runs, state.shared.metrics);
+    state.threads->run_on(0, [&background = *state.background] { return background.start(); });
   }
   log(Level::info, "listening", {{"host", state.settings.http_host}, {"port", port}, {"threads", count}});
   return port;
@@ -263,6 +251,11 @@ void ApiServer::stop() {
   const auto deadline = Deadline::in(std::chrono::milliseconds{state.settings.shutdown_timeout_ms});
   // All at once: they share one patience.
   std::vector<std::jthread> stopping;
+  if (state.background) {
+    stopping.emplace_back([&state, deadline] {
+      state.threads->run_on(0, [&background = *state.background, deadline] { return background.stop(deadline); });
+    });
+  }
   for (std::size_t i = 0; i < state.workers.size(); ++i) {
     stopping.emplace_back([&state, i, deadline] {
       state.threads->run_on(i, [&worker = *state.workers[i], deadline] { return stop_worker(worker, deadline); });
@@ -279,6 +272,7 @@ void ApiServer::stop() {
     state.threads->run_on(0, [&monitor = *state.shared.monitor, deadline] { return monitor.stop(deadline); });
   }
   state.threads->stop();
+  state.background.reset();
   state.workers.clear();
   state.writer.reset();
   state.shared.monitor.reset();

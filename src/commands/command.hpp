@@ -15,6 +15,9 @@ using Action = std::function<int()>;
 
 void add_up(CLI::App& root, Action& chosen);
 void add_serve(CLI::App& root, Action& chosen);
+void add_worker(CLI::App& root, Action& chosen);
+void add_rollups(CLI::App& root, Action& chosen);
+void add_tasks(CLI::App& root, Action& chosen);
 void add_migrate(CLI::App& root, Action& chosen);
 // The same verbs without `migrate` before them: for the name `alembic`.
 void add_migrate_verbs(CLI::App& parent, Action& chosen);

@@ -7,6 +7,7 @@
 #include "prices/tables.hpp"
 #include "rollups/tables.hpp"
 #include "runs/tables.hpp"
+#include "tasks/tables.hpp"
 #include "teams/tables.hpp"
 
 namespace cognive::commands {
@@ -14,7 +15,7 @@ namespace cognive::commands {
 schema::Model product_model() {
   schema::Model model;
   for (auto&& tables : {teams::tables(), identity::tables(), agents::tables(), audit::tables(), prices::tables(),
-                        runs::tables(), events::tables(), rollups::tables()}) {
+                        rollups::tables(), runs::tables(), events::tables(), tasks::tables()}) {
     model.tables.insert(model.tables.end(), tables.begin(), tables.end());
   }
   return model;

@@ -7,6 +7,7 @@
 #include "base/resources.hpp"
 #include "base/text.hpp"
 #include "commands/api_server.hpp"
+#include "commands/background.hpp"
 #include "commands/command.hpp"
 #include "commands/costs.hpp"
 #include "commands/local.hpp"
@@ -64,7 +65,10 @@ Result<Settings> settings_for(const Flags& flags, const std::string& database_ur
           "STORAGE_ENDPOINT", "COGNIVE_MASTER_KEY_FILE", "READINESS_REQUIRES"}) {
       if (name == server) return std::nullopt;
     }
-    return (*process)(name);
+    auto value = (*process)(name);
+    // Whoever tries it out on a laptop does not expect that anything disappears by itself.
+    if (name == "RETENTION_DAYS" && (!value || trim(*value).empty())) return "0";
+    return value;
   };
   auto settings = load_settings(variables);
   if (settings && flags.port >= 0) settings->http_port = flags.port;
@@ -254,7 +258,8 @@ int connections_for(const Settings& settings) {
   constexpr std::int64_t shared = 2;
   constexpr std::int64_t others = 40;
   constexpr std::int64_t least = 100;
-  return static_cast<int>(std::max(least, settings.http_threads * (settings.database_connections + shared) + others));
+  const auto of_the_api = settings.http_threads * (settings.database_connections + shared);
+  return static_cast<int>(std::max(least, of_the_api + background_connections(settings) + others));
 }
 
 int up(const Flags& flags) {

@@ -28,6 +28,13 @@ struct NumberSetting {
   std::string_view meaning;
 };
 
+struct FlagSetting {
+  std::string_view name;
+  bool Settings::* member;
+  bool fallback;
+  std::string_view meaning;
+};
+
 constexpr TextSetting text_settings[] = {
     {"APP_NAME", &Settings::app_name, "Cognive Control Plane API", "title shown in / and the API documentation"},
     {"APP_ENV", &Settings::app_environment, "development", "label of the environment"},
@@ -41,6 +48,11 @@ constexpr TextSetting url_settings[] = {
     {"REDIS_URL", &Settings::redis_url, "", "shared cache and rate limits", true},
     {"RABBITMQ_URL", &Settings::rabbitmq_url, "", "tasks and events", true},
     {"STORAGE_ENDPOINT", &Settings::storage_endpoint, "", "S3-compatible object storage", true},
+};
+
+constexpr FlagSetting flag_settings[] = {
+    {"WORKER_IN_SERVER", &Settings::worker_in_server, true,
+     "true: the API server runs background tasks as well; false: only `cognive worker` does"},
 };
 
 constexpr NumberSetting number_settings[] = {
@@ -57,6 +69,12 @@ constexpr NumberSetting number_settings[] = {
     {"RUN_SILENCE_GRACE_MAX_S", &Settings::run_silence_grace_max_s, 3'600, 0, 30LL * 86'400,
      "after a start, or an outage of the database, silent runs are spared for as long as their limit, but no longer "
      "than this, seconds"},
+    {"WORKER_CONCURRENCY", &Settings::worker_concurrency, 4, 1, 256, "background tasks at a time, per process"},
+    {"WORKER_LEASE_S", &Settings::worker_lease_s, 15, 2, 3'600,
+     "background tasks of a worker that has not been heard of for so long are taken by others, seconds"},
+    {"RETENTION_DAYS", &Settings::retention_days, 90, 0, 36'500,
+     "runs and events are dropped so many days after they arrived; 0 means never; `cognive up` never does unless this "
+     "is set"},
     {"HTTP_PORT", &Settings::http_port, 8000, 0, 65535, "port to listen on; 0 picks a free one"},
     {"HTTP_THREADS", &Settings::http_threads, 0, 0, 256, "I/O threads; 0 means half of the processors"},
     {"HTTP_BODY_BYTES_MAX", &Settings::http_body_bytes_max, 16 << 20, 1024, 1 << 30,
@@ -118,6 +136,16 @@ std::optional<std::string> libpq_url(std::string_view text) {
 
 std::string without_query(std::string_view url) {
   return std::string(url.substr(0, url.find('?')));
+}
+
+std::optional<bool> flag_of(std::string_view text) {
+  for (const std::string_view yes : {"true", "yes", "on", "1"}) {
+    if (equal_ignoring_case(text, yes)) return true;
+  }
+  for (const std::string_view no : {"false", "no", "off", "0"}) {
+    if (equal_ignoring_case(text, no)) return false;
+  }
+  return std::nullopt;
 }
 
 void load_database(const Variables& variables, Settings& out, Faults& faults) {
@@ -208,6 +236,12 @@ Result<Settings> load_settings(const Variables& variables, MasterKey master_key)
     } else if (value) {
       out.*setting.member = trim(*value);
     }
+  }
+  for (const auto& setting : flag_settings) {
+    const auto text = set_value(variables, setting.name);
+    const auto value = text ? flag_of(trim(*text)) : setting.fallback;
+    if (!value) faults.add(setting.name, "must be true or false");
+    out.*setting.member = value.value_or(setting.fallback);
   }
   for (const auto& setting : number_settings) {
     const auto text = set_value(variables, setting.name);
@@ -362,6 +396,9 @@ std::vector<SettingRow> describe(const Settings& settings) {
   for (const auto& setting : url_settings) add(setting.name, masked_url(settings.*setting.member), setting.meaning);
   add("COGNIVE_MASTER_KEY", settings.master_key.empty() ? "" : "***",
       "keys API key hashes; or COGNIVE_MASTER_KEY_FILE");
+  for (const auto& setting : flag_settings) {
+    add(setting.name, settings.*setting.member ? "true" : "false", setting.meaning);
+  }
   for (const auto& setting : number_settings) {
     add(setting.name, std::to_string(settings.*setting.member), setting.meaning);
   }

@@ -37,6 +37,11 @@ struct Settings {
   std::int64_t run_silence_timeout_s = 0;    // of agents that say nothing else; 0: never
   std::int64_t run_silence_grace_max_s = 0;  // for agents to be heard again after an outage of ours
 
+  bool worker_in_server = false;        // the API server runs background tasks as well
+  std::int64_t worker_concurrency = 0;  // tasks at a time
+  std::int64_t worker_lease_s = 0;      // a worker that is not heard of for so long has lost its tasks
+  std::int64_t retention_days = 0;      // 0: everything is kept
+
   std::string http_host;
   std::int64_t http_port = 0;
   std::int64_t http_threads = 0;

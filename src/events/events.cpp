@@ -1,6 +1,7 @@
 #include "events/events.hpp"
 
 #include "base/text.hpp"
+#include "events/stored.hpp"
 
 namespace cognive::events {
 namespace {
@@ -208,6 +209,17 @@ std::string batch_answer_json(const BatchAnswer& answer) {
       out.end_object();
     }
     out.end_array();
+  }
+  out.end_object();
+  return std::move(out).text();
+}
+
+std::string Stored::message() const {
+  json::Writer out;
+  out.begin_object();
+  for (const auto& [type, text] : enum_names(EventType{})) {
+    out.key(text);
+    out.integer(static_cast<std::int64_t>(counts[static_cast<std::size_t>(type)]));
   }
   out.end_object();
   return std::move(out).text();

@@ -1,7 +1,9 @@
 #include "events/general.hpp"
 
+#include "events/stored.hpp"
 #include "pg/transact.hpp"
 #include "rollups/rollups.hpp"
+#include "tasks/outbox.hpp"
 
 namespace cognive::events {
 namespace {
@@ -115,9 +117,20 @@ Async<Result<GeneralWay::Repeats>> GeneralWay::store_together(pg::Transaction& t
   co_await append_deltas(transaction, calls);
   co_await tell_ended_runs(transaction, calls);
   co_await move_runs(transaction, by_type);
+  if (changed) co_await announce(transaction, by_type);
   // To call an event a repeat is to say that its first copy is safe.
   if (!changed) co_await transaction.vouch_for_reads();
   co_return repeats;
+}
+
+Async<> GeneralWay::announce(pg::Transaction& transaction, const ByType& by_type) {
+  Stored stored;
+  for (const auto& fresh : by_type) {
+    for (const auto* item : fresh) {
+      if (item->fate->kind == Fate::Kind::accepted) stored.add(item->event->type(), 1);
+    }
+  }
+  co_await tasks::outbox::append(transaction, stored_topic, stored.message());
 }
 
 // Those of the calls that are new, and only they.

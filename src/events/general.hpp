@@ -28,6 +28,7 @@ class GeneralWay {
 
   Async<Position> commit_with_retry(std::span<Item> items);
   Async<Result<Repeats>> store_together(pg::Transaction& transaction, std::span<Item> items);
+  static Async<> announce(pg::Transaction& transaction, const ByType& by_type);
   static Async<> append_deltas(pg::Transaction& transaction, const std::vector<Item*>& calls);
   static Async<> tell_ended_runs(pg::Transaction& transaction, const std::vector<Item*>& calls);
   Async<> move_runs(pg::Transaction& transaction, const ByType& by_type);

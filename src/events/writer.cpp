@@ -5,9 +5,11 @@
 
 #include "events/general.hpp"
 #include "events/recent.hpp"
+#include "events/stored.hpp"
 #include "observe/log.hpp"
 #include "pg/copy_rows.hpp"
 #include "rollups/rollups.hpp"
+#include "tasks/outbox.hpp"
 
 namespace cognive::events {
 namespace {
@@ -235,7 +237,13 @@ struct Writer::State : std::enable_shared_from_this<State> {
       const auto rows = sorted_rows(batch, type);
       if (!rows.empty()) co_await transaction.copy_in(store::copy_sql(type), rows);
     }
+    Stored stored;
+    for (const auto& submission : batch) {
+      for (std::size_t type = 0; type < submission->rows.size(); ++type)
+        stored.add(static_cast<EventType>(type), submission->rows[type].keys.size());
+    }
     std::vector<pg::Statement> statements;
+    statements.push_back({&tasks::outbox::append_query(), tasks::outbox::params_of(stored_topic, stored.message())});
     if (!deltas.empty()) statements.push_back(rollups::append_statement(deltas));
     co_return co_await transaction.commit_with(std::move(statements));
   }

@@ -46,7 +46,13 @@ Async<std::int64_t> compact(pg::Cluster& database, Deadline deadline) {
 Async<Verification> verify(pg::Cluster& database, Timestamp from, Timestamp to, Deadline deadline) {
   const auto first = day_of(from);
   const auto last = day_of(to.plus(std::chrono::microseconds{day_micros - 1}));
-  co_return co_await store::verify(database.primary(), first, last, deadline);
+  Call call;
+  call.deadline = deadline;
+  const auto body = [&](pg::Transaction& transaction) -> Async<Result<Verification>> {
+    co_return co_await store::verify(transaction, first, last);
+  };
+  auto verification = co_await pg::transact(database, "rollups_verify", call, body);
+  co_return std::move(*verification);
 }
 
 }  // namespace cognive::rollups

@@ -204,7 +204,19 @@ pg::Statement append(const std::vector<Deltas::Row>& rows) {
   return out;
 }
 
+namespace {
+
+// All that the transaction has; sessions are made for shorter statements.
+Async<> allow_time(pg::Transaction& transaction) {
+  static constexpr pg::Query query{"rollups_timeout", "SELECT set_config('statement_timeout', $1, true)"};
+  const auto milliseconds = std::to_string(transaction.deadline().remaining().count() + 1);
+  co_await transaction.execute(query, pg::Params::of(milliseconds));
+}
+
+}  // namespace
+
 Async<std::optional<std::int64_t>> fold(pg::Transaction& transaction, std::int64_t count) {
+  co_await allow_time(transaction);
   const auto locked = co_await transaction.execute(lock_query, {});
   if (!locked[0].at<bool>(0)) co_return std::nullopt;
   const auto folded = co_await transaction.execute(fold_query, pg::Params::of(count));
@@ -217,13 +229,14 @@ Async<> vacuum(pg::Pool& database, Deadline deadline) {
   co_await database.execute_apart(query, {}, deadline);
 }
 
-Async<Verification> verify(pg::Pool& database, Timestamp from, Timestamp to, Deadline deadline) {
+Async<Verification> verify(pg::Transaction& transaction, Timestamp from, Timestamp to) {
+  co_await allow_time(transaction);
   pg::ArrayBuilder bounds(Type::int8);
   for (const auto bound : latency_bounds()) bounds.add(bound);
   pg::Params params = pg::Params::of(from, to);
   std::move(bounds).move_into(params);
   params.add(disagreements_max);
-  const auto rows = co_await database.execute_apart(verify_query, std::move(params), deadline);
+  const auto rows = co_await transaction.execute(verify_query, std::move(params));
   Verification out{.from = from, .to = to};
   for (int i = 0; i < rows.size(); ++i) {
     Disagreement one;

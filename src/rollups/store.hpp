@@ -12,6 +12,6 @@ Async<std::optional<std::int64_t>> fold(pg::Transaction& transaction, std::int64
 // Gives the room of folded deltas to the next ones.
 Async<> vacuum(pg::Pool& database, Deadline deadline);
 
-Async<Verification> verify(pg::Pool& database, Timestamp from, Timestamp to, Deadline deadline);
+Async<Verification> verify(pg::Transaction& transaction, Timestamp from, Timestamp to);
 
 }  // namespace cognive::rollups::store

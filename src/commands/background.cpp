@@ -1,0 +1,153 @@
+#include "commands/background.hpp"
+
+#include "charges/charges.hpp"
+#include "events/stored.hpp"
+#include "pg/cluster.hpp"
+#include "retention/partitions.hpp"
+#include "retention/retention.hpp"
+#include "rollups/rollups.hpp"
+#include "runs/runs.hpp"
+#include "tasks/runner.hpp"
+
+namespace cognive::commands {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr milliseconds reachable_interval{1'000};
+
+// For taking tasks, extending their leases, and the duties of the leader.
+constexpr std::int64_t connections_beside_tasks = 4;
+constexpr std::int64_t shared_connections = 2;
+constexpr std::int64_t leader_connections = 1;
+
+constexpr tasks::Definition partitions_ahead{.name = "partitions.make_ahead", .time_limit = milliseconds{60'000}};
+constexpr tasks::Definition silent_runs{
+    .name = "runs.end_silent", .time_limit = milliseconds{10'000}, .backoff_max = milliseconds{15'000}};
+constexpr tasks::Definition run_costs{
+    .name = "runs.sum_costs", .time_limit = milliseconds{10'000}, .backoff_max = milliseconds{15'000}};
+
+constexpr tasks::Definition rollups_compact{.name = "rollups.compact", .time_limit = milliseconds{60'000}};
+// What it finds does not get better by looking again: it becomes a dead letter, for people.
+constexpr tasks::Definition rollups_verify{
+    .name = "rollups.verify", .attempts_max = 1, .time_limit = std::chrono::minutes{30}};
+
+pg::PoolOptions pool_options(const Settings& settings) {
+  pg::PoolOptions options;
+  options.shared_connections = shared_connections;
+  options.exclusive_connections_max = static_cast<std::size_t>(settings.worker_concurrency + connections_beside_tasks);
+  options.statement_timeout = milliseconds{settings.database_timeout_ms};
+  return options;
+}
+
+tasks::WorkerOptions worker_options(const Settings& settings, BackgroundOptions options) {
+  return {.queues = std::move(options.queues),
+          .concurrency = static_cast<std::size_t>(settings.worker_concurrency),
+          .lease = std::chrono::seconds{settings.worker_lease_s}};
+}
+
+}  // namespace
+
+struct Background::State {
+  State(Executor executor, const Settings& settings, BackgroundOptions options, pg::Monitor& monitor,
+        runs::KnownRuns& known, Metrics& metrics)
+      : database(executor, pool_options(settings), monitor, metrics),
+        runs(database, metrics, known),
+        runner(executor, database, monitor, worker_options(settings, std::move(options)), metrics),
+        retention(database, runner.queue(), settings.retention_days),
+        loops(executor, [](const std::exception_ptr&) {}) {
+    add_runs(settings);
+    add_rollups(metrics);
+    add_retention();
+  }
+
+  void add_runs(const Settings& settings) {
+    const runs::SilenceOptions silence{.default_timeout = std::chrono::seconds{settings.run_silence_timeout_s},
+                                       .grace_max = std::chrono::seconds{settings.run_silence_grace_max_s}};
+    runner.handlers().add(silent_runs, [this, silence](const tasks::Task&, Deadline deadline) {
+      return runs.end_silent(silence, deadline);
+    });
+    every(std::chrono::seconds{15}, silent_runs);
+    runner.handlers().add(run_costs,
+                          [this](const tasks::Task&, Deadline deadline) { return runs.sum_costs(deadline); });
+    every(std::chrono::seconds{15}, run_costs);
+  }
+
+  void add_rollups(Metrics& metrics) {
+    runner.handlers().add(rollups_compact, [this](const tasks::Task&, Deadline deadline) -> Async<> {
+      co_await rollups::compact(database, deadline);
+    });
+    // Folded when there is something to fold; one such task stands for all messages that come before it runs.
+    const auto fold = [](std::span<const tasks::outbox::Message>) {
+      return std::vector{tasks::NewTask::of(rollups_compact, "{}", "rollups")};
+    };
+    runner.relay().subscribe(std::string(events::stored_topic), fold);
+    runner.relay().subscribe(std::string(charges::repriced_topic), fold);
+    every(std::chrono::minutes{10}, rollups_compact);
+    const auto disagreements = metrics.gauge(
+        "rollup_disagreements", "Sums of yesterday that were not what the ledger says, when last compared");
+    runner.handlers().add(rollups_verify, [this, disagreements](const tasks::Task&, Deadline deadline) -> Async<> {
+      const auto today = std::chrono::floor<std::chrono::days>(Timestamp::now().point());
+      const auto found = co_await rollups::verify(database, Timestamp::of(today - std::chrono::days{1}),
+                                                  Timestamp::of(today), deadline);
+      disagreements.set(static_cast<double>(found.disagreements.size()));
+      if (!found.disagreements.empty()) {
+        throw std::runtime_error(fmt::format(
+            "{} sums or more are not what the ledger says: see `cognive rollups verify`", found.disagreements.size()));
+      }
+    });
+    runner.scheduler().add({.name = rollups_verify.name, .interval = std::chrono::hours{24}, .task = rollups_verify});
+  }
+
+  void add_retention() {
+    runner.handlers().add(partitions_ahead, [this](const tasks::Task&, Deadline deadline) {
+      return retention::make_partitions_ahead(database, deadline);
+    });
+    every(std::chrono::hours{1}, partitions_ahead);
+    retention.add_handlers(runner.handlers());
+    for (auto& schedule : retention.schedules()) runner.scheduler().add(std::move(schedule));
+  }
+
+  // Also at once when there is a new leader: after a start, or an outage, everything may be overdue.
+  void every(milliseconds interval, const tasks::Definition& task) {
+    runner.scheduler().add({.name = task.name, .interval = interval, .task = task, .when_elected = true});
+  }
+
+  static Async<> note_reachable(runs::Runs& runs) {
+    for (;;) {
+      runs.note_reachable();
+      co_await sleep_for(reachable_interval);
+    }
+  }
+
+  pg::Cluster database;
+  runs::Runs runs;
+  tasks::Runner runner;
+  retention::Retention retention;
+  TaskGroup loops;
+};
+
+Background::Background(Executor executor, const Settings& settings, BackgroundOptions options, pg::Monitor& monitor,
+                       runs::KnownRuns& known, Metrics& metrics)
+    : state_(std::make_unique<State>(std::move(executor), settings, std::move(options), monitor, known, metrics)) {}
+
+Background::~Background() = default;
+
+Async<> Background::start() {
+  state_->loops.spawn(State::note_reachable(state_->runs));
+  state_->runner.start();
+  co_return;
+}
+
+Async<> Background::stop(Deadline deadline) {
+  state_->loops.stop();
+  co_await state_->runner.stop(deadline);
+  co_await state_->loops.join(deadline);
+  co_await state_->database.close();
+}
+
+std::int64_t background_connections(const Settings& settings) {
+  return settings.worker_concurrency + connections_beside_tasks + shared_connections + leader_connections;
+}
+
+}  // namespace cognive::commands

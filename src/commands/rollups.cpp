@@ -1,0 +1,116 @@
+// `cognive rollups`: whether what analytics add up is what the ledger says.
+#include "rollups/rollups.hpp"
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+#include "commands/command.hpp"
+#include "commands/local.hpp"
+#include "commands/table.hpp"
+
+namespace cognive::commands {
+namespace {
+
+constexpr std::chrono::minutes timeout{60};
+constexpr std::chrono::days usual_days{7};
+
+struct Flags {
+  std::string data;
+  std::string from;
+  std::string to;
+  bool json = false;
+};
+
+std::string json_of(const rollups::Verification& found) {
+  json::Writer out;
+  out.begin_object();
+  out.field("from", found.from.text());
+  out.field("to", found.to.text());
+  out.key("sums");
+  out.integer(found.sums);
+  out.key("calls");
+  out.integer(found.calls);
+  out.key("agrees");
+  out.boolean(found.disagreements.empty());
+  out.key("disagreements");
+  out.begin_array();
+  for (const auto& one : found.disagreements) {
+    out.begin_object();
+    out.field("granularity", one.granularity);
+    out.field("period", one.period.text());
+    out.field("team_id", one.team_id.text());
+    out.field("agent_id", one.agent_id.text());
+    out.field("environment", one.environment);
+    out.field("provider", one.provider);
+    out.field("model", one.model);
+    out.field("price_status", one.price_status);
+    out.key("stored");
+    out.raw(one.stored);
+    out.key("ledger");
+    out.raw(one.ledger);
+    out.end_object();
+  }
+  out.end_array();
+  out.end_object();
+  return std::move(out).text();
+}
+
+void print(const rollups::Verification& found) {
+  if (found.disagreements.empty()) {
+    std::printf("%lld sums of %lld calls from %s to %s agree with the ledger to the nano-dollar.\n",
+                static_cast<long long>(found.sums), static_cast<long long>(found.calls), found.from.text().c_str(),
+                found.to.text().c_str());
+    return;
+  }
+  Table table({{"period"}, {"of"}, {"agent"}, {"model"}, {"price status"}, {"stored"}, {"ledger"}});
+  for (const auto& one : found.disagreements) {
+    table.add(
+        {one.period.text(), one.granularity, one.agent_id.text(), one.model, one.price_status, one.stored, one.ledger});
+  }
+  std::fputs(table.text().c_str(), stdout);
+  std::fprintf(stderr, "cognive: these sums%s are not what the ledger says\n",
+               std::ssize(found.disagreements) == rollups::disagreements_max ? " (and perhaps more)" : "");
+}
+
+int verify(const Flags& flags) {
+  const auto today = std::chrono::floor<std::chrono::days>(Timestamp::now().point());
+  const auto from = flags.from.empty() ? today - usual_days : parse_date(flags.from);
+  const auto to = flags.to.empty() ? today + std::chrono::days{2} : parse_date(flags.to);
+  if (!from || !to || *to <= *from) {
+    std::fprintf(stderr, "cognive: --from and --to must be dates like 2026-11-24, the first before the second\n");
+    return 2;
+  }
+  const auto variables = tool_variables(flags.data);
+  if (!variables) return explain(variables.error());
+  const auto settings = load_settings(*variables);
+  if (!settings) return explain(settings.error());
+  return with_database(*settings, timeout, [&](pg::Cluster& database, const Call& call) -> Async<int> {
+    const auto found = co_await rollups::verify(database, Timestamp::of(*from), Timestamp::of(*to), call.deadline);
+    if (flags.json) {
+      std::printf("%s\n", json_of(found).c_str());
+    } else {
+      print(found);
+    }
+    co_return found.disagreements.empty() ? 0 : 1;
+  });
+}
+
+}  // namespace
+
+void add_rollups(CLI::App& root, Action& chosen) {
+  auto* rollups = root.add_subcommand("rollups", "The sums that analytics answer from: check them against the ledger");
+  rollups->require_subcommand(1);
+  rollups->fallthrough();  // --data may stand behind the verb, too
+  const auto flags = std::make_shared<Flags>();
+  rollups->add_option("--data", flags->data, "Data directory of a `cognive up` on this machine");
+  auto* verify_command = rollups->add_subcommand(
+      "verify",
+      "Add up the calls of the ledger again, in one snapshot, and compare: counts, tokens, costs, latencies.\n"
+      "Reads every call of the range. Exits with 1 when something disagrees.");
+  verify_command->add_option("--from", flags->from, "First UTC day; a week ago when absent");
+  verify_command->add_option("--to", flags->to, "Until before this UTC day; all that there is when absent");
+  verify_command->add_flag("--json", flags->json, "As JSON, for scripts");
+  verify_command->callback([flags, &chosen] { chosen = [flags] { return verify(*flags); }; });
+}
+
+}  // namespace cognive::commands

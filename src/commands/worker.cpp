@@ -1,0 +1,119 @@
+// `cognive worker`: background tasks against the servers that the environment names, in a process of their own.
+#include <CLI/CLI.hpp>
+
+#include "base/text.hpp"
+#include "commands/background.hpp"
+#include "commands/command.hpp"
+#include "commands/local.hpp"
+#include "commands/schema_fit.hpp"
+#include "health/health.hpp"
+#include "http/server.hpp"
+#include "observe/log.hpp"
+#include "runtime/threads.hpp"
+
+namespace cognive::commands {
+namespace {
+
+constexpr std::chrono::milliseconds first_look_timeout{3'000};
+constexpr std::chrono::milliseconds recent_writes_kept{1'000};
+
+struct Flags {
+  std::vector<std::string> queues;
+  std::int64_t concurrency = 0;
+  int port = -1;
+};
+
+// What Prometheus and probes ask of a worker: the routes that need no credentials, and nothing else.
+struct Page {
+  Page(Executor executor, const Settings& settings, std::uint16_t port, pg::Monitor& monitor, Metrics& metrics)
+      : database(executor, {}, monitor, metrics),
+        recent_writes(recent_writes_kept),
+        health(database, monitor, settings, metrics),
+        router(nullptr, recent_writes, metrics),
+        server(executor, {.host = settings.http_host, .port = port}, router, metrics) {
+    health::add_routes(router, health);
+  }
+
+  pg::Cluster database;
+  http::RecentWrites recent_writes;
+  health::Health health;
+  http::Router router;
+  http::Server server;
+};
+
+Async<> stop_page(Page& page, Deadline deadline) {
+  co_await page.server.stop(deadline);
+  co_await page.database.close();
+}
+
+Result<void> work(const Settings& settings, const Flags& flags, StopSignals& signals) {
+  if (flags.port > 0) {
+    const auto free = http::check_port_free(settings.http_host, static_cast<std::uint16_t>(flags.port));
+    if (!free) return free;
+  }
+  Metrics metrics;
+  runs::KnownRuns known_runs;
+  IoThreads threads(1);
+  pg::Monitor monitor(threads.executor(0), monitor_options(settings), metrics);
+  threads.run_on(0, [&] { return monitor.start(Deadline::in(first_look_timeout)); });
+  Background background(threads.executor(0), settings, {.queues = flags.queues}, monitor, known_runs, metrics);
+  std::unique_ptr<Page> page;
+  Result<std::uint16_t> port;
+  if (flags.port >= 0) {
+    page =
+        std::make_unique<Page>(threads.executor(0), settings, static_cast<std::uint16_t>(flags.port), monitor, metrics);
+  }
+  threads.run_on(0, [&]() -> Async<> {
+    if (page) port = page->server.listen();
+    if (port) co_await background.start();
+  });
+  if (port) {
+    if (page) log(Level::info, "listening", {{"host", settings.http_host}, {"port", *port}});
+    log(Level::info, "working",
+        {{"concurrency", settings.worker_concurrency}, {"queues", fmt::format("{}", fmt::join(flags.queues, ","))}});
+    while (!signals.wait(std::chrono::hours{1})) {
+    }
+  }
+  const auto deadline = Deadline::in(std::chrono::milliseconds{settings.shutdown_timeout_ms});
+  threads.run_on(0, [&]() -> Async<> {
+    co_await background.stop(deadline);
+    if (page) co_await stop_page(*page, deadline);
+    co_await monitor.stop(deadline);
+  });
+  threads.stop();
+  log(Level::info, "stopped");
+  if (!port) return std::unexpected(port.error());
+  return {};
+}
+
+int worker(const Flags& flags) {
+  StopSignals signals;
+  const auto variables = process_variables();
+  if (!variables) return explain(variables.error());
+  auto settings = load_settings(*variables);
+  if (!settings) return explain(settings.error());
+  if (flags.concurrency > 0) settings->worker_concurrency = flags.concurrency;
+  Level level = Level::info;
+  parse_level(settings->log_level, level);
+  log_to_stderr(level);
+  if (const auto fine = check_tables(*settings, false); !fine) return explain(fine.error());
+  if (const auto done = work(*settings, flags, signals); !done) return explain(done.error());
+  return 0;
+}
+
+}  // namespace
+
+void add_worker(CLI::App& root, Action& chosen) {
+  auto* command = root.add_subcommand(
+      "worker", "Run background tasks against the servers named by the environment (DATABASE_URL, …)");
+  const auto flags = std::make_shared<Flags>();
+  command->add_option("--queues", flags->queues, "Take tasks from these queues only, separated by commas")
+      ->delimiter(',');
+  command->add_option("--concurrency", flags->concurrency, "Tasks at a time; overrides WORKER_CONCURRENCY")
+      ->check(CLI::Range(1, 256));
+  command->add_option("--port", flags->port, "Answer /metrics and the health routes there; 0 picks a free port")
+      ->check(CLI::Range(0, 65535));
+  command->callback([flags, &chosen] { chosen = [flags] { return worker(*flags); }; });
+}
+
+}  // namespace cognive::commands

@@ -1,0 +1,419 @@
+#include "tasks/worker.hpp"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <boost/asio/error.hpp>
+#include <boost/system/system_error.hpp>
+#include <list>
+#include <set>
+
+#include "observe/log.hpp"
+
+namespace cognive::tasks {
+namespace {
+
+using std::chrono::milliseconds;
+using Clock = std::chrono::steady_clock;
+
+constexpr milliseconds statement_timeout{5'000};
+constexpr milliseconds bury_interval{2'000};
+constexpr milliseconds gauges_interval{15'000};
+constexpr milliseconds retry_max{10'000};
+constexpr milliseconds settle_retry{200};
+// For a cancelled attempt to end; one that does not is left behind.
+constexpr milliseconds cancel_patience{2'000};
+// Before the deadline of a stop, for cancelling attempts and handing them back.
+constexpr milliseconds hand_back_time{2'000};
+
+// Tasks that nobody handles here: rows may be written by anybody, and their names must not become labels.
+constexpr Definition unknown{.name = "unknown", .backoff_max = milliseconds{60'000}};
+
+enum class End { done, failed, lost, handed_back };
+
+std::string_view status_text(Fate fate) {
+  switch (fate) {
+    case Fate::retried:
+      return "retry";
+    case Fate::dead:
+      return "failure";
+    case Fate::lost:
+      break;
+  }
+  return "lost";
+}
+
+}  // namespace
+
+std::string process_name() {
+  std::array<char, 256> host{};
+  if (gethostname(host.data(), host.size() - 1) != 0) return fmt::format("?:{}", getpid());
+  return fmt::format("{}:{}", host.data(), getpid());
+}
+
+// One attempt at a task.
+struct Attempt {
+  Attempt(const Executor& executor, Task taken, Deadline lease)
+      : task(std::move(taken)),
+        lease_until(lease),
+        changed(executor),
+        body(executor, [](const std::exception_ptr&) {}) {}
+
+  Task task;
+  Deadline lease_until;  // by our clock, so never later than by the queue's
+  Signal changed;
+  TaskGroup body;  // runs the handler, so that it can be cancelled
+  bool ended = false;
+  std::optional<std::string> failure;  // when the handler has thrown
+  bool lost = false;                   // somebody else may have the task
+  bool handed_back = false;            // the worker stops and does not wait for it
+};
+
+struct Worker::State : std::enable_shared_from_this<Worker::State> {
+  State(Executor worker_executor, Queue& task_queue, const Handlers& task_handlers, WorkerOptions worker_options,
+        Metrics& worker_metrics)
+      : executor(std::move(worker_executor)),
+        queue(task_queue),
+        handlers(task_handlers),
+        options(std::move(worker_options)),
+        metrics(worker_metrics),
+        name(process_name() + "/" + Uuid::make().text().substr(24)),
+        changed(executor),
+        loops(executor, [](const std::exception_ptr&) {}),
+        runs(executor, [](const std::exception_ptr&) {}) {}
+
+  Executor executor;
+  Queue& queue;
+  const Handlers& handlers;
+  WorkerOptions options;
+  Metrics& metrics;
+  std::string name;
+  Signal changed;  // a slot is free, there is work, or the worker stops
+  TaskGroup loops;
+  TaskGroup runs;
+  std::list<std::shared_ptr<Attempt>> attempts;
+  std::size_t turn = 0;
+  bool woken = false;
+  bool stopping = false;
+  bool taking = false;
+
+  [[nodiscard]] const Definition& definition_of(const Task& task) const {
+    const auto* entry = handlers.find(task.name);
+    return entry == nullptr ? unknown : entry->definition;
+  }
+
+  void count(const Task& task, std::string_view status) {
+    metrics
+        .counter("celery_tasks_total", "Attempts at tasks that have ended",
+                 {{"task_name", std::string(definition_of(task).name)}, {"status", std::string(status)}})
+        .add();
+  }
+
+  // Whether the pauses of a loop end early when there is work.
+  enum class Wake { yes, no };
+
+  // Repeats `step` until the worker stops; what it throws is logged once per change of reason.
+  template <typename Step>
+  static Async<> repeat(std::shared_ptr<State> state, const char* what, Wake wake, Step step) {
+    std::string last_failure;
+    milliseconds wait{0};
+    while (!state->stopping) {
+      std::string failure;
+      try {
+        wait = co_await step();
+      } catch (const boost::system::system_error& error) {
+        if (error.code() == boost::asio::error::operation_aborted) throw;
+        failure = error.what();
+      } catch (const std::exception& error) {
+        failure = error.what();
+      }
+      if (failure.empty()) {
+        if (!last_failure.empty()) log(Level::info, "background work goes on", {{"what", what}});
+      } else {
+        if (failure != last_failure)
+          log(Level::warning, "background work is held up", {{"what", what}, {"reason", failure}});
+        wait = std::clamp(wait * 2, state->options.idle, retry_max);
+      }
+      last_failure = failure;
+      if (state->stopping) break;
+      if (wake == Wake::no) {
+        co_await sleep_for(jittered(wait));
+      } else if (!state->woken) {
+        co_await state->changed.wait(Deadline::in(jittered(wait)));
+      }
+    }
+  }
+
+  // Takes what there is for the free slots; how long to wait before the next look.
+  Async<milliseconds> take_some() {
+    woken = false;
+    const auto queues = options.queues.empty() ? handlers.queues() : options.queues;
+    const auto first = turn++;
+    for (std::size_t i = 0; i < queues.size() && !stopping; ++i) {
+      const auto free = options.concurrency - std::min(options.concurrency, attempts.size());
+      if (free == 0) break;
+      const auto lease_until = Deadline::in(options.lease);
+      auto taken = co_await queue.take(queues[(first + i) % queues.size()], static_cast<std::int64_t>(free), name,
+                                       options.lease, Deadline::in(statement_timeout));
+      for (auto& task : taken) begin(std::move(task), lease_until);
+    }
+    // With all slots taken, the first that becomes free wakes us; with some left, nothing else is due.
+    co_return options.idle;
+  }
+
+  void begin(Task task, Deadline lease_until) {
+    auto attempt = std::make_shared<Attempt>(executor, std::move(task), lease_until);
+    // Taken when the stop had begun already: not begun, handed back.
+    attempt->handed_back = stopping;
+    attempts.push_back(attempt);
+    runs.spawn(run(shared_from_this(), std::move(attempt)));
+  }
+
+  static Async<> run(std::shared_ptr<State> state, std::shared_ptr<Attempt> attempt) {
+    const auto& task = attempt->task;
+    const auto begun = Clock::now();
+    try {
+      if (attempt->handed_back) {
+        co_await state->settle(*attempt, End::handed_back, {});
+      } else {
+        log(Level::debug, "task begins", {{"task", task.name}, {"id", task.id.text()}, {"attempt", task.attempts}});
+        co_await state->attempt_once(attempt);
+        state->metrics
+            .histogram("celery_task_duration_seconds", "Time of an attempt at a task",
+                       {{"task_name", std::string(state->definition_of(task).name)}}, duration_buckets())
+            .observe(std::chrono::duration<double>(Clock::now() - begun).count());
+      }
+    } catch (const std::exception& error) {
+      // Its lease will pass, and somebody else will take it.
+      log(Level::warning, "what became of a task could not be noted",
+          {{"task", task.name}, {"id", task.id.text()}, {"reason", error.what()}});
+      state->count(task, "lost");
+    }
+    state->attempts.remove(attempt);
+    state->woken = true;
+    state->changed.notify_all();
+  }
+
+  Async<> attempt_once(std::shared_ptr<Attempt> attempt) {
+    const auto& task = attempt->task;
+    const auto* entry = handlers.find(task.name);
+    if (entry == nullptr) {
+      auto reason = fmt::format("No handler is named \"{}\"; this version has: {}.", task.name,
+                                fmt::join(handlers.names(), ", "));
+      co_return co_await settle(*attempt, End::failed, std::move(reason));
+    }
+    const auto deadline = Deadline::in(task.time_limit);
+    attempt->body.spawn(handle(attempt, entry->handle, deadline));
+    while (!attempt->ended && !attempt->lost && !attempt->handed_back && !deadline.passed())
+      co_await attempt->changed.wait(deadline);
+    const bool ended_by_itself = attempt->ended;
+    if (!ended_by_itself) {
+      attempt->body.stop();
+      if (!co_await attempt->body.join(Deadline::in(cancel_patience)))
+        log(Level::error, "a cancelled task goes on", {{"task", task.name}, {"id", task.id.text()}});
+    }
+    if (attempt->lost) co_return co_await settle(*attempt, End::lost, {});
+    if (attempt->ended && !attempt->failure) co_return co_await settle(*attempt, End::done, {});
+    if (attempt->handed_back) co_return co_await settle(*attempt, End::handed_back, {});
+    std::string reason = attempt->failure.value_or("");
+    if (!ended_by_itself) reason = fmt::format("It took longer than its limit of {} ms.", task.time_limit.count());
+    co_await settle(*attempt, End::failed, std::move(reason));
+  }
+
+  static Async<> handle(std::shared_ptr<Attempt> attempt, const Handler& handler, Deadline deadline) {
+    try {
+      co_await handler(attempt->task, deadline);
+    } catch (const std::exception& error) {
+      attempt->failure = error.what();
+    } catch (...) {
+      attempt->failure = "It failed without saying why.";
+    }
+    attempt->ended = true;
+    attempt->changed.notify_all();
+  }
+
+  // Notes what became of an attempt, and tries again for as long as the task is ours.
+  Async<> settle(Attempt& attempt, End end, std::string reason) {
+    const auto& task = attempt.task;
+    if (end == End::lost) {
+      log(Level::warning, "a task was lost to another worker, or its lease could not be extended",
+          {{"task", task.name}, {"id", task.id.text()}});
+      count(task, "lost");
+      co_return;
+    }
+    const auto error = end == End::failed ? kept_error(reason) : std::string();
+    const auto wait = backoff(definition_of(task), task.attempts);
+    for (;;) {
+      try {
+        const auto deadline = Deadline::in(statement_timeout);
+        switch (end) {
+          case End::done:
+            note_done(task, co_await queue.finish(task, deadline));
+            break;
+          case End::failed:
+            note_failure(task, error, wait, co_await queue.fail(task, error, wait, deadline));
+            break;
+          case End::handed_back:
+            co_await queue.give_back(task, deadline);
+            log(Level::info, "task handed back", {{"task", task.name}, {"id", task.id.text()}});
+            count(task, "returned");
+            break;
+          case End::lost:
+            break;
+        }
+        co_return;
+      } catch (const Unavailable&) {
+        if (attempt.lost || attempt.lease_until.passed()) throw;
+      }
+      co_await sleep_for(jittered(settle_retry));
+    }
+  }
+
+  void note_done(const Task& task, bool was_ours) {
+    if (!was_ours)
+      log(Level::warning, "a task was done that somebody else has taken meanwhile",
+          {{"task", task.name}, {"id", task.id.text()}});
+    count(task, was_ours ? "success" : "lost");
+  }
+
+  void note_failure(const Task& task, const std::string& error, milliseconds wait, Fate fate) {
+    count(task, status_text(fate));
+    const auto id = task.id.text();
+    if (fate == Fate::dead) {
+      log(Level::error, "a task has failed for good and is a dead letter now",
+          {{"task", task.name}, {"id", id}, {"attempts", task.attempts}, {"reason", error}});
+    } else {
+      log(Level::warning, "task failed",
+          {{"task", task.name},
+           {"id", id},
+           {"attempt", task.attempts},
+           {"of", task.attempts_max},
+           {"reason", error},
+           {"again_in_ms", wait.count()}});
+    }
+  }
+
+  Async<milliseconds> extend_leases() {
+    const auto interval = options.lease / 3;
+    std::vector<std::shared_ptr<Attempt>> held(attempts.begin(), attempts.end());
+    std::vector<Task> tasks;
+    for (const auto& attempt : held) tasks.push_back(attempt->task);
+    const auto until = Deadline::in(options.lease);
+    std::set<Uuid> ours;
+    bool answered = tasks.empty();
+    std::string failure;
+    try {
+      for (const auto& id : co_await queue.extend(std::move(tasks), options.lease, Deadline::in(interval)))
+        ours.insert(id);
+      answered = true;
+    } catch (const Unavailable& error) {
+      failure = error.what();
+    }
+    for (const auto& attempt : held) {
+      if (ours.contains(attempt->task.id)) {
+        attempt->lease_until = until;
+      } else if ((answered || attempt->lease_until.passed()) && !attempt->ended) {
+        attempt->lost = true;
+        attempt->changed.notify_all();
+      }
+    }
+    if (!failure.empty()) throw Unavailable(failure);
+    co_return interval;
+  }
+
+  // Of its own: being woken early is not for it.
+  static Async<> keep_leases(std::shared_ptr<State> state) {
+    std::string last_failure;
+    for (;;) {
+      std::string failure;
+      try {
+        co_await state->extend_leases();
+      } catch (const Unavailable& error) {
+        failure = error.what();
+      }
+      if (failure != last_failure && !failure.empty())
+        log(Level::warning, "leases of tasks could not be extended", {{"reason", failure}});
+      last_failure = failure;
+      co_await sleep_for(failure.empty() ? state->options.lease / 3 : settle_retry);
+    }
+  }
+
+  Async<milliseconds> bury_some() {
+    const auto buried = co_await queue.bury(Deadline::in(statement_timeout));
+    for (const auto& one : buried) {
+      log(Level::error, "a task has failed for good and is a dead letter now",
+          {{"task", one.name}, {"id", one.id.text()}, {"reason", one.error}});
+      Task task;
+      task.name = one.name;
+      count(task, "failure");
+    }
+    co_return bury_interval;
+  }
+
+  Async<milliseconds> count_waiting() {
+    const auto waiting = co_await queue.waiting(Deadline::in(statement_timeout));
+    // Whoever can write to the table can make queues; only those of handlers become labels.
+    for (const auto& queue_name : handlers.queues()) {
+      const auto found = waiting.find(queue_name);
+      metrics.gauge("celery_tasks_queued", "Tasks that wait, in the whole installation", {{"queue", queue_name}})
+          .set(found == waiting.end() ? 0 : static_cast<double>(found->second));
+    }
+    co_return gauges_interval;
+  }
+
+  static Async<> take_all(std::shared_ptr<State> state) {
+    state->taking = true;
+    co_await repeat(state, "taking tasks", Wake::yes, [state = state.get()] { return state->take_some(); });
+    state->taking = false;
+    state->changed.notify_all();
+  }
+
+  Async<> stop(Deadline deadline) {
+    stopping = true;
+    woken = true;
+    changed.notify_all();
+    const auto margin = std::min(hand_back_time, deadline.remaining() / 2);
+    const Deadline patience{deadline.at - margin};
+    while ((taking || !attempts.empty()) && !patience.passed()) co_await changed.wait(patience);
+    for (const auto& attempt : attempts) {
+      attempt->handed_back = true;
+      attempt->changed.notify_all();
+    }
+    while (!attempts.empty() && !deadline.passed()) co_await changed.wait(deadline);
+    loops.stop();
+    runs.stop();
+    co_await loops.join(deadline);
+    co_await runs.join(deadline);
+  }
+};
+
+Worker::Worker(Executor executor, Queue& queue, const Handlers& handlers, WorkerOptions options, Metrics& metrics)
+    : state_(std::make_shared<State>(std::move(executor), queue, handlers, std::move(options), metrics)) {}
+
+Worker::~Worker() = default;
+
+void Worker::start() {
+  const auto& state = state_;
+  state->loops.spawn(State::take_all(state));
+  state->loops.spawn(State::keep_leases(state));
+  state->loops.spawn(State::repeat(state, "burying dead letters", State::Wake::no,
+                                   [state = state.get()] { return state->bury_some(); }));
+  state->loops.spawn(State::repeat(state, "counting tasks", State::Wake::no,
+                                   [state = state.get()] { return state->count_waiting(); }));
+}
+
+void Worker::wake() {
+  state_->woken = true;
+  state_->changed.notify_all();
+}
+
+Async<> Worker::stop(Deadline deadline) {
+  const auto state = state_;
+  co_await state->stop(deadline);
+}
+
+const std::string& Worker::name() const {
+  return state_->name;
+}
+
+}  // namespace cognive::tasks
