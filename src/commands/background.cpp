@@ -21,11 +21,16 @@ constexpr std::int64_t connections_beside_tasks = 4;
 constexpr std::int64_t shared_connections = 2;
 constexpr std::int64_t leader_connections = 1;
 
-constexpr tasks::Definition partitions_ahead{.name = "partitions.make_ahead", .time_limit = milliseconds{60'000}};
-constexpr tasks::Definition silent_runs{
-    .name = "runs.end_silent", .time_limit = milliseconds{10'000}, .backoff_max = milliseconds{15'000}};
-constexpr tasks::Definition run_costs{
-    .name = "runs.sum_costs", .time_limit = milliseconds{10'000}, .backoff_max = milliseconds{15'000}};
+// Only what fails for minutes is for an operator to look at.
+constexpr tasks::Definition partitions_ahead{.name = "partitions.make_ahead", .attempts_max = 12};
+constexpr tasks::Definition silent_runs{.name = "runs.end_silent",
+                                        .attempts_max = 12,
+                                        .time_limit = milliseconds{10'000},
+                                        .backoff_max = milliseconds{15'000}};
+constexpr tasks::Definition run_costs{.name = "runs.sum_costs",
+                                      .attempts_max = 12,
+                                      .time_limit = milliseconds{10'000},
+                                      .backoff_max = milliseconds{15'000}};
 
 constexpr tasks::Definition rollups_compact{.name = "rollups.compact", .time_limit = milliseconds{60'000}};
 // What it finds does not get better by looking again: it becomes a dead letter, for people.

@@ -21,6 +21,10 @@ constexpr pg::Query enqueue_query{
     "WHERE w.now_too OR w.name IN (SELECT name FROM due) ORDER BY w.task, w.name "
     "ON CONFLICT (name, key) WHERE key IS NOT NULL AND died_at IS NULL DO NOTHING"};
 
+// What this version does not know any more, or is set up not to do.
+constexpr pg::Query forget_query{"task_schedule_forget",
+                                 "DELETE FROM task_schedules WHERE NOT (name = ANY ($1::text[]))"};
+
 }  // namespace
 
 void Scheduler::add(Schedule schedule) {
@@ -37,8 +41,10 @@ Async<std::int64_t> Scheduler::enqueue_due(bool elected, Deadline deadline) {
   pg::ArrayBuilder payload(Type::jsonb);
   pg::ArrayBuilder attempts_max(Type::int4);
   pg::ArrayBuilder time_limit(Type::int8);
+  std::vector<std::string> names;
   for (const auto& schedule : schedules_) {
     name.add(schedule.name);
+    names.emplace_back(schedule.name);
     task.add(schedule.task.name);
     interval.add(std::int64_t{schedule.interval.count()});
     now_too.add(elected && schedule.when_elected);
@@ -52,6 +58,7 @@ Async<std::int64_t> Scheduler::enqueue_due(bool elected, Deadline deadline) {
     std::move(*array).move_into(params);
   Call call;
   call.deadline = deadline;
+  if (elected) co_await database_.primary().write(forget_query, pg::Params::of(names), call);
   const auto rows = co_await database_.primary().write(enqueue_query, std::move(params), call);
   co_return rows.affected();
 }

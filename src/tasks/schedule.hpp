@@ -18,8 +18,8 @@ class Scheduler {
   void add(Schedule schedule);
   [[nodiscard]] const std::vector<Schedule>& schedules() const { return schedules_; }
 
-  // Enqueues what is due. `elected`: also what is wanted when there is a new leader. How many tasks are new. Throws
-  // Unavailable.
+  // Enqueues what is due. `elected`, of a new leader: also what is wanted then, and the rows of schedules that there
+  // are no more go. How many tasks are new. Throws Unavailable.
   Async<std::int64_t> enqueue_due(bool elected, Deadline deadline);
 
  private:

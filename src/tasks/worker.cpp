@@ -293,48 +293,42 @@ struct Worker::State : std::enable_shared_from_this<Worker::State> {
     }
   }
 
-  Async<milliseconds> extend_leases() {
-    const auto interval = options.lease / 3;
-    std::vector<std::shared_ptr<Attempt>> held(attempts.begin(), attempts.end());
+  // What went wrong; empty: nothing. Attempts whose lease is not ours any more, or may not be, end.
+  Async<std::string> extend_leases() {
+    const std::vector<std::shared_ptr<Attempt>> held(attempts.begin(), attempts.end());
+    if (held.empty()) co_return std::string();
     std::vector<Task> tasks;
     for (const auto& attempt : held) tasks.push_back(attempt->task);
     const auto until = Deadline::in(options.lease);
     std::set<Uuid> ours;
-    bool answered = tasks.empty();
     std::string failure;
     try {
-      for (const auto& id : co_await queue.extend(std::move(tasks), options.lease, Deadline::in(interval)))
+      for (const auto& id : co_await queue.extend(std::move(tasks), options.lease, Deadline::in(options.lease / 3)))
         ours.insert(id);
-      answered = true;
-    } catch (const Unavailable& error) {
+    } catch (const boost::system::system_error&) {
+      throw;  // the worker stops
+    } catch (const std::exception& error) {
       failure = error.what();
     }
     for (const auto& attempt : held) {
       if (ours.contains(attempt->task.id)) {
         attempt->lease_until = until;
-      } else if ((answered || attempt->lease_until.passed()) && !attempt->ended) {
+      } else if ((failure.empty() || attempt->lease_until.passed()) && !attempt->ended) {
         attempt->lost = true;
         attempt->changed.notify_all();
       }
     }
-    if (!failure.empty()) throw Unavailable(failure);
-    co_return interval;
+    co_return failure;
   }
 
-  // Of its own: being woken early is not for it.
   static Async<> keep_leases(std::shared_ptr<State> state) {
     std::string last_failure;
     for (;;) {
-      std::string failure;
-      try {
-        co_await state->extend_leases();
-      } catch (const Unavailable& error) {
-        failure = error.what();
-      }
+      auto failure = co_await state->extend_leases();
       if (failure != last_failure && !failure.empty())
         log(Level::warning, "leases of tasks could not be extended", {{"reason", failure}});
-      last_failure = failure;
-      co_await sleep_for(failure.empty() ? state->options.lease / 3 : settle_retry);
+      last_failure = std::move(failure);
+      co_await sleep_for(last_failure.empty() ? state->options.lease / 3 : settle_retry);
     }
   }
 
