@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <fstream>
 
+#include "ingest/interruption.hpp"
 #include "ingest/report.hpp"
 #include "ingest/scenarios.hpp"
 
@@ -149,6 +150,7 @@ int main(int argc, char** argv) {
   CLI::App app(cognive::bench::description);
   cognive::bench::add_options(app, flags);
   CLI11_PARSE(app, argc, argv);
+  cognive::bench::catch_signals();
   try {
     return cognive::bench::run(flags, std::filesystem::read_symlink("/proc/self/exe"));
   } catch (const std::exception& error) {

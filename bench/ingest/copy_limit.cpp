@@ -7,6 +7,7 @@
 #include <stdexcept>
 
 #include "base/time.hpp"
+#include "ingest/interruption.hpp"
 #include "ingest/load.hpp"
 
 namespace cognive::bench {
@@ -129,6 +130,7 @@ double copy_rows(Database& database, const std::string& table, const Sample& sam
   const auto begin = Clock::now();
   std::int64_t stored = 0;
   for (const auto& commit : commits) {
+    throw_if_interrupted();
     // In pieces: libpq would otherwise double its buffer until a whole commit is in it.
     constexpr std::size_t piece = 64 << 10;
     std::vector<std::string_view> parts;

@@ -33,6 +33,7 @@ void Database::Closed::operator()(pg_conn* connection) const {
 
 Database::Database(const std::string& conninfo) : connection_(PQconnectdb(conninfo.c_str())) {
   if (PQstatus(connection_.get()) != CONNECTION_OK) fail_with(connection_.get(), "no connection to the database");
+  execute("SET client_min_messages = warning");
 }
 
 Database Database::nearest(const std::string& url, const std::string& user) {

@@ -16,6 +16,8 @@
 #include <stdexcept>
 #include <vector>
 
+#include "ingest/interruption.hpp"
+
 namespace cognive::bench {
 namespace {
 
@@ -97,6 +99,7 @@ class Driver {
     std::array<epoll_event, 256> events;
     while (in_flight_ > 0 || (is_paced_ && !is_exhausted_)) {
       const int count = wait(events);
+      throw_if_interrupted();
       for (int i = 0; i < count; ++i) handle(events[static_cast<std::size_t>(i)]);
       if (is_paced_) send_due();
     }

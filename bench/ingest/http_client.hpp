@@ -42,7 +42,7 @@ struct Pace {
 };
 
 // Until `traffic` has nothing more to send and all answers are there. Throws std::runtime_error when a connection is
-// lost or no answer comes for a minute.
+// lost, when no answer comes for a minute, and when a signal asked us to end.
 void drive(const Address& address, const Pace& pace, Traffic& traffic);
 
 }  // namespace cognive::bench

@@ -25,6 +25,8 @@ class Report {
       number("events_per_second", point.events_per_second);
       latency("", point.latency);
       latency("costs_", point.costs);
+      number("costs_requests", static_cast<double>(point.costs.total()));
+      number("costs_errors", static_cast<double>(point.costs_errors));
       number("costs_calls", static_cast<double>(point.costs_calls));
       number("accepted_calls", static_cast<double>(point.accepted_calls));
     });

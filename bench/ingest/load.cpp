@@ -316,29 +316,31 @@ class Load final : public Traffic {
 
 class Gets final : public Traffic {
  public:
-  Gets(std::string request, std::size_t count, std::string& last_body)
-      : request_(std::move(request)), left_(count), last_body_(last_body) {}
+  Gets(std::string request, std::size_t count, std::chrono::milliseconds patience)
+      : request_(std::move(request)), left_(count), end_(Clock::now() + patience) {}
 
   bool next(std::size_t, std::string& out) override {
-    if (left_ == 0) return false;
+    if (left_ == 0 || Clock::now() >= end_) return false;
     --left_;
     out += request_;
     return true;
   }
 
   void answered(std::size_t, const Answer& answer) override {
-    if (answer.status != 200)
-      throw std::runtime_error(fmt::format("GET was answered {} {}", answer.status, shortened(answer.body, 300)));
-    latency.record(answer.end - answer.begin);
-    if (left_ == 0) last_body_ = answer.body;
+    result.latency.record(answer.end - answer.begin);
+    if (answer.status == 200) {
+      result.last_body = answer.body;
+    } else {
+      ++result.errors;
+    }
   }
 
-  Histogram latency;
+  GetResult result;
 
  private:
   std::string request_;
   std::size_t left_;
-  std::string& last_body_;
+  Clock::time_point end_;
 };
 
 }  // namespace
@@ -372,10 +374,11 @@ LoadResult run_load(const Target& target, RunPool& pool, const LoadPlan& plan) {
   return load.finish();
 }
 
-Histogram get_repeatedly(const Target& target, const std::string& path, std::size_t count, std::string& last_body) {
-  Gets gets(head(target, "GET", path, "") + "\r\n", count, last_body);
+GetResult get_repeatedly(const Target& target, const std::string& path, std::size_t count,
+                         std::chrono::milliseconds patience) {
+  Gets gets(head(target, "GET", path, "") + "\r\n", count, patience);
   drive(target.address, {.connections = 1}, gets);
-  return gets.latency;
+  return std::move(gets.result);
 }
 
 }  // namespace cognive::bench

@@ -76,7 +76,14 @@ struct LoadResult {
 
 LoadResult run_load(const Target& target, RunPool& pool, const LoadPlan& plan);
 
-// `count` times GET of `path`, one after the other. `last_body` gets the last answer. Throws on any status but 200.
-Histogram get_repeatedly(const Target& target, const std::string& path, std::size_t count, std::string& last_body);
+struct GetResult {
+  Histogram latency{};
+  std::uint64_t errors = 0;  // answers other than 200
+  std::string last_body{};   // of the last 200
+};
+
+// GET of `path`, one after the other: `count` times, but no longer than `patience`.
+GetResult get_repeatedly(const Target& target, const std::string& path, std::size_t count,
+                         std::chrono::milliseconds patience);
 
 }  // namespace cognive::bench

@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "client/api.hpp"
+#include "ingest/interruption.hpp"
 
 namespace cognive::bench {
 namespace {
@@ -19,7 +20,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::chrono::seconds start_patience{120};
-constexpr std::chrono::seconds stop_patience{60};
 
 std::string content_of(const fs::path& path) {
   std::ifstream in(path);
@@ -80,33 +80,31 @@ std::string part_name(pid_t pid) {
 ServerProcess::ServerProcess(const ServerOptions& options) {
   static int number = 0;
   const auto name = fmt::format("cognive-bench-{}-{}", ::getpid(), ++number);
-  data_ = options.directory / name;
-  log_ = options.directory / (name + ".log");
+  data_.path = options.directory / name;
+  log_.path = options.directory / (name + ".log");
   const auto identity = embedded::Identity::current();
   if (!identity) throw std::runtime_error(identity.error().detail);
   const embedded::Command command{
-      .argv = {fs::absolute(options.binary).native(), "up", "--data", data_.native(), "--port", "0"},
+      .argv = {fs::absolute(options.binary).native(), "up", "--data", data_.path.native(), "--port", "0"},
       .identity = *identity,
       .environment = options.environment};
-  auto child = embedded::Child::start(command, log_, SIGTERM);
+  auto child = embedded::Child::start(command, log_.path, SIGTERM);
   if (!child) throw std::runtime_error(child.error().detail);
   child_ = std::move(*child);
   wait_until_ready();
 }
 
-ServerProcess::~ServerProcess() {
-  const std::array steps{embedded::Child::Step{SIGTERM, std::chrono::milliseconds(stop_patience)}};
-  child_->stop(steps);
+ServerProcess::Removed::~Removed() {
   std::error_code ignored;
-  fs::remove_all(data_, ignored);
-  fs::remove(log_, ignored);
+  fs::remove_all(path, ignored);
 }
 
 // The file of the environment is the last that a start writes, and the API listens by then.
 void ServerProcess::wait_until_ready() {
   const auto deadline = Clock::now() + start_patience;
   while (true) {
-    const auto text = content_of(data_ / "env");
+    throw_if_interrupted();
+    const auto text = content_of(data_.path / "env");
     url_ = exported(text, "COGNIVE_URL");
     target_.api_key = exported(text, "COGNIVE_API_KEY");
     database_url_ = exported(text, "DATABASE_URL");
@@ -123,7 +121,7 @@ void ServerProcess::wait_until_ready() {
 
 std::string ServerProcess::end_of_log() const {
   constexpr std::size_t shown = 4'000;
-  const auto text = content_of(log_);
+  const auto text = content_of(log_.path);
   return text.size() <= shown ? text : text.substr(text.size() - shown);
 }
 

@@ -27,7 +27,6 @@ class ServerProcess {
   explicit ServerProcess(const ServerOptions& options);
   ServerProcess(const ServerProcess&) = delete;
   ServerProcess& operator=(const ServerProcess&) = delete;
-  ~ServerProcess();
 
   [[nodiscard]] pid_t pid() const { return child_->pid(); }
   [[nodiscard]] const std::string& database_url() const { return database_url_; }
@@ -38,9 +37,15 @@ class ServerProcess {
   void wait_until_ready();
   [[nodiscard]] std::string end_of_log() const;
 
-  std::filesystem::path data_;
-  std::filesystem::path log_;
-  std::unique_ptr<embedded::Child> child_;
+  // Removed with everything in it.
+  struct Removed {
+    std::filesystem::path path{};
+    ~Removed();
+  };
+
+  Removed data_;
+  Removed log_;
+  std::unique_ptr<embedded::Child> child_;  // ends before its files go
   std::string database_url_;
   std::string url_;
   Target target_;

@@ -69,7 +69,8 @@ struct GrowthPoint {
   std::uint64_t rows = 0;
   double events_per_second = 0;
   Histogram latency{};
-  Histogram costs{};
+  Histogram costs{};  // of questions for the costs
+  std::uint64_t costs_errors = 0;
   std::uint64_t costs_calls = 0;     // that the answer of the costs counts
   std::uint64_t accepted_calls = 0;  // that were accepted so far
 };

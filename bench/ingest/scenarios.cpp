@@ -196,6 +196,7 @@ void measure_growth(const Settings& settings, Results& results) {
   Bench bench(settings);
   constexpr std::int64_t ms_of_day = 86'400'000;
   constexpr std::size_t questions = 200;
+  constexpr std::chrono::minutes questions_patience{1};
   // Thirty whole days, today included, as the page of costs asks for them.
   const auto now_ms = unix_ms();
   const auto from_ms = (now_ms / ms_of_day - 29) * ms_of_day;
@@ -224,8 +225,10 @@ void measure_growth(const Settings& settings, Results& results) {
       point.latency.add(load.latency);
     }
     point.events_per_second = median(measured);
-    std::string answer;
-    point.costs = get_repeatedly(bench.server().target(), path, questions, answer);
+    const auto asked = get_repeatedly(bench.server().target(), path, questions, questions_patience);
+    point.costs = asked.latency;
+    point.costs_errors = asked.errors;
+    const auto& answer = asked.last_body;
     const auto total = answer.rfind(R"("total":)");
     const auto calls = answer.find(R"("calls":)", total);
     if (total != std::string::npos && calls != std::string::npos)
