@@ -101,6 +101,7 @@ class Report {
     number("server_processors", cell.cpu.server);
     number("postgres_processors", cell.cpu.postgres);
     number("generator_processors", cell.cpu.generator);
+    number("other_processors", cell.cpu.others);
     out_.key("postgres_parts");
     out_.begin_object();
     for (const auto& [name, share] : cell.cpu.postgres_parts) number(name, share);

@@ -50,13 +50,14 @@ std::string rates(const Rates& rates, const std::string& plot) {
       rates.bytes_per_row, counted(median(rates.limit_rows_per_second)), rates.limit_rows_per_second.size());
   if (!plot.empty()) out += fmt::format("![Events a second over connections]({})\n\n", plot);
   out +=
-      "| batch | connections | events/s | of COPY | p50 ms | p99 ms | server | PostgreSQL | of it | generator | errors "
-      "|\n|--:|--:|--:|--:|--:|--:|--:|--:|---|--:|--:|\n";
+      "| batch | connections | events/s | of COPY | p50 ms | p99 ms | server | PostgreSQL | of it | generator | others "
+      "| errors "
+      "|\n|--:|--:|--:|--:|--:|--:|--:|--:|---|--:|--:|--:|\n";
   for (const auto& cell : rates.cells)
-    out += fmt::format("| {} | {} | {} | {:.2f} | {:.1f} | {:.1f} | {:.2f} | {:.2f} | {} | {:.2f} | {} |\n", cell.batch,
-                       cell.connections, counted(median(cell.events_per_second)), median(cell.ratios),
+    out += fmt::format("| {} | {} | {} | {:.2f} | {:.1f} | {:.1f} | {:.2f} | {:.2f} | {} | {:.2f} | {:.2f} | {} |\n",
+                       cell.batch, cell.connections, counted(median(cell.events_per_second)), median(cell.ratios),
                        cell.latency.percentile_ms(0.5), cell.latency.percentile_ms(0.99), cell.cpu.server,
-                       cell.cpu.postgres, postgres_parts(cell.cpu), cell.cpu.generator, cell.errors);
+                       cell.cpu.postgres, postgres_parts(cell.cpu), cell.cpu.generator, cell.cpu.others, cell.errors);
   out += "\n";
   for (const auto& cell : rates.cells) {
     if (cell.errors > 0)

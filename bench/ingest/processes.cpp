@@ -62,6 +62,18 @@ std::optional<Stat> stat_of(pid_t pid) {
               .children = static_cast<double>(children_user + children_system) / ticks};
 }
 
+// Seconds in which the machine's processors were not idle since it started, also those that a hypervisor took away.
+double busy_seconds() {
+  static const auto ticks = static_cast<double>(::sysconf(_SC_CLK_TCK));
+  const auto text = content_of("/proc/stat");
+  std::array<unsigned long, 8> spent{};
+  auto& [user, nice, system, idle, io_wait, interrupts, soft_interrupts, stolen] = spent;
+  if (std::sscanf(text.c_str(), "cpu %lu %lu %lu %lu %lu %lu %lu %lu", &user, &nice, &system, &idle, &io_wait,
+                  &interrupts, &soft_interrupts, &stolen) != static_cast<int>(spent.size()))
+    return 0;
+  return static_cast<double>(user + nice + system + interrupts + soft_interrupts + stolen) / ticks;
+}
+
 // "backend 4711" or the name of an auxiliary process, from a title such as "postgres: cluster: walwriter".
 std::string part_name(pid_t pid) {
   auto title = content_of(fmt::format("/proc/{}/cmdline", pid));
@@ -150,13 +162,15 @@ CpuTimes cpu_times(pid_t server, pid_t postmaster) {
     out.postgres += stat->own;
     out.postgres_parts[part_name(pid)] += stat->own;
   }
+  out.others = busy_seconds() - out.server - out.postgres - out.generator;
   return out;
 }
 
 CpuTimes cpu_shares(const CpuTimes& before, const CpuTimes& after, double seconds) {
   CpuTimes out{.server = (after.server - before.server) / seconds,
                .postgres = (after.postgres - before.postgres) / seconds,
-               .generator = (after.generator - before.generator) / seconds};
+               .generator = (after.generator - before.generator) / seconds,
+               .others = std::max(0.0, (after.others - before.others) / seconds)};
   for (const auto& [name, time] : after.postgres_parts) {
     const auto earlier = before.postgres_parts.find(name);
     const auto share = (time - (earlier == before.postgres_parts.end() ? 0 : earlier->second)) / seconds;

@@ -56,6 +56,7 @@ struct CpuTimes {
   double server = 0;
   double postgres = 0;  // all processes of the cluster, also those that ended meanwhile
   double generator = 0;
+  double others = 0;  // the rest of the machine, with the kernel's own work: should be next to nothing
   std::map<std::string, double> postgres_parts{};  // by "backend 4711", "walwriter" and so on; living ones only
 };
 
