@@ -2,7 +2,6 @@
 // Keys are new and ordered in time like those of the load; they are made before the clock starts.
 #pragma once
 
-#include <functional>
 #include <string>
 #include <vector>
 

@@ -70,7 +70,7 @@ std::size_t content_length(std::string_view head) {
   for (std::size_t line = head.find("\r\n"); line != std::string_view::npos; line = head.find("\r\n", line + 2)) {
     const auto rest = head.substr(line + 2);
     if (rest.size() > name.size() && ::strncasecmp(rest.data(), name.data(), name.size()) == 0)
-      return std::strtoull(rest.data() + name.size(), nullptr, 10);
+      return std::strtoull(std::string(rest.substr(name.size(), 20)).c_str(), nullptr, 10);
   }
   throw std::runtime_error("an answer without Content-Length");
 }

@@ -102,6 +102,7 @@ class Report {
     number("postgres_processors", cell.cpu.postgres);
     number("generator_processors", cell.cpu.generator);
     number("other_processors", cell.cpu.others);
+    number("cpu_seconds_per_million", cell.cpu_seconds_per_million());
     out_.key("postgres_parts");
     out_.begin_object();
     for (const auto& [name, share] : cell.cpu.postgres_parts) number(name, share);
@@ -115,6 +116,8 @@ class Report {
     number("bytes_per_row", rates.bytes_per_row);
     number("copy_rows_per_second", median(rates.limit_rows_per_second));
     numbers("copy_rounds", rates.limit_rows_per_second);
+    number("copy_cpu_seconds_per_million", median(rates.limit_cpu_seconds_per_million));
+    number("others_at_most", rates.others());
     list("cells", rates.cells, [&](const Cell& cell) {
       add_cell(cell);
       number("ratio_to_copy", median(cell.ratios));

@@ -46,18 +46,25 @@ std::string rates(const Rates& rates, const std::string& plot) {
   auto out = fmt::format(
       "## Rates\n\nClosed loop; events a second that were accepted, which is after their commit. The limit is binary "
       "COPY of the same rows ({:.0f} bytes each) into the same table, one connection, 5,000 rows a commit, in turns "
-      "with the cells: **{} rows/s** (median of {} rounds). Processors as in the last round.\n\n",
-      rates.bytes_per_row, counted(median(rates.limit_rows_per_second)), rates.limit_rows_per_second.size());
+      "with the cells: **{} rows/s** (median of {} rounds), {:.2f} s of processor time per million rows. Processors as "
+      "in the last round.\n\n",
+      rates.bytes_per_row, counted(median(rates.limit_rows_per_second)), rates.limit_rows_per_second.size(),
+      median(rates.limit_cpu_seconds_per_million));
+  constexpr double others_max = 0.2;  // the kernel's work for network and disk is among it
+  if (rates.others() > others_max)
+    out += fmt::format("**Not to be quoted: others used up to {:.2f} processors meanwhile.**\n\n", rates.others());
   if (!plot.empty()) out += fmt::format("![Events a second over connections]({})\n\n", plot);
   out +=
-      "| batch | connections | events/s | of COPY | p50 ms | p99 ms | server | PostgreSQL | of it | generator | others "
-      "| errors "
-      "|\n|--:|--:|--:|--:|--:|--:|--:|--:|---|--:|--:|--:|\n";
+      "| batch | connections | events/s | of COPY | p50 ms | p99 ms | CPU s per million | server | PostgreSQL | of it "
+      "| "
+      "generator | others | errors |\n|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|--:|--:|--:|\n";
   for (const auto& cell : rates.cells)
-    out += fmt::format("| {} | {} | {} | {:.2f} | {:.1f} | {:.1f} | {:.2f} | {:.2f} | {} | {:.2f} | {:.2f} | {} |\n",
-                       cell.batch, cell.connections, counted(median(cell.events_per_second)), median(cell.ratios),
-                       cell.latency.percentile_ms(0.5), cell.latency.percentile_ms(0.99), cell.cpu.server,
-                       cell.cpu.postgres, postgres_parts(cell.cpu), cell.cpu.generator, cell.cpu.others, cell.errors);
+    out += fmt::format(
+        "| {} | {} | {} | {:.2f} | {:.1f} | {:.1f} | {:.2f} | {:.2f} | {:.2f} | {} | {:.2f} | "
+        "{:.2f} | {} |\n",
+        cell.batch, cell.connections, counted(median(cell.events_per_second)), median(cell.ratios),
+        cell.latency.percentile_ms(0.5), cell.latency.percentile_ms(0.99), cell.cpu_seconds_per_million(),
+        cell.cpu.server, cell.cpu.postgres, postgres_parts(cell.cpu), cell.cpu.generator, cell.cpu.others, cell.errors);
   out += "\n";
   for (const auto& cell : rates.cells) {
     if (cell.errors > 0)

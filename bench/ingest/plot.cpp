@@ -76,7 +76,7 @@ std::string plot_of_rates(const Rates& rates) {
   out += text(right + 8, y_of(limit) + 4, "start", "raw COPY");
   std::size_t number = 0;
   double label_above = height;
-  // The largest batch is the lowest label's neighbour from above, so labels are moved apart in that order.
+  // From the smallest batch, which is usually the lowest line: labels that would touch move up.
   for (const auto batch : batches) {
     const auto* colour = colours[number++ % colours.size()];
     std::string points;

@@ -38,12 +38,27 @@ struct Cell {
   std::uint64_t errors = 0;
   std::string first_error{};
   std::uint64_t runs_started = 0;
+
+  // Processor time of server and PostgreSQL: what else runs on the machine moves it less than it moves rates.
+  [[nodiscard]] double cpu_seconds_per_million() const {
+    const auto rate = events_per_second.empty() ? 0 : events_per_second.back();
+    return rate > 0 ? (cpu.server + cpu.postgres) / rate * 1e6 : 0;
+  }
 };
 
 struct Rates {
   std::vector<Cell> cells{};
-  std::vector<double> limit_rows_per_second{};  // one median a round
+  std::vector<double> limit_rows_per_second{};          // one median a round
+  std::vector<double> limit_cpu_seconds_per_million{};  // of PostgreSQL; one a measurement, as the next
+  std::vector<double> limit_others{};                   // processors that others used meanwhile
   double bytes_per_row = 0;
+
+  // The most that others used of the machine while one cell, or the limit on average, was measured.
+  [[nodiscard]] double others() const {
+    double most = median(limit_others);
+    for (const auto& cell : cells) most = std::max(most, cell.cpu.others);
+    return most;
+  }
 
   [[nodiscard]] const Cell* find(std::size_t batch, std::size_t connections) const {
     const auto found = std::ranges::find_if(

@@ -125,7 +125,12 @@ void measure_rates(Bench& bench, Sample& sample, Results& results) {
     std::vector<double> limits;
     for (auto& cell : rates.cells) {
       const auto prepared = sample.prepare(settings.limit_commits, Keys::by_run);
+      const auto rows = static_cast<double>(settings.limit_commits * rows_per_commit);
+      const auto before = bench.cpu();
       limits.push_back(copy_rows(bench.database(), "llm_calls", sample, prepared));
+      const auto used = cpu_shares(before, bench.cpu(), rows / limits.back());
+      rates.limit_cpu_seconds_per_million.push_back(used.postgres / limits.back() * 1e6);
+      rates.limit_others.push_back(used.others);
       bench.add_copied(settings.limit_commits * rows_per_commit);
       const auto load = bench.load({.batch = cell.batch,
                                     .connections = cell.connections,

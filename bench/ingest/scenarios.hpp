@@ -13,7 +13,7 @@ struct Settings {
   std::chrono::milliseconds warm_up{500};     // of a cell, not measured
   std::vector<std::size_t> batches{1, 20, 100, 500};
   std::vector<std::size_t> connections{1, 16, 64, 256};
-  std::size_t limit_commits = 50;  // of 5,000 rows, for one measurement of the limit
+  std::size_t limit_commits = 30;  // of 5,000 rows, for one measurement of the limit
   bool lines = false;
   std::vector<std::uint64_t> growth_rows{1'000'000, 5'000'000, 10'000'000};
   double memory_minutes = 10;
