@@ -99,7 +99,7 @@ constexpr pg::Query costs_by_label_query{
   "CASE WHEN $10 THEN p.team_id END AS team_id, CASE WHEN $11 THEN p.agent_id END AS agent_id, "                  \
   "CASE WHEN $12 THEN p.model END AS model, CASE WHEN $13 THEN nullif(p.provider, '') END AS provider, "          \
   "CASE WHEN $14 THEN p.environment END AS environment, " COGNIVE_SUM("p.calls") "AS calls, "                     \
-  "coalesce(least(sum(p.calls) FILTER (WHERE p.price_status NOT IN ('priced', 'partial')), 9223372036854775807), 0)::bigint " \
+  "least(coalesce(sum(p.calls) FILTER (WHERE p.price_status NOT IN ('priced', 'partial')), 0), 9223372036854775807)::bigint " \
   "AS unpriced_calls, " COGNIVE_SUM("p.errors") "AS errors, "                                                     \
   "CASE WHEN sum(p.usage_calls) > 0 THEN " COGNIVE_SUM("p.input_tokens") "END AS input_tokens, "                  \
   "CASE WHEN sum(p.usage_calls) > 0 THEN " COGNIVE_SUM("p.output_tokens") "END AS output_tokens, "                \
@@ -117,7 +117,7 @@ constexpr pg::Query costs_by_label_query{
   COGNIVE_COUNT("p.input_tokens + p.output_tokens", "p.price_status = 'priced'") " FROM parts p "                 \
   "WHERE ($9::uuid IS NULL OR p.team_id = $9) AND ($10::uuid IS NULL OR p.agent_id = $10)"
 #define COGNIVE_COUNT(value, condition)                                                                           \
-  "coalesce(least(sum(" value ") FILTER (WHERE " condition "), 9223372036854775807), 0)::bigint"
+  "least(coalesce(sum(" value ") FILTER (WHERE " condition "), 0), 9223372036854775807)::bigint"
 #define COGNIVE_COVERAGE_ROWS                                                                                     \
   "SELECT p.price_status, nullif(p.provider, ''), p.model, " COGNIVE_COUNT("p.calls", "true") ", "                \
   COGNIVE_COUNT("p.input_tokens + p.output_tokens", "true") " FROM parts p WHERE p.price_status <> 'priced' "     \

@@ -7,6 +7,7 @@
 #include "commands/command.hpp"
 #include "commands/local.hpp"
 #include "commands/table.hpp"
+#include "json/writer.hpp"
 
 namespace cognive::commands {
 namespace {
