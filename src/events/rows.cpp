@@ -21,9 +21,10 @@ using Type = pg::ArrayBuilder::Type;
   "$1::date[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::timestamptz[], $7::uuid[], $8::text[], " \
   "$9::bigint[], $10::jsonb[], $11::bigint[], $12::jsonb[]"
 
-#define COGNIVE_INSERT(table, columns, arrays)                                                \
-  "INSERT INTO " table " (" columns ") SELECT * FROM unnest(" COGNIVE_BASE_ARRAYS ", " arrays \
-  ") ON CONFLICT DO NOTHING RETURNING run_id, id"
+#define COGNIVE_INSERT(table, columns, arrays) \
+  "INSERT INTO " table " (" columns ") SELECT * FROM unnest(" COGNIVE_BASE_ARRAYS ", " arrays ")"
+
+#define COGNIVE_UNLESS_STORED " ON CONFLICT DO NOTHING RETURNING run_id, id"
 
 #define COGNIVE_STORED(violation, table)                                             \
   "SELECT e.run_id, e.id, e.content_hash, " violation                                \
@@ -33,17 +34,26 @@ using Type = pg::ArrayBuilder::Type;
 constexpr std::array base_types{Type::date, Type::uuid, Type::uuid, Type::uuid,  Type::uuid, Type::timestamptz,
                                 Type::uuid, Type::text, Type::int8, Type::jsonb, Type::int8, Type::jsonb};
 
-constexpr pg::Query insert_llm_calls_query{
-    "event_insert_llm_calls",
-    COGNIVE_INSERT("llm_calls", COGNIVE_LLM_CALL_COLUMNS,
-                   "$13::text[], $14::text[], $15::text[], $16::text[], $17::bigint[], $18::bigint[], $19::bigint[], "
-                   "$20::bigint[], $21::jsonb[], $22::text[], $23::uuid[], $24::bigint[], $25::text[]")};
+#define COGNIVE_INSERT_LLM_CALLS                                                                                     \
+  COGNIVE_INSERT("llm_calls", COGNIVE_LLM_CALL_COLUMNS,                                                              \
+                 "$13::text[], $14::text[], $15::text[], $16::text[], $17::bigint[], $18::bigint[], $19::bigint[], " \
+                 "$20::bigint[], $21::jsonb[], $22::text[], $23::uuid[], $24::bigint[], $25::text[]")
+#define COGNIVE_INSERT_TOOL_INVOCATIONS                               \
+  COGNIVE_INSERT("tool_invocations", COGNIVE_TOOL_INVOCATION_COLUMNS, \
+                 "$13::text[], $14::text[], $15::text[], $16::text[]")
+#define COGNIVE_INSERT_STEPS \
+  COGNIVE_INSERT("execution_steps", COGNIVE_STEP_COLUMNS, "$13::bigint[], $14::text[], $15::text[], $16::text[]")
+
+// All of them must be new.
+constexpr pg::Query add_llm_calls_query{"event_add_llm_calls", COGNIVE_INSERT_LLM_CALLS};
+constexpr pg::Query add_tool_invocations_query{"event_add_tool_invocations", COGNIVE_INSERT_TOOL_INVOCATIONS};
+constexpr pg::Query add_steps_query{"event_add_steps", COGNIVE_INSERT_STEPS};
+
+// Those that are not there yet; which they were.
+constexpr pg::Query insert_llm_calls_query{"event_insert_llm_calls", COGNIVE_INSERT_LLM_CALLS COGNIVE_UNLESS_STORED};
 constexpr pg::Query insert_tool_invocations_query{"event_insert_tool_invocations",
-                                                  COGNIVE_INSERT("tool_invocations", COGNIVE_TOOL_INVOCATION_COLUMNS,
-                                                                 "$13::text[], $14::text[], $15::text[], $16::text[]")};
-constexpr pg::Query insert_steps_query{
-    "event_insert_steps",
-    COGNIVE_INSERT("execution_steps", COGNIVE_STEP_COLUMNS, "$13::bigint[], $14::text[], $15::text[], $16::text[]")};
+                                                  COGNIVE_INSERT_TOOL_INVOCATIONS COGNIVE_UNLESS_STORED};
+constexpr pg::Query insert_steps_query{"event_insert_steps", COGNIVE_INSERT_STEPS COGNIVE_UNLESS_STORED};
 
 constexpr pg::Query stored_llm_calls_query{"event_stored_llm_calls", COGNIVE_STORED("e.violation", "llm_calls")};
 constexpr pg::Query stored_tool_invocations_query{"event_stored_tool_invocations",
@@ -54,6 +64,7 @@ constexpr pg::Query stored_steps_query{"event_stored_steps", COGNIVE_STORED("NUL
 struct Table {
   std::vector<Type> types;
   const char* copy_sql;
+  const pg::Query* add;
   const pg::Query* insert;
   const pg::Query* stored;
 };
@@ -63,15 +74,18 @@ const Table& table_of(EventType type) {
       .types = {Type::text, Type::text, Type::text, Type::text, Type::int8, Type::int8, Type::int8, Type::int8,
                 Type::jsonb, Type::text, Type::uuid, Type::int8, Type::text},
       .copy_sql = "COPY llm_calls (" COGNIVE_LLM_CALL_COLUMNS ") FROM STDIN BINARY",
+      .add = &add_llm_calls_query,
       .insert = &insert_llm_calls_query,
       .stored = &stored_llm_calls_query};
   static const Table tool_invocations{
       .types = {Type::text, Type::text, Type::text, Type::text},
       .copy_sql = "COPY tool_invocations (" COGNIVE_TOOL_INVOCATION_COLUMNS ") FROM STDIN BINARY",
+      .add = &add_tool_invocations_query,
       .insert = &insert_tool_invocations_query,
       .stored = &stored_tool_invocations_query};
   static const Table steps{.types = {Type::int8, Type::text, Type::text, Type::text},
                            .copy_sql = "COPY execution_steps (" COGNIVE_STEP_COLUMNS ") FROM STDIN BINARY",
+                           .add = &add_steps_query,
                            .insert = &insert_steps_query,
                            .stored = &stored_steps_query};
   switch (type) {
@@ -86,6 +100,10 @@ const Table& table_of(EventType type) {
 }
 
 #undef COGNIVE_STORED
+#undef COGNIVE_UNLESS_STORED
+#undef COGNIVE_INSERT_STEPS
+#undef COGNIVE_INSERT_TOOL_INVOCATIONS
+#undef COGNIVE_INSERT_LLM_CALLS
 #undef COGNIVE_INSERT
 #undef COGNIVE_BASE_ARRAYS
 #undef COGNIVE_STEP_COLUMNS
@@ -210,6 +228,11 @@ void encode(const Row& row, std::string& out) {
   pg::CopyRows rows(out);
   rows.begin_row(static_cast<std::int16_t>(base_types.size() + table_of(row.event->type()).types.size()));
   each_value(row, [&](const auto& value) { rows.add(value); });
+}
+
+pg::Statement add_statement(EventType type, const std::vector<const Row*>& rows) {
+  const auto& table = table_of(type);
+  return {table.add, params_of(table, rows)};
 }
 
 Async<std::set<Key>> insert(pg::Transaction& transaction, EventType type, const std::vector<const Row*>& rows) {

@@ -66,6 +66,9 @@ Async<> begin_runs(pg::Transaction& transaction, const std::map<Uuid, Timestamp>
 // Inserts rows of one type; the keys of those that were new.
 Async<std::set<Key>> insert(pg::Transaction& transaction, EventType type, const std::vector<const Row*>& rows);
 
+// Inserts rows that are new as far as anybody knows: a unique violation when one is not.
+pg::Statement add_statement(EventType type, const std::vector<const Row*>& rows);
+
 // The same rows for COPY: `copy_sql` names the columns in whose order `encode` appends one row.
 const char* copy_sql(EventType type);
 void encode(const Row& row, std::string& out);

@@ -230,22 +230,40 @@ struct Writer::State : std::enable_shared_from_this<State> {
 
   // In one transaction; where its commit stands.
   Async<Position> copy(const Batch& batch) {
-    auto transaction = co_await database.begin(Deadline::in(options.commit_timeout));
+    auto transaction = co_await database.begin_lazily(Deadline::in(options.commit_timeout));
     rollups::Deltas deltas;
-    for (const auto& submission : batch) deltas.merge(submission->deltas);
-    for (const auto type : {EventType::step, EventType::llm_call, EventType::tool_invocation}) {
-      const auto rows = sorted_rows(batch, type);
-      if (!rows.empty()) co_await transaction.copy_in(store::copy_sql(type), rows);
-    }
     Stored stored;
     for (const auto& submission : batch) {
+      deltas.merge(submission->deltas);
       for (std::size_t type = 0; type < submission->rows.size(); ++type)
         stored.add(static_cast<EventType>(type), submission->rows[type].keys.size());
     }
     std::vector<pg::Statement> statements;
-    statements.push_back({&tasks::outbox::append_query(), tasks::outbox::params_of(stored_topic, stored.message())});
+    const bool are_few = stored.total() <= options.rows_to_insert_max;
+    for (const auto type : {EventType::step, EventType::llm_call, EventType::tool_invocation}) {
+      if (stored.counts[static_cast<std::size_t>(type)] == 0) continue;
+      if (are_few) {
+        statements.push_back(store::add_statement(type, sorted_items(batch, type)));
+      } else {
+        co_await transaction.copy_in(store::copy_sql(type), sorted_rows(batch, type));
+      }
+    }
     if (!deltas.empty()) statements.push_back(rollups::append_statement(deltas));
+    statements.push_back({&tasks::outbox::append_query(), tasks::outbox::params_of(stored_topic, stored.message())});
     co_return co_await transaction.commit_with(std::move(statements));
+  }
+
+  static std::vector<const store::Row*> sorted_items(const Batch& batch, EventType type) {
+    std::vector<const Item*> items;
+    for (const auto& submission : batch) {
+      for (const auto& item : submission->items) {
+        if (item.event->type() == type) items.push_back(&item);
+      }
+    }
+    std::ranges::sort(items, {}, [](const Item* item) { return item->key(); });
+    std::vector<const store::Row*> rows;
+    for (const auto* item : items) rows.push_back(&item->row);
+    return rows;
   }
 
   // Of all submissions, in the order of their keys: no two writers can wait for each other.

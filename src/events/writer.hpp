@@ -1,9 +1,9 @@
 // The writer: the one place of a process from which events go into the database. Requests of all threads that arrive
 // while a transaction runs share the next one (group commit).
 //
-// Most events are plain: their run goes on, and all about them is known before they get here. These are copied, and
-// only a repeat, which the table's key refuses, makes that fail. Whatever is not plain, or was refused, goes the
-// general way, which finds out about each event on its own (general.hpp).
+// Most events are plain: their run goes on, and all about them is known before they get here. These are copied, or
+// inserted when they are few, and only a repeat, which the table's key refuses, makes that fail. Whatever is not plain,
+// or was refused, goes the general way, which finds out about each event on its own (general.hpp).
 #pragma once
 
 #include <memory>
@@ -18,6 +18,7 @@ namespace cognive::events {
 
 struct WriterOptions {
   std::size_t rows_per_commit_max = 5'000;      // beyond it only latency grows
+  std::size_t rows_to_insert_max = 150;         // by one INSERT, which is one round trip less than COPY
   std::size_t queue_bytes_max = 64UL << 20;     // of what waits for a commit
   std::size_t copiers_max = 2;                  // transactions of plain events at a time
   std::size_t rows_for_another_copier = 2'000;  // that wait

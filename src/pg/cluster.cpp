@@ -239,6 +239,10 @@ Async<Transaction> Cluster::begin(Deadline deadline) {
   co_return co_await state_->primary().begin(deadline);
 }
 
+Async<Transaction> Cluster::begin_lazily(Deadline deadline) {
+  co_return co_await state_->primary().begin_lazily(deadline);
+}
+
 Async<> Cluster::close() {
   const auto state = state_;
   for (const auto& member : state->members) co_await member->pool.close();

@@ -48,6 +48,8 @@ class Cluster {
 
   // A transaction on the primary.
   Async<Transaction> begin(Deadline deadline);
+  // See Pool::begin_lazily.
+  Async<Transaction> begin_lazily(Deadline deadline);
 
   Async<> close();
 

@@ -555,7 +555,14 @@ Async<std::int64_t> Connection::copy_in(std::string sql, std::string_view data, 
   Plain plain{state_, deadline};
   try {
     co_await plain.send(std::move(sql));
-    const Rows answer(co_await plain.next());
+    Rows answer(co_await plain.next());
+    // Of the statements before.
+    while (answer.get() != nullptr && PQresultStatus(answer.get()) == PGRES_COMMAND_OK)
+      answer = Rows(co_await plain.next());
+    if (answer.get() == nullptr) {
+      co_await plain.finish();
+      throw std::logic_error("copy_in was given a statement that is no COPY … FROM STDIN");
+    }
     if (PQresultStatus(answer.get()) == PGRES_COPY_IN) {
       co_await plain.put(data);
       co_return co_await plain.finish();

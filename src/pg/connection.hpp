@@ -60,7 +60,8 @@ class Connection {
   // Several statements as one implicit transaction in one round trip: all of them take effect or none.
   Async<std::vector<Rows>> execute_together(std::vector<Statement> statements, Deadline deadline);
 
-  // `sql` is a COPY … FROM STDIN, `data` its rows in the format that it names. The connection must have nothing in
+  // `sql` is a COPY … FROM STDIN, perhaps behind commands without an answer (BEGIN), `data` its rows in the format that
+  // it names. The connection must have nothing in
   // flight: COPY cannot be pipelined. Returns the number of rows.
   Async<std::int64_t> copy_in(std::string sql, std::string_view data, Deadline deadline);
 

@@ -19,6 +19,11 @@ constexpr Query rollback_query{"rollback", "ROLLBACK"};
 // The least that a transaction can write: one record of log, which nobody reads.
 constexpr Query vouch_query{"vouch_for_reads", "SELECT pg_logical_emit_message(true, 'cognive', '') IS NULL"};
 
+// For point reads: with the partitions of a time series, planning costs several times what the read does, and
+// PostgreSQL, which does not count on partitions being passed over when the plan runs, would plan each time.
+constexpr Query generic_plans_query{"generic_plans",
+                                    "SELECT set_config('plan_cache_mode', 'force_generic_plan', false)"};
+
 constexpr std::chrono::milliseconds backoff_first{50};
 constexpr std::chrono::milliseconds backoff_max{1'000};
 constexpr std::chrono::milliseconds rollback_deadline{2'000};
@@ -131,6 +136,7 @@ struct Pool::State : std::enable_shared_from_this<State> {
         std::shared_ptr<Connection> connection;
         try {
           connection = co_await open(deadline);
+          co_await connection->execute(generic_plans_query, {}, deadline);
         } catch (const Unavailable&) {
           failure = std::current_exception();
         } catch (...) {
@@ -299,22 +305,6 @@ Async<Rows> Pool::write(const Query& query, Params params, const Call& call) {
   co_return std::move(committed.rows);
 }
 
-Async<> Pool::write_together(std::vector<Statement> statements, const Call& call) {
-  const auto state = state_;
-  const State::Timed timed(state->duration_of(*statements.front().query));
-  auto connection = co_await state->take_exclusive(call.deadline);
-  Committed committed;
-  std::exception_ptr failure;
-  try {
-    committed = co_await connection->execute_together_and_locate(std::move(statements), call.deadline);
-  } catch (...) {
-    failure = std::current_exception();
-  }
-  state->give_back(std::move(connection));
-  if (failure) std::rethrow_exception(failure);
-  call.note(committed.position);
-}
-
 namespace {
 
 // On a connection that has not replayed `not_before`: nothing.
@@ -391,10 +381,15 @@ std::size_t Pool::load() const {
   return out;
 }
 
-Async<Transaction> Pool::begin(Deadline deadline) {
+Async<Transaction> Pool::begin_lazily(Deadline deadline) {
   const auto state = state_;
   auto connection = co_await state->take_exclusive(deadline);
-  Transaction transaction(state, std::move(connection), deadline);
+  co_return Transaction(state, std::move(connection), deadline);
+}
+
+Async<Transaction> Pool::begin(Deadline deadline) {
+  auto transaction = co_await begin_lazily(deadline);
+  transaction.begun_ = true;
   co_await transaction.execute(begin_query, Params{});
   co_return transaction;
 }
@@ -414,7 +409,9 @@ Transaction::Transaction(Transaction&&) noexcept = default;
 
 Transaction::~Transaction() {
   if (!connection_) return;
-  if (connection_->broken() || pool_->closed) {
+  if (!begun_ && connection_->in_flight() == 0) {
+    pool_->give_back(std::move(connection_));
+  } else if (connection_->broken() || pool_->closed) {
     connection_->abandon("the pool is being closed");
     pool_->give_back(std::move(connection_));
   } else {
@@ -423,11 +420,13 @@ Transaction::~Transaction() {
 }
 
 Async<Rows> Transaction::execute(const Query& query, Params params) {
+  if (!std::exchange(begun_, true)) co_await connection_->execute(begin_query, Params{}, deadline_);
   const Pool::State::Timed timed(pool_->duration_of(query));
   co_return co_await connection_->execute(query, std::move(params), deadline_);
 }
 
 Async<std::int64_t> Transaction::copy_in(std::string sql, std::string_view data) {
+  if (!std::exchange(begun_, true)) sql = "BEGIN; " + sql;
   co_return co_await connection_->copy_in(std::move(sql), data, deadline_);
 }
 
@@ -441,11 +440,14 @@ Async<Position> Transaction::commit() {
 
 Async<Position> Transaction::commit_with(std::vector<Statement> statements) {
   const Pool::State::Timed timed(pool_->duration_of(commit_query));
-  statements.push_back({&commit_query, {}});
+  // What is sent with one Sync is a transaction by itself.
+  const bool is_implicit = !begun_ && !statements.empty();
+  if (!is_implicit) statements.push_back({&commit_query, {}});
   const auto committed = co_await connection_->execute_together_and_locate(std::move(statements), deadline_);
   pool_->give_back(std::move(connection_));
   // COMMIT of a failed transaction succeeds as a ROLLBACK.
-  if (committed.rows.command() != "COMMIT") throw std::logic_error("a failed transaction was committed");
+  if (!is_implicit && committed.rows.command() != "COMMIT")
+    throw std::logic_error("a failed transaction was committed");
   co_return committed.position;
 }
 

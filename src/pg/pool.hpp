@@ -46,10 +46,6 @@ class Pool {
   // its commit waits for the disk, perhaps for a standby, and nobody's read shall wait with it.
   Async<Rows> write(const Query& query, Params params, const Call& call);
 
-  // Several statements that write on behalf of a call, in one transaction and one round trip: all of them or none. Not
-  // run again when they lose to a concurrent transaction: that is Retryable.
-  Async<> write_together(std::vector<Statement> statements, const Call& call);
-
   // A read that returns nothing unless the server has replayed `not_before`: it is asked in the same round trip, before
   // the statement sees its data. `apart` as in execute_apart.
   enum class Lane { shared, apart };
@@ -59,6 +55,8 @@ class Pool {
   // Waits for an exclusive connection and begins a transaction (READ COMMITTED). Throws Unavailable when none is free
   // in time.
   Async<Transaction> begin(Deadline deadline);
+  // The same without a round trip of its own: the transaction begins with what it does first.
+  Async<Transaction> begin_lazily(Deadline deadline);
 
   // Gives up every connection at once, those in use or being opened too, and everybody who waits for one: their callers
   // get Unavailable with this reason. The next caller opens new ones.
@@ -108,6 +106,7 @@ class Transaction {
 
   std::shared_ptr<Pool::State> pool_;
   std::unique_ptr<Connection> connection_;  // empty after commit
+  bool begun_ = false;
   Deadline deadline_;
 };
 

@@ -91,14 +91,16 @@ void Row::get(int column, std::chrono::sys_days& out) const {
   out = std::chrono::sys_days{std::chrono::days{big_endian<std::int32_t>(bytes(column, {1082})) + 10957}};
 }
 
-void Row::get(int column, std::vector<std::string>& out) const {
-  auto rest = bytes(column, {1009});
+namespace {
+
+// Visits the items of an array of one dimension without NULLs (array_send in src/backend/utils/adt/arrayfuncs.c).
+template <typename Visit>
+void each_item(std::string_view rest, const Visit& visit) {
   const auto next = [&]<typename T>(T) {
     const auto value = big_endian<T>(rest);
     rest.remove_prefix(sizeof(T));
     return value;
   };
-  out.clear();
   const auto dimensions = next(std::int32_t{});
   rest.remove_prefix(8);  // has-null flag and element type
   if (dimensions == 0) return;
@@ -108,9 +110,24 @@ void Row::get(int column, std::vector<std::string>& out) const {
   for (std::int32_t i = 0; i < count; ++i) {
     const auto length = next(std::int32_t{});
     if (length < 0) throw std::logic_error("an array with a NULL");
-    out.emplace_back(rest.substr(0, static_cast<std::size_t>(length)));
+    visit(rest.substr(0, static_cast<std::size_t>(length)));
     rest.remove_prefix(static_cast<std::size_t>(length));
   }
+}
+
+}  // namespace
+
+void Row::get(int column, std::vector<std::string>& out) const {
+  out.clear();
+  each_item(bytes(column, {1009}), [&](std::string_view item) { out.emplace_back(item); });
+}
+void Row::get(int column, std::vector<std::int16_t>& out) const {
+  out.clear();
+  each_item(bytes(column, {1005}), [&](std::string_view item) { out.push_back(big_endian<std::int16_t>(item)); });
+}
+void Row::get(int column, std::vector<std::int64_t>& out) const {
+  out.clear();
+  each_item(bytes(column, {1016}), [&](std::string_view item) { out.push_back(big_endian<std::int64_t>(item)); });
 }
 
 void Row::bad_enum_unless(bool known, int column) const {

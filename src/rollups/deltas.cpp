@@ -50,8 +50,8 @@ void count(Deltas::Sums& sums, const Facts& facts, std::int32_t sign) {
 
 }  // namespace
 
-void Deltas::Sums::add_latency(std::int16_t bucket, std::int32_t count) {
-  const auto known = std::ranges::find(latencies, bucket, &std::pair<std::int16_t, std::int32_t>::first);
+void Deltas::Sums::add_latency(std::int16_t bucket, std::int64_t count) {
+  const auto known = std::ranges::find(latencies, bucket, &std::pair<std::int16_t, std::int64_t>::first);
   if (known == latencies.end()) {
     latencies.emplace_back(bucket, count);
   } else {
@@ -104,6 +104,10 @@ void Deltas::add(const std::string& key, const Sums& other) {
   auto& sums = sums_[key];
   if (is_full(sums, other.cost_nanos)) full_.emplace_back(key, std::exchange(sums, {}));
   add_up(sums, other);
+}
+
+void Deltas::add(const Key& key, const Sums& sums) {
+  add_up(at(key, sums.cost_nanos), sums);
 }
 
 void Deltas::merge(const Deltas& other) {

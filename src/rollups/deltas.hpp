@@ -44,9 +44,9 @@ class Deltas {
     std::int64_t cost_nanos = 0;
     Timestamp first_at = Timestamp::max();
     Timestamp last_at = Timestamp::min();
-    std::vector<std::pair<std::int16_t, std::int32_t>> latencies;  // bucket, calls; in no order
+    std::vector<std::pair<std::int16_t, std::int64_t>> latencies;  // bucket, calls; in no order
 
-    void add_latency(std::int16_t bucket, std::int32_t count);
+    void add_latency(std::int16_t bucket, std::int64_t count);
   };
   // A key as it is stored here, and its sums. A key appears more than once when its sums would not fit.
   struct Row {
@@ -66,6 +66,8 @@ class Deltas {
   // A call that stays where it is and is charged differently.
   void add_cost(const Key& key, std::int64_t difference_nanos);
   void merge(const Deltas& other);
+  // What has been added up before.
+  void add(const Key& key, const Sums& sums);
 
   [[nodiscard]] bool empty() const { return sums_.empty() && full_.empty(); }
   [[nodiscard]] std::size_t size() const { return sums_.size() + full_.size(); }

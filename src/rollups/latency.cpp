@@ -34,7 +34,9 @@ std::int64_t latency_of_bucket(std::int16_t bucket) {
   const auto low = bounds[index];
   const auto high = bounds[index + 1] - 1;
   // The harmonic mean is as far from either end, relative to it.
-  return low + high == 0 ? 0 : (2 * low * high + (low + high) / 2) / (low + high);
+  if (high == 0) return 0;
+  const auto doubled = static_cast<__int128>(2 * low) * high + (low + high) / 2;
+  return static_cast<std::int64_t>(doubled / (low + high));
 }
 
 }  // namespace cognive::rollups

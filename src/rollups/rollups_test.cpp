@@ -47,7 +47,7 @@ TEST(Deltas, add_up_calls_of_one_hour_and_key) {
              {.failed = true, .is_usage_known = true, .tokens = {10, 2, 3, 0}, .cost_nanos = 7, .duration_ms = 100});
   deltas.add(key_of(2 * hour - 1),
              {.failed = false, .is_usage_known = false, .tokens = {}, .cost_nanos = 0, .duration_ms = {}});
-  deltas.add(key_of(2 * hour), {});
+  deltas.add(key_of(2 * hour), Facts{});
   auto rows = deltas.rows();
   std::ranges::sort(rows, {}, &Deltas::Row::hour);
   ASSERT_EQ(rows.size(), 2U);

@@ -29,34 +29,29 @@ constexpr pg::Query append_query{
 constexpr pg::Query lock_query{"rollups_lock",
                                "SELECT pg_try_advisory_xact_lock(hashtextextended('rollups.compact', 0))"};
 
-// The sums of histograms are made apart from the others, which would be multiplied by their buckets.
+#define COGNIVE_SUM_NAMES                                                                                           \
+  "calls, errors, usage_calls, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cost_nano_usd, " \
+  "first_at, last_at, latency_buckets, latency_counts"
+
+constexpr pg::Query take_query{
+    "rollups_take",
+    "DELETE FROM usage_deltas WHERE ctid = ANY (ARRAY(SELECT ctid FROM usage_deltas LIMIT $1)) "
+    "RETURNING hour, " COGNIVE_KEY ", " COGNIVE_SUM_NAMES};
+
 constexpr pg::Query fold_query{
     "rollups_fold",
-    "WITH taken AS MATERIALIZED (DELETE FROM usage_deltas WHERE ctid = ANY (ARRAY(SELECT ctid FROM usage_deltas "
-    "LIMIT $1)) RETURNING *), "
-    "parts AS MATERIALIZED (SELECT 'hour' AS granularity, hour AS period, t.* FROM taken t UNION ALL "
-    "SELECT 'day', date_trunc('day', hour, 'UTC'), t.* FROM taken t), "
-    "sums AS (SELECT granularity, period, " COGNIVE_KEY
-    ", sum(calls) AS calls, sum(errors) AS errors, "
-    "sum(usage_calls) AS usage_calls, sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens, "
-    "sum(cache_read_tokens) AS cache_read_tokens, sum(cache_write_tokens) AS cache_write_tokens, "
-    "sum(cost_nano_usd) AS cost_nano_usd, min(first_at) AS first_at, max(last_at) AS last_at FROM parts "
-    "GROUP BY granularity, period, " COGNIVE_KEY
-    "), "
-    "latencies AS (SELECT granularity, period, " COGNIVE_KEY
-    ", array_agg(bucket ORDER BY bucket) AS buckets, "
-    "array_agg(count ORDER BY bucket) AS counts FROM (SELECT granularity, period, " COGNIVE_KEY
-    ", bucket, sum(count) AS count FROM parts, unnest(latency_buckets, latency_counts) AS latency (bucket, count) "
-    "GROUP BY granularity, period, " COGNIVE_KEY
-    ", bucket HAVING sum(count) <> 0) counted "
-    "GROUP BY granularity, period, " COGNIVE_KEY
-    "), "
-    "folded AS (INSERT INTO usage_aggregations AS a (granularity, period, " COGNIVE_KEY
-    ", calls, errors, usage_calls, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cost_nano_usd, "
-    "first_at, last_at, latency_buckets, latency_counts) "
-    "SELECT s.*, coalesce(l.buckets, '{}'), coalesce(l.counts, '{}') FROM sums s LEFT JOIN latencies l "
-    "USING (granularity, period, " COGNIVE_KEY ") ORDER BY granularity, period, " COGNIVE_KEY
-    " ON CONFLICT (granularity, period, " COGNIVE_KEY
+    "INSERT INTO usage_aggregations AS a (granularity, period, " COGNIVE_KEY ", " COGNIVE_SUM_NAMES
+    ") "
+    "SELECT $20, row.period, row.team_id, row.agent_id, row.environment, row.provider, row.model, row.price_status, "
+    "row.calls, row.errors, row.usage_calls, row.input_tokens, row.output_tokens, row.cache_read_tokens, "
+    "row.cache_write_tokens, row.cost_nano_usd, row.first_at, row.last_at, row.buckets::smallint[], "
+    "row.counts::numeric[] FROM unnest($1::timestamptz[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], "
+    "$7::text[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], "
+    "$14::bigint[], $15::bigint[], $16::timestamptz[], $17::timestamptz[], $18::text[], $19::text[]) AS row "
+    "(period, " COGNIVE_KEY
+    ", calls, errors, usage_calls, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, "
+    "cost_nano_usd, first_at, last_at, buckets, counts) "
+    "ON CONFLICT (granularity, period, " COGNIVE_KEY
     ") DO UPDATE SET calls = a.calls + excluded.calls, "
     "errors = a.errors + excluded.errors, usage_calls = a.usage_calls + excluded.usage_calls, "
     "input_tokens = a.input_tokens + excluded.input_tokens, "
@@ -68,8 +63,7 @@ constexpr pg::Query fold_query{
     "(SELECT coalesce(array_agg(bucket ORDER BY bucket), '{}'), coalesce(array_agg(count ORDER BY bucket), '{}') FROM ("
     "SELECT bucket, sum(count) AS count FROM (SELECT * FROM unnest(a.latency_buckets, a.latency_counts) UNION ALL "
     "SELECT * FROM unnest(excluded.latency_buckets, excluded.latency_counts)) AS both_of (bucket, count) "
-    "GROUP BY bucket HAVING sum(count) <> 0) counted) RETURNING 1) "
-    "SELECT (SELECT count(*) FROM taken), (SELECT count(*) FROM folded)"};
+    "GROUP BY bucket HAVING sum(count) <> 0) counted)"};
 
 // What calls are charged now, without those of other hours. $1 ≤ timestamp < $2; $3: bounds of latency buckets.
 // clang-format off
@@ -143,11 +137,12 @@ constexpr pg::Query verify_query{
 #undef COGNIVE_SUMS_JSON
 #undef COGNIVE_SUM_COLUMNS
 #undef COGNIVE_LEDGER
+#undef COGNIVE_SUM_NAMES
 #undef COGNIVE_KEY
 
 // {1,2,3}
 template <typename Item>
-std::string array_text(const std::vector<std::pair<std::int16_t, std::int32_t>>& latencies, Item item) {
+std::string array_text(const std::vector<std::pair<std::int16_t, std::int64_t>>& latencies, Item item) {
   std::string out = "{";
   for (const auto& latency : latencies) {
     if (out.size() > 1) out.push_back(',');
@@ -157,9 +152,7 @@ std::string array_text(const std::vector<std::pair<std::int16_t, std::int32_t>>&
   return out;
 }
 
-}  // namespace
-
-pg::Statement append(const std::vector<Deltas::Row>& rows) {
+pg::Params params_of(const std::vector<Deltas::Row>& rows) {
   pg::ArrayBuilder hour(Type::timestamptz);
   pg::ArrayBuilder team_id(Type::uuid);
   pg::ArrayBuilder agent_id(Type::uuid);
@@ -195,16 +188,14 @@ pg::Statement append(const std::vector<Deltas::Row>& rows) {
     buckets.add(std::string_view(array_text(row.sums->latencies, [](const auto& one) { return one.first; })));
     counts.add(std::string_view(array_text(row.sums->latencies, [](const auto& one) { return one.second; })));
   }
-  pg::Statement out{&append_query, {}};
+  pg::Params params;
   for (auto* column :
        {&hour, &team_id, &agent_id, &environment, &provider, &model, &price_status, &calls, &errors, &usage_calls,
         &tokens[0], &tokens[1], &tokens[2], &tokens[3], &cost, &first_at, &last_at, &buckets, &counts}) {
-    std::move(*column).move_into(out.params);
+    std::move(*column).move_into(params);
   }
-  return out;
+  return params;
 }
-
-namespace {
 
 // All that the transaction has; sessions are made for shorter statements.
 Async<> allow_time(pg::Transaction& transaction) {
@@ -213,14 +204,75 @@ Async<> allow_time(pg::Transaction& transaction) {
   co_await transaction.execute(query, pg::Params::of(milliseconds));
 }
 
+constexpr std::int64_t day_micros = 86'400'000'000;
+
+Timestamp day_of(Timestamp hour) {
+  const auto within = hour.micros % day_micros;
+  return {hour.micros - (within < 0 ? within + day_micros : within)};
+}
+
+// Adds what was taken up, by hour and by day.
+void add_up(pg::Row row, Deltas& hours, Deltas& days) {
+  Deltas::Row taken;
+  Deltas::Sums sums;
+  std::vector<std::int16_t> buckets;
+  std::vector<std::int64_t> counts;
+  row.read(taken.hour, taken.team_id, taken.agent_id, taken.environment, taken.provider, taken.model,
+           taken.price_status, sums.calls, sums.errors, sums.usage_calls, sums.tokens[0], sums.tokens[1],
+           sums.tokens[2], sums.tokens[3], sums.cost_nanos, sums.first_at, sums.last_at, buckets, counts);
+  for (std::size_t i = 0; i < std::min(buckets.size(), counts.size()); ++i) sums.add_latency(buckets[i], counts[i]);
+  Key key{.timestamp = taken.hour,
+          .team_id = taken.team_id,
+          .agent_id = taken.agent_id,
+          .environment = taken.environment,
+          .provider = taken.provider,
+          .model = taken.model,
+          .price_status = taken.price_status};
+  hours.add(key, sums);
+  key.timestamp = day_of(taken.hour);
+  days.add(key, sums);
+}
+
+// One row may not be met twice by a statement: what stands apart because it would not fit goes in by itself.
+Async<> add_to_sums(pg::Transaction& transaction, std::string_view granularity, const Deltas& deltas) {
+  auto rows = deltas.rows();
+  const auto by_key = [](const Deltas::Row& row) {
+    return std::tie(row.hour, row.team_id, row.agent_id, row.environment, row.provider, row.model, row.price_status);
+  };
+  std::ranges::sort(rows, {}, by_key);
+  while (!rows.empty()) {
+    std::vector<Deltas::Row> now;
+    std::vector<Deltas::Row> later;
+    for (auto& row : rows) (now.empty() || by_key(now.back()) != by_key(row) ? now : later).push_back(std::move(row));
+    auto params = params_of(now);
+    params.add(granularity);
+    co_await transaction.execute(fold_query, std::move(params));
+    rows = std::move(later);
+  }
+}
+
 }  // namespace
+
+pg::Statement append(const std::vector<Deltas::Row>& rows) {
+  return {&append_query, params_of(rows)};
+}
 
 Async<std::optional<std::int64_t>> fold(pg::Transaction& transaction, std::int64_t count) {
   co_await allow_time(transaction);
   const auto locked = co_await transaction.execute(lock_query, {});
   if (!locked[0].at<bool>(0)) co_return std::nullopt;
-  const auto folded = co_await transaction.execute(fold_query, pg::Params::of(count));
-  co_return folded[0].at<std::int64_t>(0);
+  const auto taken = co_await transaction.execute(take_query, pg::Params::of(count));
+  Deltas hours;
+  Deltas days;
+  // Nothing here waits: others on this thread get their turns in between.
+  constexpr int turn = 500;
+  for (int i = 0; i < taken.size(); ++i) {
+    add_up(taken[i], hours, days);
+    if (i % turn == turn - 1) co_await sleep_for(std::chrono::milliseconds{0});
+  }
+  co_await add_to_sums(transaction, "hour", hours);
+  co_await add_to_sums(transaction, "day", days);
+  co_return taken.size();
 }
 
 Async<> vacuum(pg::Pool& database, Deadline deadline) {
