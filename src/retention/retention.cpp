@@ -69,11 +69,6 @@ Async<std::vector<Part>> parts(pg::Cluster& database, std::int64_t days, Deadlin
 
 }  // namespace
 
-std::optional<std::chrono::sys_days> oldest_day(const Settings& settings, Timestamp now) {
-  if (settings.retention_days == 0) return std::nullopt;
-  return std::chrono::floor<std::chrono::days>(now.point()) - std::chrono::days{settings.retention_days};
-}
-
 void Retention::add_handlers(tasks::Handlers& handlers) {
   handlers.add(drop, [this](const tasks::Task&, Deadline deadline) { return drop_days(deadline); });
   handlers.add(begin_prune, [this](const tasks::Task&, Deadline deadline) { return begin_pruning(deadline); });

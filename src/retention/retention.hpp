@@ -3,19 +3,12 @@
 // rollups, agents, prices and the audit log stay.
 #pragma once
 
-#include <optional>
 #include <vector>
 
-#include "config/settings.hpp"
 #include "pg/cluster.hpp"
 #include "tasks/tasks.hpp"
 
 namespace cognive::retention {
-
-// The oldest day whose rows are certainly still there at `now`; nothing when everything is kept. An event of an older
-// day cannot be told from a repeat of one that has been dropped. Days are dropped from two days before that one on: a
-// clock that is wrong by less than a day does no harm.
-std::optional<std::chrono::sys_days> oldest_day(const Settings& settings, Timestamp now = Timestamp::now());
 
 class Retention {
  public:
