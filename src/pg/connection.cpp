@@ -58,6 +58,14 @@ std::exception_ptr exception_for(SqlError error, const Request& request) {
   return std::make_exception_ptr(std::move(error));
 }
 
+// Why a statement could not be prepared says more than that it was not.
+void throw_first_error(const std::vector<std::shared_ptr<Request>>& preparations, const Request& request) {
+  for (const auto& preparation : preparations) {
+    if (preparation->error) std::rethrow_exception(preparation->error);
+  }
+  if (request.error) std::rethrow_exception(request.error);
+}
+
 }  // namespace
 
 struct Connection::State : std::enable_shared_from_this<State> {
@@ -262,6 +270,14 @@ struct Connection::State : std::enable_shared_from_this<State> {
     return request;
   }
 
+  std::vector<std::shared_ptr<Request>> prepare_all(const std::vector<Statement>& statements) {
+    std::vector<std::shared_ptr<Request>> out;
+    for (const auto& [query, params] : statements) {
+      if (auto preparation = prepare(*query, params)) out.push_back(std::move(preparation));
+    }
+    return out;
+  }
+
   std::shared_ptr<Request> run_prepared(const std::vector<Statement>& statements) {
     for (const auto& [query, params] : statements) {
       const auto raw = params.raw();
@@ -379,18 +395,11 @@ Async<std::unique_ptr<Connection>> Connection::open(Executor executor, std::stri
 Async<std::vector<Rows>> Connection::execute_together(std::vector<Statement> statements, Deadline deadline) {
   const auto state = state_;
   if (!state->failure.empty()) throw Unavailable(state->failure);
-  std::vector<std::shared_ptr<Request>> preparations;
-  for (const auto& [query, params] : statements) {
-    if (auto preparation = state->prepare(*query, params)) preparations.push_back(std::move(preparation));
-  }
+  const auto preparations = state->prepare_all(statements);
   const auto request = state->run_prepared(statements);
   state->flush();
   co_await state->wait_for(request, deadline);
-  // Why it could not be prepared says more than that it was not.
-  for (const auto& preparation : preparations) {
-    if (preparation->error) std::rethrow_exception(preparation->error);
-  }
-  if (request->error) std::rethrow_exception(request->error);
+  throw_first_error(preparations, *request);
   co_return std::move(request->rows);
 }
 
@@ -405,20 +414,14 @@ Async<Committed> Connection::execute_together_and_locate(std::vector<Statement> 
   if (!state->failure.empty()) throw Unavailable(state->failure);
   std::vector<Statement> location;
   location.push_back({&position_query, {}});
-  std::vector<std::shared_ptr<Request>> preparations;
-  for (const auto& [query, params] : statements) {
-    if (auto preparation = state->prepare(*query, params)) preparations.push_back(std::move(preparation));
-  }
+  const auto preparations = state->prepare_all(statements);
   state->prepare(position_query, {});
   const auto request = state->run_prepared(statements);
   request->commits = true;
   const auto located = state->run_prepared(location);
   state->flush();
   co_await state->wait_for(request, deadline);
-  for (const auto& preparation : preparations) {
-    if (preparation->error) std::rethrow_exception(preparation->error);
-  }
-  if (request->error) std::rethrow_exception(request->error);
+  throw_first_error(preparations, *request);
   co_await state->wait_for(located, deadline);
   // The statements stand: whatever is wrong with the question where, nobody must run them again.
   std::string reason;
@@ -440,18 +443,6 @@ Async<Rows> Connection::execute(const Query& query, Params params, Deadline dead
   auto rows = co_await execute_together(std::move(statements), deadline);
   co_return std::move(rows.front());
 }
-
-namespace {
-
-bool is_error(ExecStatusType status) {
-  return status == PGRES_FATAL_ERROR || status == PGRES_BAD_RESPONSE || status == PGRES_NONFATAL_ERROR;
-}
-
-bool is_copy(ExecStatusType status) {
-  return status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH;
-}
-
-}  // namespace
 
 // Statements outside the pipeline, on a connection that nobody else uses meanwhile.
 struct Connection::Plain {
@@ -504,12 +495,12 @@ struct Connection::Plain {
       PGresult* result = co_await next();
       if (result == nullptr) break;
       const Rows rows(result);
-      if (is_copy(PQresultStatus(result))) {
+      if (is_copy(result)) {
         // There is no way out of it but to send or take rows: libpq would answer the same for ever.
         state->fail_all("a statement copies rows where none are expected");
         throw std::logic_error(state->failure);
       }
-      if (!is_error(PQresultStatus(result))) {
+      if (!is_error(result)) {
         affected = rows.affected();
         continue;
       }
@@ -567,7 +558,7 @@ Async<std::int64_t> Connection::copy_in(std::string sql, std::string_view data, 
       co_await plain.put(data);
       co_return co_await plain.finish();
     }
-    const auto refused = is_error(PQresultStatus(answer.get()));
+    const auto refused = is_error(answer.get());
     auto failure = sql_error(answer.get());
     co_await plain.finish();
     if (!refused) throw std::logic_error("copy_in was given a statement that is no COPY … FROM STDIN");

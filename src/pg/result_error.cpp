@@ -12,6 +12,16 @@ std::string first_line(const char* message) {
   return text.empty() ? "the connection was closed" : text;
 }
 
+bool is_error(const pg_result* result) {
+  const auto status = PQresultStatus(result);
+  return status == PGRES_FATAL_ERROR || status == PGRES_BAD_RESPONSE || status == PGRES_NONFATAL_ERROR;
+}
+
+bool is_copy(const pg_result* result) {
+  const auto status = PQresultStatus(result);
+  return status == PGRES_COPY_IN || status == PGRES_COPY_OUT || status == PGRES_COPY_BOTH;
+}
+
 SqlError sql_error(const PGresult* result) {
   const auto field = [&](int code) {
     const char* value = PQresultErrorField(result, code);

@@ -14,6 +14,10 @@ namespace cognive::pg {
 // password.
 std::string first_line(const char* message);
 
+bool is_error(const pg_result* result);
+// Whether the server waits for rows, or sends some, outside of the protocol of statements.
+bool is_copy(const pg_result* result);
+
 SqlError sql_error(const pg_result* result);
 
 // Errors that end the session rather than the statement: shutdown (57P01…57P03), connection exceptions (08…), too many
