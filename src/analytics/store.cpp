@@ -90,7 +90,7 @@ constexpr pg::Query costs_by_label_query{
   "WHERE (" n1 "::uuid IS NULL OR p.team_id = " n1 ") AND (" n2 "::uuid IS NULL OR p.agent_id = " n2 ") "         \
   "AND (" n3 "::uuid IS NULL OR p.agent_id = " n3 ") "                                                            \
   "AND (" n4 "::text IS NULL OR p.team_id = (SELECT id FROM teams WHERE name = " n4 ")) "                         \
-  "AND (" n5 "::text IS NULL OR p.model = " n5 ") AND (" n6 "::text IS NULL OR p.provider = " n6 ") "             \
+  "AND (" n5 "::text IS NULL OR p.model = " n5 ") AND (" n6 "::text IS NULL OR nullif(p.provider, '') = " n6 ") "             \
   "AND (" n7 "::text IS NULL OR p.environment = " n7 ") "
 #define COGNIVE_COSTS                                                                                             \
   "SELECT g.period, t.name, a.name, g.agent_id, g.model, g.provider, g.environment, NULL::text, g.calls, "          \
