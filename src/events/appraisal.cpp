@@ -75,7 +75,7 @@ std::shared_ptr<const prices::Catalogue> Appraiser::catalogue() const {
 void Appraiser::look_at(Item& item) {
   if (const auto* call = std::get_if<LlmCall>(&item.event->body)) {
     item.row.price = state_->pricer.price(item.row.run->team_id, call->provider.value_or(""), call->model,
-                                          item.event->timestamp, item.event->usage);
+                                          item.event->timestamp, call->usage);
   }
   item.violation = state_->verdicts.of(*state_->pricer.catalogue(), item);
   item.row.violation.reset();
@@ -99,10 +99,10 @@ void add_to(rollups::Deltas& deltas, const store::Row& row) {
                          .provider = store::provider_of(row).value_or(""),
                          .model = call.model,
                          .price_status = json::enum_text(row.price.status)};
-  const bool is_usage_known = row.event->usage.reported_units() != 0;
+  const bool is_usage_known = call.usage.reported_units() != 0;
   deltas.add(key, {.failed = call.status == Outcome::error,
                    .is_usage_known = is_usage_known,
-                   .tokens = is_usage_known ? store::tokens_of(row.event->usage) : std::array<std::int64_t, 4>{},
+                   .tokens = is_usage_known ? store::tokens_of(call.usage) : std::array<std::int64_t, 4>{},
                    .cost_nanos = row.price.has_cost() ? row.price.cost.nanos : 0,
                    .duration_ms = call.duration_ms});
 }

@@ -25,11 +25,13 @@ class Canonical {
     text_.push_back(value ? '+' : '-');
     if (value) add(*value);
   }
-  void add(const std::map<std::string, std::int64_t>& counts) {
-    add(static_cast<std::int64_t>(counts.size()));
-    for (const auto& [unit, count] : counts) {
-      add(std::string_view(unit));
-      add(count);
+  void add(const prices::Usage& usage) {
+    const auto& units = prices::Units::shipped();
+    add(static_cast<std::int64_t>(std::popcount(usage.reported_units())));
+    for (const auto unit : units.in_order_of_names()) {
+      if (!usage.is_reported(unit)) continue;
+      add(std::string_view(units[unit].name));
+      add(usage.reported(unit));
     }
   }
 
@@ -60,9 +62,9 @@ void add_body(Canonical& out, const Step& step) {
   out.add(step.status);
 }
 
-// Checks what single fields cannot tell, whatever faults these had; an event only when there are none at all.
-std::optional<Event> complete(Event event, std::optional<Uuid> path_run_id, json::Faults& faults, Timestamp now,
-                              std::size_t faults_before) {
+// Checks what single fields cannot tell, whatever faults these had. Whether there are none at all.
+bool complete(Event& event, std::optional<Uuid> path_run_id, json::Faults& faults, Timestamp now,
+              std::size_t faults_before) {
   const auto& base = event.base();
   if (!faults.has_at("run_id")) {
     if (!path_run_id && !base.run_id) faults.add_at("run_id", "It is required.");
@@ -74,21 +76,16 @@ std::optional<Event> complete(Event event, std::optional<Uuid> path_run_id, json
     faults.add_at("timestamp", "It must lie between 1970 and tomorrow.", json::quoted(base.timestamp->text()));
   }
   if (const auto* call = std::get_if<LlmCall>(&event.body)) {
-    auto usage = prices::Usage::of(call->usage, "");
-    if (usage) {
-      event.usage = *usage;
-    } else {
-      const json::Faults::Scope scope(faults, "usage");
-      for (auto& fault : usage.error().fields) {
-        const auto unit = std::string_view(fault.pointer).substr(1);
-        if (!faults.has_at(unit)) faults.add_at(unit, std::move(fault.message), std::move(fault.rejected));
-      }
+    const json::Faults::Scope scope(faults, "usage");
+    for (auto& excess : call->usage.excesses()) {
+      if (!faults.has_at(excess.pointer))
+        faults.add_at(excess.pointer, std::move(excess.message), std::move(excess.rejected));
     }
   }
-  if (faults.count() > faults_before) return std::nullopt;
+  if (faults.count() > faults_before) return false;
   event.run_id = path_run_id ? *path_run_id : *base.run_id;
   event.timestamp = base.timestamp.value_or(now);
-  return event;
+  return true;
 }
 
 void read_body(json::Cursor& in, std::variant<LlmCall, ToolInvocation, Step>& body, EventType type,
@@ -127,10 +124,10 @@ std::int64_t content_hash(const Event& event, KeyedHash& hash) {
   return hash.of(out.text());
 }
 
-std::optional<Event> read_event(json::Cursor& in, json::Faults& faults, Timestamp now) {
+bool read_event(json::Cursor& in, Event& out, json::Faults& faults, Timestamp now) {
   if (in.kind() != json::Kind::object) {
     faults.add("It must be an object.", in.excerpt());
-    return std::nullopt;
+    return false;
   }
   const auto type = in.peek_string("type");
   EventType kind{};
@@ -138,12 +135,11 @@ std::optional<Event> read_event(json::Cursor& in, json::Faults& faults, Timestam
     in.skip();
     faults.add_at("type", "It must be one of: llm_call, tool_invocation, step.",
                   type ? json::quoted(shortened(*type, 64)) : "");
-    return std::nullopt;
+    return false;
   }
-  Event event;
   const auto before = faults.count();
-  read_body(in, event.body, kind, faults);
-  return complete(std::move(event), std::nullopt, faults, now, before);
+  read_body(in, out.body, kind, faults);
+  return complete(out, std::nullopt, faults, now, before);
 }
 
 Result<Event> decode_event(std::string body, EventType type, const Uuid& run_id, Timestamp now) {
@@ -156,7 +152,7 @@ Result<Event> decode_event(std::string body, EventType type, const Uuid& run_id,
     faults.add_at("type", "It must be " + std::string(json::enum_text(type)) + " here, or absent.",
                   json::quoted(json::enum_text(*stated)));
   }
-  if (auto complete_event = complete(std::move(event), run_id, faults, now, 0)) return std::move(*complete_event);
+  if (complete(event, run_id, faults, now, 0)) return event;
   return unprocessable(faults.take());
 }
 

@@ -80,7 +80,7 @@ struct EventBase {
 struct LlmCall : EventBase {
   std::optional<std::string> provider;
   std::string model;
-  std::map<std::string, std::int64_t> usage;
+  prices::Usage usage;
   Outcome status = Outcome::ok;
   std::optional<Uuid> reservation_id;
   Content input;
@@ -166,7 +166,6 @@ struct Event {
   std::variant<LlmCall, ToolInvocation, Step> body;
   Uuid run_id;
   Timestamp timestamp;            // given, or the time of arrival
-  prices::Usage usage;            // of an LLM call
   std::int64_t content_hash = 0;  // for whoever stores it, see below
 
   [[nodiscard]] const EventBase& base() const {
@@ -179,9 +178,9 @@ struct Event {
 // arrived. Some of that is masked before it is stored, so a hash without a key would tell those who try.
 std::int64_t content_hash(const Event& event, KeyedHash& hash);
 
-// One event of a batch; `faults` get pointers relative to it. Nothing when there were faults. `now` is the time of
-// arrival.
-std::optional<Event> read_event(json::Cursor& in, json::Faults& faults, Timestamp now);
+// One event of a batch; `faults` get pointers relative to it. False when there were faults: then `out` means nothing.
+// `now` is the time of arrival.
+bool read_event(json::Cursor& in, Event& out, json::Faults& faults, Timestamp now);
 
 // One event of a known type and run, as the single-event routes take it.
 Result<Event> decode_event(std::string body, EventType type, const Uuid& run_id, Timestamp now);

@@ -15,7 +15,9 @@ struct Parsed {
 Parsed parse(std::string text) {
   Parsed out;
   json::Faults faults;
-  const auto walked = json::walk(text, [&](json::Cursor& in) { out.event = read_event(in, faults, now); });
+  const auto walked = json::walk(text, [&](json::Cursor& in) {
+    if (!read_event(in, out.event.emplace(), faults, now)) out.event.reset();
+  });
   if (!walked) out.faults = walked.error().detail;
   for (const auto& fault : faults.take()) out.faults += fault.pointer + " " + fault.message + "|";
   return out;
@@ -42,7 +44,8 @@ TEST(Event, an_empty_object_is_one_bad_event_and_nothing_else) {
   const auto walked = json::walk(batch, [&](json::Cursor& root) {
     root.each_item([&](std::size_t, json::Cursor& item) {
       json::Faults faults;
-      EXPECT_FALSE(read_event(item, faults, now));
+      Event event;
+      EXPECT_FALSE(read_event(item, event, faults, now));
       counts.push_back(faults.count());
     });
   });

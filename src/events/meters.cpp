@@ -47,12 +47,12 @@ void Meters::count_call(const Item& item, const LlmCall& call) {
   }
   auto& series = place->second;
   series.by_status.at(call.status).add();
-  for (auto units = item.event->usage.reported_units(); units != 0; units &= units - 1) {
+  for (auto units = call.usage.reported_units(); units != 0; units &= units - 1) {
     const auto unit = static_cast<prices::UnitId>(std::countr_zero(units));
     if (!prices::Units::shipped()[unit].name.ends_with(token_suffix)) continue;
     auto counter = series.tokens.find(unit);
     if (counter == series.tokens.end()) counter = series.tokens.emplace(unit, tokens_counter(series, unit)).first;
-    counter->second.add(static_cast<double>(item.event->usage.reported(unit)));
+    counter->second.add(static_cast<double>(call.usage.reported(unit)));
   }
   if (call.duration_ms) series.duration->observe(static_cast<double>(*call.duration_ms) / 1000);
   if (price.has_cost()) {

@@ -18,11 +18,14 @@ struct Batch {
   BatchAnswer answer;
 };
 
-void take(Batch& batch, std::int64_t index, std::optional<Event> event, json::Faults& faults) {
-  if (event) {
-    batch.events.push_back(std::move(*event));
+// Reads the event where it will stay: events are large, and batches of them long.
+template <typename Read>
+void take(Batch& batch, std::int64_t index, const Read& read) {
+  json::Faults faults;
+  if (read(batch.events.emplace_back(), faults)) {
     batch.indexes.push_back(index);
   } else {
+    batch.events.pop_back();
     batch.answer.rejected.push_back({index, faults.take()});
   }
 }
@@ -43,9 +46,8 @@ Result<Batch> read_array(std::string& body, Timestamp now) {
     root.each_item([&](std::size_t index, json::Cursor& item) {
       full = full || index >= batch_events_max;
       if (full) return;
-      json::Faults faults;
-      auto event = read_event(item, faults, now);
-      take(batch, static_cast<std::int64_t>(index), std::move(event), faults);
+      take(batch, static_cast<std::int64_t>(index),
+           [&](Event& event, json::Faults& faults) { return read_event(item, event, faults, now); });
     });
   });
   if (!walked) return std::unexpected(walked.error());
@@ -67,15 +69,14 @@ Result<Batch> read_lines(std::string_view body, Timestamp now) {
     if (line.empty()) continue;
     if (index >= static_cast<std::int64_t>(batch_events_max)) return std::unexpected(too_many());
     std::string text(line);
-    json::Faults faults;
-    std::optional<Event> event;
-    const auto walked = json::walk(text, [&](json::Cursor& root) { event = read_event(root, faults, now); });
-    if (!walked) {
-      event.reset();
+    take(batch, index, [&](Event& event, json::Faults& faults) {
+      bool is_whole = false;
+      const auto walked = json::walk(text, [&](json::Cursor& root) { is_whole = read_event(root, event, faults, now); });
+      if (walked) return is_whole;
       faults = {};
       faults.add(walked.error().detail);
-    }
-    take(batch, index, std::move(event), faults);
+      return false;
+    });
     ++index;
   }
   return batch;

@@ -148,11 +148,11 @@ void each_value(const Row& row, const LlmCall& call, const Add& add) {
   add(provider_of(row));
   add(std::string_view(call.model));
   add(json::enum_text(call.status));
-  const bool is_known = row.event->usage.reported_units() != 0;
-  for (const auto count : tokens_of(row.event->usage)) add(is_known ? std::optional(count) : std::nullopt);
+  const bool is_known = call.usage.reported_units() != 0;
+  for (const auto count : tokens_of(call.usage)) add(is_known ? std::optional(count) : std::nullopt);
   std::string others;
-  if (has_other_units(row.event->usage)) {
-    auto counts = row.event->usage.counts();
+  if (has_other_units(call.usage)) {
+    auto counts = call.usage.counts();
     for (const auto unit : token_units()) counts.erase(prices::Units::shipped()[unit].name);
     others = json::encode(counts);
   }

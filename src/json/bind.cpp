@@ -14,34 +14,49 @@ std::size_t code_points(std::string_view text) {
 
 }  // namespace
 
-Faults::Scope::Scope(Faults& faults, std::string_view name) : faults_(faults), length_(faults.pointer_.size()) {
+void Faults::Scope::append_to(std::string& pointer) const {
+  if (outer_ != nullptr) outer_->append_to(pointer);
+  pointer.push_back('/');
+  if (index_) {
+    pointer += std::to_string(*index_);
+    return;
+  }
   // RFC 6901, section 3: `~` and `/` are escaped.
-  faults_.pointer_.push_back('/');
-  for (const char c : shortened(name, 128)) {
+  for (const char c : shortened(name_, 128)) {
     if (c == '~') {
-      faults_.pointer_ += "~0";
+      pointer += "~0";
     } else if (c == '/') {
-      faults_.pointer_ += "~1";
+      pointer += "~1";
     } else {
-      faults_.pointer_.push_back(c);
+      pointer.push_back(c);
     }
   }
 }
 
+std::string Faults::pointer() const {
+  std::string out;
+  if (innermost_ != nullptr) innermost_->append_to(out);
+  return out;
+}
+
+std::string Faults::pointer_to(std::string_view name) const {
+  return pointer() + "/" + std::string(name);
+}
+
 bool Faults::has_at(std::string_view name) const {
-  const auto pointer = pointer_ + "/" + std::string(name);
-  return std::ranges::any_of(list_, [&](const auto& fault) { return fault.pointer == pointer; });
+  return !list_.empty() && std::ranges::find(list_, pointer_to(name), &FieldError::pointer) != list_.end();
 }
 
 bool Faults::has_below(std::string_view name) const {
-  const auto pointer = pointer_ + "/" + std::string(name);
+  if (list_.empty()) return false;
+  const auto pointer = pointer_to(name);
   return std::ranges::any_of(
       list_, [&](const auto& fault) { return fault.pointer == pointer || fault.pointer.starts_with(pointer + "/"); });
 }
 
 void Faults::add(std::string message, std::string rejected) {
   ++count_;
-  if (list_.size() < kept_max) list_.push_back({pointer_, std::move(message), std::move(rejected)});
+  if (list_.size() < kept_max) list_.push_back({pointer(), std::move(message), std::move(rejected)});
 }
 
 void Faults::add_at(std::string_view name, std::string message, std::string rejected) {

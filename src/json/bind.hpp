@@ -32,21 +32,33 @@ class Faults {
   [[nodiscard]] std::size_t count() const { return count_; }
   [[nodiscard]] std::vector<FieldError> take();
 
-  // Steps into a member or item for the time of a scope.
+  // Steps into a member or item for the time of a scope. Its pointer is written only when there is a fault to point at.
   class Scope {
    public:
-    Scope(Faults& faults, std::string_view name);
+    // `name` has to outlive this.
+    Scope(Faults& faults, std::string_view name) : faults_(faults), outer_(faults.innermost_), name_(name) {
+      faults.innermost_ = this;
+    }
+    Scope(Faults& faults, std::size_t index) : Scope(faults, std::string_view{}) { index_ = index; }
     Scope(const Scope&) = delete;
     Scope& operator=(const Scope&) = delete;
-    ~Scope() { faults_.pointer_.resize(length_); }
+    ~Scope() { faults_.innermost_ = outer_; }
 
    private:
+    friend class Faults;
+    void append_to(std::string& pointer) const;
+
     Faults& faults_;
-    std::size_t length_;
+    const Scope* outer_;
+    std::string_view name_;
+    std::optional<std::size_t> index_;  // instead of the name
   };
 
  private:
-  std::string pointer_;
+  [[nodiscard]] std::string pointer() const;
+  [[nodiscard]] std::string pointer_to(std::string_view name) const;
+
+  const Scope* innermost_ = nullptr;
   std::vector<FieldError> list_;
   std::size_t count_ = 0;
 };
@@ -121,7 +133,7 @@ void read(Cursor& in, std::vector<T>& out, Faults& faults, const Rules& rules) {
   in.each_item([&](std::size_t index, Cursor& item) {
     ++count;
     if (index >= rules.max_length) return;  // counted, validated, not kept
-    const Faults::Scope scope(faults, std::to_string(index));
+    const Faults::Scope scope(faults, index);
     read(item, out.emplace_back(), faults, item_rules);
   });
   detail::check_length(count, "items", faults, rules);

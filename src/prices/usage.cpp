@@ -30,6 +30,8 @@ Unit read_unit(json::Cursor& in) {
   return unit;
 }
 
+constexpr std::string_view no_such_unit = "There is no such unit of usage.";
+
 bool contains(const Unit& outer, const Unit& inner) {
   return outer.family == inner.family && std::ranges::all_of(outer.dimensions, [&](const auto& dimension) {
            const auto found = inner.dimensions.find(dimension.first);
@@ -75,6 +77,7 @@ Units::Units(std::vector<Unit> units) : units_(std::move(units)) {
       }
     }
   }
+  for (const auto& [name, id] : by_name_) in_order_of_names_.push_back(id);
   std::ranges::sort(deepest_first_, {}, [&](UnitId id) { return std::pair(64 - units_[id].dimensions.size(), id); });
 }
 
@@ -102,29 +105,58 @@ Result<Usage> Usage::of(const std::map<std::string, std::int64_t>& counts, std::
   const auto& units = Units::shipped();
   Usage usage;
   std::vector<FieldError> faults;
-  const auto fault = [&](std::string_view name, std::string message, std::int64_t rejected) {
-    faults.push_back({fmt::format("{}/{}", pointer, name), std::move(message), std::to_string(rejected)});
-  };
   for (const auto& [name, count] : counts) {
     const auto unit = units.by_name(name);
     if (!unit) {
-      fault(name, "There is no such unit of usage.", count);
+      faults.push_back({name, std::string(no_such_unit), std::to_string(count)});
     } else if (count < 0 || count > quantity_max) {
-      fault(name, fmt::format("It must be a whole number from 0 to {}.", quantity_max), count);
+      faults.push_back(
+          {name, fmt::format("It must be a whole number from 0 to {}.", quantity_max), std::to_string(count)});
     } else {
       usage.set(*unit, count);
     }
   }
-  for_each_unit(usage.reported_, [&](UnitId inner) {
-    for_each_unit(units[inner].ancestors & usage.reported_, [&](UnitId outer) {
-      if (usage.reported(inner) > usage.reported(outer)) {
-        fault(units[inner].name, fmt::format("It is part of {} and must not exceed it.", units[outer].name),
-              usage.reported(inner));
+  for (auto& excess : usage.excesses()) faults.push_back(std::move(excess));
+  for (auto& fault : faults) fault.pointer = fmt::format("{}/{}", pointer, fault.pointer);
+  if (!faults.empty()) return unprocessable(std::move(faults));
+  return usage;
+}
+
+std::vector<FieldError> Usage::excesses() const {
+  const auto& units = Units::shipped();
+  std::vector<FieldError> out;
+  for_each_unit(reported_, [&](UnitId inner) {
+    for_each_unit(units[inner].ancestors & reported_, [&](UnitId outer) {
+      if (reported(inner) > reported(outer)) {
+        out.push_back({units[inner].name, fmt::format("It is part of {} and must not exceed it.", units[outer].name),
+                       std::to_string(reported(inner))});
       }
     });
   });
-  if (!faults.empty()) return unprocessable(std::move(faults));
-  return usage;
+  return out;
+}
+
+void read(json::Cursor& in, Usage& out, json::Faults& faults, const json::Rules& rules) {
+  if (in.kind() != json::Kind::object) return json::detail::wrong_type(in, "an object", faults);
+  out = {};
+  const json::Rules count_rules{.min = rules.min, .max = rules.max};
+  std::size_t members = 0;
+  in.each_field([&](std::string_view name, json::Cursor& value) {
+    const json::Faults::Scope scope(faults, name);
+    ++members;
+    const auto unit = Units::shipped().by_name(name);
+    if (unit && out.is_reported(*unit)) return json::detail::repeated_field(name, value, faults);
+    std::int64_t count = 0;
+    const auto before = faults.count();
+    json::read(value, count, faults, count_rules);
+    if (faults.count() > before) return;
+    if (unit) {
+      out.set(*unit, count);
+    } else {
+      faults.add(std::string(no_such_unit), std::to_string(count));
+    }
+  });
+  json::detail::check_length(members, "members", faults, rules);
 }
 
 std::int64_t Usage::quantity(UnitId unit) const {

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/error.hpp"
+#include "json/schema.hpp"
 
 namespace cognive::prices {
 
@@ -43,10 +44,12 @@ class Units {
   [[nodiscard]] std::size_t size() const { return units_.size(); }
   // Units with more dimensions come first: every unit stands after its descendants.
   [[nodiscard]] const std::vector<UnitId>& deepest_first() const { return deepest_first_; }
+  [[nodiscard]] const std::vector<UnitId>& in_order_of_names() const { return in_order_of_names_; }
 
  private:
   std::vector<Unit> units_;
   std::vector<UnitId> deepest_first_;
+  std::vector<UnitId> in_order_of_names_;
   std::map<std::string, UnitId, std::less<>> by_name_;
   std::map<std::string, UnitId, std::less<>> by_price_key_;
 };
@@ -74,6 +77,9 @@ class Usage {
 
   [[nodiscard]] std::map<std::string, std::int64_t> counts() const;
 
+  // A fault for each reported unit that exceeds one that contains it, with its name as the pointer.
+  [[nodiscard]] std::vector<FieldError> excesses() const;
+
   // From the columns of a stored call: without `input_tokens` the usage is unknown; `others` is a JSON object of the
   // counts that have no column. Units that no longer exist are left out.
   static Usage stored(std::optional<std::int64_t> input_tokens, std::optional<std::int64_t> output_tokens,
@@ -90,4 +96,15 @@ class Usage {
   std::vector<std::int64_t> quantities_;  // of the reported units: few of them, and events are many
 };
 
+// An object of counts by name of the unit, as a caller reports it; whether parts exceed their wholes is not looked at.
+// `rules.max_length` bounds the number of members, `rules.min` and `rules.max` the counts.
+void read(json::Cursor& in, Usage& out, json::Faults& faults, const json::Rules& rules);
+
 }  // namespace cognive::prices
+
+namespace cognive::json {
+template <>
+inline void schema_members<prices::Usage>(Writer& out, const Rules& rules, Components& components) {
+  schema_members<std::map<std::string, std::int64_t>>(out, rules, components);
+}
+}  // namespace cognive::json
