@@ -71,7 +71,8 @@ Result<Batch> read_lines(std::string_view body, Timestamp now) {
     std::string text(line);
     take(batch, index, [&](Event& event, json::Faults& faults) {
       bool is_whole = false;
-      const auto walked = json::walk(text, [&](json::Cursor& root) { is_whole = read_event(root, event, faults, now); });
+      const auto walked =
+          json::walk(text, [&](json::Cursor& root) { is_whole = read_event(root, event, faults, now); });
       if (walked) return is_whole;
       faults = {};
       faults.add(walked.error().detail);

@@ -26,10 +26,13 @@ using Type = pg::ArrayBuilder::Type;
 
 #define COGNIVE_UNLESS_STORED " ON CONFLICT DO NOTHING RETURNING run_id, id"
 
-#define COGNIVE_STORED(violation, table)                                             \
-  "SELECT e.run_id, e.id, e.content_hash, " violation                                \
-  " FROM unnest($1::date[], $2::uuid[], $3::uuid[]) AS wanted (bucket, run_id, id) " \
-  "JOIN " table " e ON e.bucket = wanted.bucket AND e.run_id = wanted.run_id AND e.id = wanted.id"
+// LATERAL with LIMIT leaves the planner no other way than by the key: its plan is kept, and may have been made when the
+// table was empty and a scan of all of it looked cheap.
+#define COGNIVE_STORED(violation, table)                                                                \
+  "SELECT e.run_id, e.id, e.content_hash, e.violation "                                                 \
+  "FROM unnest($1::date[], $2::uuid[], $3::uuid[]) AS wanted (bucket, run_id, id) CROSS JOIN LATERAL (" \
+  "SELECT s.run_id, s.id, s.content_hash, " violation " AS violation FROM " table                       \
+  " s WHERE s.bucket = wanted.bucket AND s.run_id = wanted.run_id AND s.id = wanted.id LIMIT 1) e"
 
 constexpr std::array base_types{Type::date, Type::uuid, Type::uuid, Type::uuid,  Type::uuid, Type::timestamptz,
                                 Type::uuid, Type::text, Type::int8, Type::jsonb, Type::int8, Type::jsonb};
@@ -55,9 +58,9 @@ constexpr pg::Query insert_tool_invocations_query{"event_insert_tool_invocations
                                                   COGNIVE_INSERT_TOOL_INVOCATIONS COGNIVE_UNLESS_STORED};
 constexpr pg::Query insert_steps_query{"event_insert_steps", COGNIVE_INSERT_STEPS COGNIVE_UNLESS_STORED};
 
-constexpr pg::Query stored_llm_calls_query{"event_stored_llm_calls", COGNIVE_STORED("e.violation", "llm_calls")};
+constexpr pg::Query stored_llm_calls_query{"event_stored_llm_calls", COGNIVE_STORED("s.violation", "llm_calls")};
 constexpr pg::Query stored_tool_invocations_query{"event_stored_tool_invocations",
-                                                  COGNIVE_STORED("e.violation", "tool_invocations")};
+                                                  COGNIVE_STORED("s.violation", "tool_invocations")};
 constexpr pg::Query stored_steps_query{"event_stored_steps", COGNIVE_STORED("NULL::text", "execution_steps")};
 
 // A table of events. `types` are those of its own columns, behind the base ones.

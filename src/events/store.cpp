@@ -5,23 +5,25 @@ namespace {
 
 using Type = pg::ArrayBuilder::Type;
 
-// The policy of an agent, which may be large, comes with the first of its runs only.
+// The policy of an agent, which may be large, comes with the first of its runs only. LATERAL with LIMIT leaves the
+// planner no other way than by the keys: its plan is kept, and may have been made when the tables were empty and a scan
+// of all of them looked cheap.
 constexpr pg::Query find_runs_query{
     "event_find_runs",
     "WITH found AS (SELECT r.id, r.team_id, r.agent_id, r.environment, r.status, r.error, "
     "row_number() OVER (PARTITION BY r.agent_id) = 1 AS is_first "
-    "FROM unnest($1::date[], $2::uuid[]) AS wanted (bucket, id) "
-    "JOIN agent_runs r ON r.bucket = wanted.bucket AND r.id = wanted.id) "
+    "FROM unnest($1::date[], $2::uuid[]) AS wanted (bucket, id) CROSS JOIN LATERAL ("
+    "SELECT * FROM agent_runs WHERE bucket = wanted.bucket AND id = wanted.id LIMIT 1) r) "
     "SELECT f.id, f.team_id, f.agent_id, f.environment, f.status, f.error, a.store, a.on_violation, "
     "a.allowed_providers, a.allowed_models, a.allowed_tools, a.allowed_data_sources "
-    "FROM found f LEFT JOIN agents a ON f.is_first AND a.id = f.agent_id"};
+    "FROM found f LEFT JOIN LATERAL (SELECT * FROM agents WHERE f.is_first AND id = f.agent_id LIMIT 1) a ON true"};
 
 constexpr pg::Query begin_runs_query{
     "event_begin_runs",
-    "WITH queued AS (SELECT r.bucket, r.id, wanted.first_at FROM unnest($1::date[], $2::uuid[], $3::timestamptz[]) "
-    "AS wanted (bucket, id, first_at) JOIN agent_runs r ON r.bucket = wanted.bucket AND r.id = wanted.id "
-    "JOIN agents a ON a.id = r.agent_id AND a.status = 'active' WHERE r.status = 'queued' ORDER BY r.id "
-    "FOR UPDATE OF r) "
+    "WITH queued AS (SELECT r.bucket, r.id, wanted.first_at FROM (SELECT * FROM unnest($1::date[], $2::uuid[], "
+    "$3::timestamptz[]) AS row (bucket, id, first_at) ORDER BY id) wanted CROSS JOIN LATERAL (SELECT s.bucket, s.id "
+    "FROM agent_runs s WHERE s.bucket = wanted.bucket AND s.id = wanted.id AND s.status = 'queued' AND EXISTS (SELECT "
+    "FROM agents WHERE id = s.agent_id AND status = 'active') LIMIT 1 FOR UPDATE OF s) r) "
     "UPDATE agent_runs r SET status = 'running', started_at = least(now(), q.first_at) FROM queued q "
     "WHERE r.bucket = q.bucket AND r.id = q.id AND r.status = 'queued'"};
 
