@@ -10,16 +10,20 @@ namespace {
 
 constexpr std::string_view hex_digits = "0123456789abcdef";
 
-int hex_value(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
+// By character; negative for what is no hexadecimal digit.
+constexpr auto hex_values = [] {
+  std::array<std::int8_t, 256> values{};
+  values.fill(-1);
+  for (std::uint8_t i = 0; i < 16; ++i) {
+    const auto digit = static_cast<unsigned char>(hex_digits[i]);
+    values[digit] = static_cast<std::int8_t>(i);
+    if (i >= 10) values[static_cast<unsigned char>(digit - 'a' + 'A')] = static_cast<std::int8_t>(i);
+  }
+  return values;
+}();
 
-bool is_dash_position(std::size_t i) {
-  return i == 8 || i == 13 || i == 18 || i == 23;
-}
+// Where the two digits of each byte stand in the text.
+constexpr std::array<std::uint8_t, 16> digit_positions{0, 2, 4, 6, 9, 11, 14, 16, 19, 21, 24, 26, 28, 30, 32, 34};
 
 void put_millis(Uuid& id, std::uint64_t millis) {
   for (std::size_t i = 0; i < 6; ++i) id.bytes[i] = static_cast<std::uint8_t>(millis >> (8 * (5 - i)));
@@ -49,19 +53,16 @@ std::string Uuid::text() const {
 
 std::optional<Uuid> Uuid::parse(std::string_view text) {
   if (text.size() != 36) return std::nullopt;
+  if (text[8] != '-' || text[13] != '-' || text[18] != '-' || text[23] != '-') return std::nullopt;
   Uuid id;
-  std::size_t digit = 0;
-  for (std::size_t i = 0; i < 36; ++i) {
-    if (is_dash_position(i)) {
-      if (text[i] != '-') return std::nullopt;
-      continue;
-    }
-    const int value = hex_value(text[i]);
-    if (value < 0) return std::nullopt;
-    auto& byte = id.bytes[digit / 2];
-    byte = static_cast<std::uint8_t>((byte << 4) | value);
-    ++digit;
+  int signs = 0;
+  for (std::size_t i = 0; i < id.bytes.size(); ++i) {
+    const int high = hex_values[static_cast<unsigned char>(text[digit_positions[i]])];
+    const int low = hex_values[static_cast<unsigned char>(text[digit_positions[i] + 1])];
+    signs |= high | low;
+    id.bytes[i] = static_cast<std::uint8_t>(high << 4 | low);
   }
+  if (signs < 0) return std::nullopt;
   return id;
 }
 

@@ -1,5 +1,7 @@
 #include "events/events.hpp"
 
+#include <charconv>
+
 #include "base/text.hpp"
 #include "events/stored.hpp"
 
@@ -10,12 +12,14 @@ namespace {
 // it.
 class Canonical {
  public:
+  explicit Canonical(std::string& text) : text_(text) { text_.clear(); }
+
   void add(std::string_view text) {
     // Lengths keep neighbours apart.
-    fmt::format_to(std::back_inserter(text_), "{}:", text.size());
+    add_number(static_cast<std::int64_t>(text.size()), ':');
     text_ += text;
   }
-  void add(std::int64_t number) { fmt::format_to(std::back_inserter(text_), "{};", number); }
+  void add(std::int64_t number) { add_number(number, ';'); }
   void add(const Uuid& id) { id.append_to(text_); }
   void add(Timestamp time) { add(time.micros); }
   void add(Outcome status) { add(static_cast<std::int64_t>(status)); }
@@ -35,10 +39,15 @@ class Canonical {
     }
   }
 
-  [[nodiscard]] const std::string& text() const { return text_; }
-
  private:
-  std::string text_;
+  void add_number(std::int64_t number, char end) {
+    std::array<char, 24> digits;
+    const auto written = std::to_chars(digits.data(), digits.data() + digits.size(), number);
+    text_.append(digits.data(), written.ptr);
+    text_.push_back(end);
+  }
+
+  std::string& text_;
 };
 
 void add_body(Canonical& out, const LlmCall& call) {
@@ -111,8 +120,8 @@ void read(json::Cursor& in, Content& out, json::Faults&, const json::Rules&) {
   out.json = std::move(text).text();
 }
 
-std::int64_t content_hash(const Event& event, KeyedHash& hash) {
-  Canonical out;
+std::int64_t ContentHash::of(const Event& event) {
+  Canonical out(text_);
   out.add(static_cast<std::int64_t>(event.type()));
   const auto& base = event.base();
   out.add(base.timestamp);
@@ -121,7 +130,7 @@ std::int64_t content_hash(const Event& event, KeyedHash& hash) {
   out.add(base.duration_ms);
   out.add(base.metadata);
   std::visit([&](const auto& body) { add_body(out, body); }, event.body);
-  return hash.of(out.text());
+  return hash_.of(text_);
 }
 
 bool read_event(json::Cursor& in, Event& out, json::Faults& faults, Timestamp now) {

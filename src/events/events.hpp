@@ -174,9 +174,19 @@ struct Event {
   [[nodiscard]] EventType type() const { return static_cast<EventType>(body.index()); }
 };
 
-// Tells repeats from other content under the same id: of all that the caller said about the event, not of when it
-// arrived. Some of that is masked before it is stored, so a hash without a key would tell those who try.
-std::int64_t content_hash(const Event& event, KeyedHash& hash);
+// Tells repeats from other content under the same id: hashes all that the caller said about the event, not when it
+// arrived. Some of that is masked before it is stored, so a hash without a key would tell those who try. For one
+// thread.
+class ContentHash {
+ public:
+  explicit ContentHash(const Digest& key) : hash_(key) {}
+
+  std::int64_t of(const Event& event);
+
+ private:
+  KeyedHash hash_;
+  std::string text_;  // of the event at hand
+};
 
 // One event of a batch; `faults` get pointers relative to it. False when there were faults: then `out` means nothing.
 // `now` is the time of arrival.

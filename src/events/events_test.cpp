@@ -76,9 +76,9 @@ TEST(Event, every_fault_is_reported) {
 }
 
 TEST(Event, content_is_told_apart_but_not_by_when_it_arrived) {
-  KeyedHash key(Digest{});
+  ContentHash key(Digest{});
   const auto hash = [&key](const std::string& rest) {
-    return content_hash(*parse("{" + std::string(ids) + R"(,"type":"llm_call")" + rest + "}").event, key);
+    return key.of(*parse("{" + std::string(ids) + R"(,"type":"llm_call")" + rest + "}").event);
   };
   const auto base = hash(R"(,"model":"m","usage":{"input_tokens":1,"output_tokens":2})");
   EXPECT_EQ(base, hash(R"(,"usage":{"output_tokens":2,"input_tokens":1},"model":"m","metadata":null)"));
@@ -91,12 +91,12 @@ TEST(Event, the_hash_of_its_content_takes_a_key) {
   const auto event = *parse("{" + std::string(ids) + R"(,"type":"step","index":1,"kind":"k","name":"n"})").event;
   Digest other{};
   other[0] = 1;
-  KeyedHash one(Digest{});
-  KeyedHash same(Digest{});
-  KeyedHash another(other);
-  EXPECT_EQ(content_hash(event, one), content_hash(event, one));
-  EXPECT_EQ(content_hash(event, one), content_hash(event, same));
-  EXPECT_NE(content_hash(event, one), content_hash(event, another));
+  ContentHash one(Digest{});
+  ContentHash same(Digest{});
+  ContentHash another(other);
+  EXPECT_EQ(one.of(event), one.of(event));
+  EXPECT_EQ(one.of(event), same.of(event));
+  EXPECT_NE(one.of(event), another.of(event));
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 #include "events/ingest.hpp"
 
-#include <unordered_set>
+#include <algorithm>
 
 namespace cognive::events {
 namespace {
@@ -8,11 +8,10 @@ namespace {
 // Runs that one submission may ask for at a time; with more it goes the general way, which asks for all of them anyway.
 constexpr std::size_t runs_max = 1'000;
 
-struct KeyHash {
-  std::size_t operator()(const store::Key& key) const {
-    return std::hash<Uuid>{}(key.run_id) * 31 + std::hash<Uuid>{}(key.id);
-  }
-};
+bool has_repeats(std::vector<store::Key> keys) {
+  std::ranges::sort(keys);
+  return std::ranges::adjacent_find(keys) != keys.end();
+}
 
 }  // namespace
 
@@ -23,14 +22,14 @@ struct Ingest::State {
         database(cluster),
         known(known_runs),
         writer(of_process),
-        content_hashes(hmac_sha256(writer.options().content_key, "cognive/event/1")),
+        content_hash(hmac_sha256(writer.options().content_key, "cognive/event/1")),
         appraiser(catalogue, writer.options().content_key) {}
 
   Executor executor;
   pg::Cluster& database;
   runs::KnownRuns& known;
   Writer& writer;
-  KeyedHash content_hashes;
+  ContentHash content_hash;
   Appraiser appraiser;
 
   // The runs of the events, as this node knows them, else as the primary does; those that do not exist are missing.
@@ -63,35 +62,41 @@ struct Ingest::State {
   // Decides about the events as far as they are plain. False when one is not.
   bool prepare(Submission& submission, const store::RunRows& runs) {
     submission.items.reserve(submission.events.size());
-    std::array<std::unordered_set<store::Key, KeyHash>, 3> keys;
-    const bool is_batch = submission.events.size() > 1;
     appraiser.begin();
+    auto run = runs.end();
     for (std::size_t i = 0; i < submission.events.size(); ++i) {
       const auto& event = submission.events[i];
-      Item item{.event = &event,
-                .sender = &submission.sender,
-                .fate = &submission.fates[i],
-                .arrival = i,
-                .stored_hash = 0,
-                .row = {},
-                .violation = {}};
-      const auto run = runs.find(event.run_id);
+      auto& item = submission.items.emplace_back(Item{.event = &event,
+                                                      .sender = &submission.sender,
+                                                      .fate = &submission.fates[i],
+                                                      .arrival = i,
+                                                      .stored_hash = 0,
+                                                      .row = {},
+                                                      .violation = {}});
+      if (run == runs.end() || run->first != event.run_id) run = runs.find(event.run_id);
       const bool is_known = run != runs.end();
       // Others may make a run of it, and this one may be meant to.
       if (!is_known && event.base().agent_id) return false;
-      if (!belongs(item, is_known ? run->second : nullptr)) continue;
+      if (!belongs(item, is_known ? run->second : nullptr)) {
+        submission.items.pop_back();
+        continue;
+      }
       if (item.row.run->status != "running") return false;
-      if (is_batch && !keys[static_cast<std::size_t>(event.type())].insert(item.key()).second) return false;
+      submission.rows[static_cast<std::size_t>(event.type())].keys.push_back(item.key());
       appraiser.look_at(item);
       if (item.violation && item.row.run->policy->on_violation == agents::OnViolation::terminate) return false;
-      submission.items.push_back(std::move(item));
     }
+    if (std::ranges::any_of(submission.rows, [](const auto& rows) { return has_repeats(rows.keys); })) return false;
     submission.catalogue = appraiser.catalogue();
+    for (auto& rows : submission.rows) {
+      constexpr std::size_t bytes_of_row = 384;  // most are shorter
+      rows.bytes.reserve(rows.keys.size() * bytes_of_row);
+      rows.ends.reserve(rows.keys.size());
+    }
     for (const auto& item : submission.items) {
       auto& rows = submission.rows[static_cast<std::size_t>(item.event->type())];
       store::encode(item.row, rows.bytes);
       rows.ends.push_back(rows.bytes.size());
-      rows.keys.push_back(item.key());
       if (item.event->type() == EventType::llm_call) add_to(submission.deltas, item.row);
       item.fate->violation = item.violation;
     }
@@ -111,11 +116,11 @@ Async<Result<std::vector<Fate>>> Ingest::submit(const Call& call, std::vector<Ev
   if (events.empty()) co_return std::vector<Fate>{};
   bytes += events.size() * (sizeof(Event) + sizeof(Item));
   if (const auto room = state.writer.check_room(bytes); !room) co_return std::unexpected(room.error());
-  for (auto& event : events) event.content_hash = content_hash(event, state.content_hashes);
+  for (auto& event : events) event.content_hash = state.content_hash.of(event);
   const auto submission = std::make_shared<Submission>(state.executor, &state, call, std::move(events), bytes);
   if (const auto runs = co_await state.find_runs(submission->events, call.deadline)) {
     submission->is_plain = state.prepare(*submission, *runs);
-    if (!submission->is_plain) submission->items.clear();
+    if (!submission->is_plain) submission->forget_plan();
     if (submission->is_plain && submission->items.empty()) co_return std::move(submission->fates);
   }
   // Others have come while the runs were looked for.

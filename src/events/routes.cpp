@@ -16,6 +16,13 @@ struct Batch {
   std::vector<Event> events;
   std::vector<std::int64_t> indexes;
   BatchAnswer answer;
+
+  void make_room(std::string_view body) {
+    constexpr std::size_t bytes_of_event = 256;  // most are longer
+    const auto count = std::min(body.size() / bytes_of_event, batch_events_max) + 1;
+    events.reserve(count);
+    indexes.reserve(count);
+  }
 };
 
 // Reads the event where it will stay: events are large, and batches of them long.
@@ -36,6 +43,7 @@ Error too_many() {
 
 Result<Batch> read_array(std::string& body, Timestamp now) {
   Batch batch;
+  batch.make_room(body);
   bool is_array = true;
   bool full = false;
   auto walked = json::walk(body, [&](json::Cursor& root) {
@@ -61,6 +69,7 @@ Result<Batch> read_array(std::string& body, Timestamp now) {
 // event.
 Result<Batch> read_lines(std::string_view body, Timestamp now) {
   Batch batch;
+  batch.make_room(body);
   std::int64_t index = 0;
   while (!body.empty()) {
     const auto end = body.find('\n');

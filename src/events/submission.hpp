@@ -42,6 +42,11 @@ struct Submission {
   };
   std::array<Rows, 3> rows;  // by type
   rollups::Deltas deltas;
+  void forget_plan() {
+    items.clear();
+    rows = {};
+    deltas = {};
+  }
 
   // Of the request's thread.
   Signal settled;

@@ -79,7 +79,8 @@ struct Writer::State : std::enable_shared_from_this<State> {
   GeneralWay general_way;
   RecentKeys recent;
   RepeatWatch repeats;
-  std::size_t copiers = 0;
+  std::size_t copying = 0;     // transactions that hand rows over
+  std::size_t committing = 0;  // transactions that have, and wait for their end
   bool is_general_busy = false;
   Signal changed;
   TaskGroup tasks;
@@ -130,14 +131,22 @@ struct Writer::State : std::enable_shared_from_this<State> {
       for (auto& submission : take(plain)) put(general, std::move(submission));
     }
     const auto rows = waiting(plain);
-    if (rows > 0 && copiers < options.copiers_max && (copiers == 0 || rows >= options.rows_for_another_copier)) {
-      ++copiers;
-      tasks.spawn(copy_all(shared_from_this()));
+    if (rows > 0 && rows >= rows_wanted()) {
+      ++copying;
+      tasks.spawn(copy_one(shared_from_this()));
     }
     if (!is_general_busy && waiting(general) > 0) {
       is_general_busy = true;
       tasks.spawn(write_all(shared_from_this()));
     }
+  }
+
+  // How many rows have to wait for another transaction to begin beside those that run. Each costs something whatever it
+  // holds, so small ones come one after the other.
+  [[nodiscard]] std::size_t rows_wanted() const {
+    if (copying + committing == 0) return 1;
+    if (copying + committing == options.transactions_max) return SIZE_MAX;
+    return copying == 0 ? options.rows_to_overlap : options.rows_per_commit_max;
   }
 
   // Hands the submissions back to their threads, each of which is woken once.
@@ -173,16 +182,14 @@ struct Writer::State : std::enable_shared_from_this<State> {
     }
   }
 
-  // Copies plain submissions until none wait.
-  static Async<> copy_all(std::shared_ptr<State> state) {
-    for (;;) {
-      auto batch = state->take(state->plain);
-      if (batch.empty()) break;
-      state->set_repeats_aside(batch);
-      if (!batch.empty()) co_await state->copy_batch(std::move(batch));
-      state->look();
-    }
-    --state->copiers;
+  // Copies what plain submissions wait.
+  static Async<> copy_one(std::shared_ptr<State> state) {
+    auto batch = state->take(state->plain);
+    state->set_repeats_aside(batch);
+    bool is_copying = true;
+    if (!batch.empty()) co_await state->copy_batch(std::move(batch), is_copying);
+    --(is_copying ? state->copying : state->committing);
+    state->look();
     state->changed.notify_all();
   }
 
@@ -200,12 +207,12 @@ struct Writer::State : std::enable_shared_from_this<State> {
     });
   }
 
-  Async<> copy_batch(Batch batch) {
+  Async<> copy_batch(Batch batch, bool& is_copying) {
     std::exception_ptr failure;
     Position position;
     bool is_refused = false;
     try {
-      position = co_await copy(batch);
+      position = co_await copy(batch, is_copying);
     } catch (const pg::SqlError& error) {
       // Most likely a repeat. What it is, and whose, the general way finds out.
       is_refused = true;
@@ -229,7 +236,7 @@ struct Writer::State : std::enable_shared_from_this<State> {
   }
 
   // In one transaction; where its commit stands.
-  Async<Position> copy(const Batch& batch) {
+  Async<Position> copy(const Batch& batch, bool& is_copying) {
     auto transaction = co_await database.begin_lazily(Deadline::in(options.commit_timeout));
     rollups::Deltas deltas;
     Stored stored;
@@ -247,6 +254,13 @@ struct Writer::State : std::enable_shared_from_this<State> {
       } else {
         co_await transaction.copy_in(store::copy_sql(type), sorted_rows(batch, type));
       }
+    }
+    if (!are_few) {
+      // Others may copy while this one waits for the disk.
+      is_copying = false;
+      --copying;
+      ++committing;
+      look();
     }
     if (!deltas.empty()) statements.push_back(rollups::append_statement(deltas));
     statements.push_back({&tasks::outbox::append_query(), tasks::outbox::params_of(stored_topic, stored.message())});
@@ -374,7 +388,7 @@ void Writer::push(std::shared_ptr<Submission> submission) {
 
 Async<> Writer::stop(Deadline deadline) {
   const auto state = state_;
-  const auto is_busy = [&] { return state->copiers > 0 || state->is_general_busy; };
+  const auto is_busy = [&] { return state->copying + state->committing > 0 || state->is_general_busy; };
   state->look();
   while (is_busy() && !deadline.passed()) co_await state->changed.wait(deadline);
   {

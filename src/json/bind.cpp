@@ -130,11 +130,11 @@ void read(Cursor& in, bool& out, Faults& faults, const Rules&) {
 void read(Cursor& in, std::int64_t& out, Faults& faults, const Rules& rules) {
   if (in.kind() != Kind::number) return detail::wrong_type(in, "an integer", faults);
   const std::string token(in.number());
-  // 12.0 and 1.2e1 are integers too (JSON Schema, section 4.2.3 "integers"); Decimal knows which are.
-  const auto exact = Decimal::parse(token);
   std::int64_t value = 0;
   const auto [end, error] = std::from_chars(token.data(), token.data() + token.size(), value);
   if (error != std::errc{} || end != token.data() + token.size()) {
+    // 12.0 and 1.2e1 are integers too (JSON Schema, section 4.2.3 "integers"); Decimal knows which are.
+    const auto exact = Decimal::parse(token);
     if (!exact || exact->scale != 0) {
       const bool fraction = exact && exact->scale != 0;
       return faults.add(fraction ? "It must be an integer." : "It is too large.", shortened(token, 64));

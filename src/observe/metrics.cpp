@@ -20,6 +20,9 @@ void Gauge::add(double amount) const {
 void Histogram::observe(double value) const {
   histogram_->Observe(value);
 }
+void Histogram::observe_many(const std::vector<double>& counts, double sum) const {
+  histogram_->ObserveMultiple(counts, sum);
+}
 
 struct Metrics::State {
   // Merge: asking again for a family that exists returns it.

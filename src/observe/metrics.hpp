@@ -44,6 +44,9 @@ class Histogram {
  public:
   explicit Histogram(prometheus::Histogram& histogram) : histogram_(&histogram) {}
   void observe(double value) const;
+  // Many values at once: how many fell into each bucket, with one more than bounds for what is above all of them, and
+  // their sum.
+  void observe_many(const std::vector<double>& counts, double sum) const;
 
  private:
   prometheus::Histogram* histogram_;

@@ -51,7 +51,8 @@ PricedCall price_call(const Catalogue& catalogue, const std::optional<Uuid>& tea
 
 PricedCall Pricer::price(const Uuid& team_id, std::string_view provider, std::string_view model, Timestamp time,
                          const Usage& usage) {
-  std::string key(provider);
+  auto& key = names_;
+  key = provider;
   key.push_back('\0');
   key += model;
   if (catalogue_->differs_by_team()) {
@@ -61,7 +62,7 @@ PricedCall Pricer::price(const Uuid& team_id, std::string_view provider, std::st
   auto place = remembered_.find(key);
   if (place == remembered_.end()) {
     if (remembered_.size() >= remembered_max) remembered_.clear();
-    place = remembered_.emplace(std::move(key), catalogue_->find(team_id, provider, model)).first;
+    place = remembered_.emplace(key, catalogue_->find(team_id, provider, model)).first;
   }
   return price_meaning(place->second, time, usage);
 }

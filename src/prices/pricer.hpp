@@ -61,6 +61,7 @@ class Pricer {
 
   std::shared_ptr<const Catalogue> catalogue_;
   std::unordered_map<std::string, Meaning> remembered_;
+  std::string names_;  // of the call at hand
 };
 
 }  // namespace cognive::prices

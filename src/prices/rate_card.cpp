@@ -80,6 +80,7 @@ Charge price(const Rates& rates, const Usage& usage) {
     rate_of[rate.unit] = &rate;
   }
 
+  charge.lines.reserve(static_cast<std::size_t>(std::popcount(usage.reported_units())) + 1);
   const auto context = usage.quantity(input_tokens);
   std::array<std::int64_t, 64> own{};
   for (const auto id : units.deepest_first()) {

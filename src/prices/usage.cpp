@@ -77,7 +77,8 @@ Units::Units(std::vector<Unit> units) : units_(std::move(units)) {
       }
     }
   }
-  for (const auto& [name, id] : by_name_) in_order_of_names_.push_back(id);
+  in_order_of_names_ = deepest_first_;
+  std::ranges::sort(in_order_of_names_, {}, [&](UnitId id) -> const std::string& { return units_[id].name; });
   std::ranges::sort(deepest_first_, {}, [&](UnitId id) { return std::pair(64 - units_[id].dimensions.size(), id); });
 }
 

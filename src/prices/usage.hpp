@@ -3,12 +3,14 @@
 #pragma once
 
 #include <bit>
+#include <boost/container/small_vector.hpp>
 #include <cstdint>
 #include <map>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "base/error.hpp"
@@ -50,7 +52,12 @@ class Units {
   std::vector<Unit> units_;
   std::vector<UnitId> deepest_first_;
   std::vector<UnitId> in_order_of_names_;
-  std::map<std::string, UnitId, std::less<>> by_name_;
+  struct NameHash {
+    using is_transparent = void;
+    std::size_t operator()(std::string_view name) const { return std::hash<std::string_view>{}(name); }
+  };
+
+  std::unordered_map<std::string, UnitId, NameHash, std::equal_to<>> by_name_;  // asked for every count of every call
   std::map<std::string, UnitId, std::less<>> by_price_key_;
 };
 
@@ -93,7 +100,7 @@ class Usage {
   }
 
   UnitSet reported_ = 0;
-  std::vector<std::int64_t> quantities_;  // of the reported units: few of them, and events are many
+  boost::container::small_vector<std::int64_t, 4> quantities_;  // of the reported units: few of them, of many events
 };
 
 // An object of counts by name of the unit, as a caller reports it; whether parts exceed their wholes is not looked at.

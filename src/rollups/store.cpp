@@ -211,8 +211,7 @@ Timestamp day_of(Timestamp hour) {
   return {hour.micros - (within < 0 ? within + day_micros : within)};
 }
 
-// Adds what was taken up, by hour and by day.
-void add_up(pg::Row row, Deltas& hours, Deltas& days) {
+void add_taken(pg::Row row, Deltas& sums_by_hour) {
   Deltas::Row taken;
   Deltas::Sums sums;
   std::vector<std::int16_t> buckets;
@@ -221,16 +220,29 @@ void add_up(pg::Row row, Deltas& hours, Deltas& days) {
            taken.price_status, sums.calls, sums.errors, sums.usage_calls, sums.tokens[0], sums.tokens[1],
            sums.tokens[2], sums.tokens[3], sums.cost_nanos, sums.first_at, sums.last_at, buckets, counts);
   for (std::size_t i = 0; i < std::min(buckets.size(), counts.size()); ++i) sums.add_latency(buckets[i], counts[i]);
-  Key key{.timestamp = taken.hour,
-          .team_id = taken.team_id,
-          .agent_id = taken.agent_id,
-          .environment = taken.environment,
-          .provider = taken.provider,
-          .model = taken.model,
-          .price_status = taken.price_status};
-  hours.add(key, sums);
-  key.timestamp = day_of(taken.hour);
-  days.add(key, sums);
+  const Key key{.timestamp = taken.hour,
+                .team_id = taken.team_id,
+                .agent_id = taken.agent_id,
+                .environment = taken.environment,
+                .provider = taken.provider,
+                .model = taken.model,
+                .price_status = taken.price_status};
+  sums_by_hour.add(key, sums);
+}
+
+Deltas by_day(const Deltas& hours) {
+  Deltas days;
+  for (const auto& row : hours.rows()) {
+    days.add({.timestamp = day_of(row.hour),
+              .team_id = row.team_id,
+              .agent_id = row.agent_id,
+              .environment = row.environment,
+              .provider = row.provider,
+              .model = row.model,
+              .price_status = row.price_status},
+             *row.sums);
+  }
+  return days;
 }
 
 // One row may not be met twice by a statement: what stands apart because it would not fit goes in by itself.
@@ -263,15 +275,14 @@ Async<std::optional<std::int64_t>> fold(pg::Transaction& transaction, std::int64
   if (!locked[0].at<bool>(0)) co_return std::nullopt;
   const auto taken = co_await transaction.execute(take_query, pg::Params::of(count));
   Deltas hours;
-  Deltas days;
   // Nothing here waits: others on this thread get their turns in between.
   constexpr int turn = 500;
   for (int i = 0; i < taken.size(); ++i) {
-    add_up(taken[i], hours, days);
+    add_taken(taken[i], hours);
     if (i % turn == turn - 1) co_await sleep_for(std::chrono::milliseconds{0});
   }
   co_await add_to_sums(transaction, "hour", hours);
-  co_await add_to_sums(transaction, "day", days);
+  co_await add_to_sums(transaction, "day", by_day(hours));
   co_return taken.size();
 }
 
