@@ -8,6 +8,8 @@
 #include <limits>
 #include <stdexcept>
 
+#include "pg/binary.hpp"
+
 namespace cognive::pg {
 namespace {
 
@@ -70,25 +72,33 @@ void Row::get(int column, std::string& out) const {
   out.assign(value);
 }
 
+namespace {
+
+Uuid uuid_of(std::string_view value) {
+  Uuid out;
+  std::memcpy(out.bytes.data(), value.data(), out.bytes.size());
+  return out;
+}
+
+Timestamp timestamp_of(std::string_view bytes) {
+  const auto value = big_endian<std::int64_t>(bytes);
+  if (value == std::numeric_limits<std::int64_t>::min()) return Timestamp::min();  // -infinity
+  if (value == std::numeric_limits<std::int64_t>::max()) return Timestamp::max();  // infinity
+  return {value + epoch_offset_micros};
+}
+
+}  // namespace
+
 void Row::get(int column, Uuid& out) const {
-  const auto value = bytes(column, {2950});
-  std::memcpy(out.bytes.data(), value.data(), 16);
+  out = uuid_of(bytes(column, {2950}));
 }
 
 void Row::get(int column, Timestamp& out) const {
-  constexpr std::int64_t epoch_offset_micros = 946684800000000;
-  const auto value = big_endian<std::int64_t>(bytes(column, {1184}));
-  if (value == std::numeric_limits<std::int64_t>::min()) {
-    out = Timestamp::min();  // -infinity
-  } else if (value == std::numeric_limits<std::int64_t>::max()) {
-    out = Timestamp::max();  // infinity
-  } else {
-    out = {value + epoch_offset_micros};
-  }
+  out = timestamp_of(bytes(column, {1184}));
 }
 
 void Row::get(int column, std::chrono::sys_days& out) const {
-  out = std::chrono::sys_days{std::chrono::days{big_endian<std::int32_t>(bytes(column, {1082})) + 10957}};
+  out = std::chrono::sys_days{std::chrono::days{big_endian<std::int32_t>(bytes(column, {1082})) + epoch_offset_days}};
 }
 
 namespace {
@@ -128,6 +138,15 @@ void Row::get(int column, std::vector<std::int16_t>& out) const {
 void Row::get(int column, std::vector<std::int64_t>& out) const {
   out.clear();
   each_item(bytes(column, {1016}), [&](std::string_view item) { out.push_back(big_endian<std::int64_t>(item)); });
+}
+
+void Row::get(int column, std::vector<Uuid>& out) const {
+  out.clear();
+  each_item(bytes(column, {2951}), [&](std::string_view item) { out.push_back(uuid_of(item)); });
+}
+void Row::get(int column, std::vector<Timestamp>& out) const {
+  out.clear();
+  each_item(bytes(column, {1185}), [&](std::string_view item) { out.push_back(timestamp_of(item)); });
 }
 
 void Row::bad_enum_unless(bool known, int column) const {

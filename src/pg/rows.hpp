@@ -75,6 +75,8 @@ class Row {
   void get(int column, std::vector<std::string>& out) const;
   void get(int column, std::vector<std::int16_t>& out) const;
   void get(int column, std::vector<std::int64_t>& out) const;
+  void get(int column, std::vector<Uuid>& out) const;
+  void get(int column, std::vector<Timestamp>& out) const;
   template <typename T>
   void get(int column, std::optional<T>& out) const {
     if (is_null(column)) {

@@ -1,6 +1,7 @@
 #include "rollups/deltas.hpp"
 
 #include "rollups/latency.hpp"
+#include "rollups/periods.hpp"
 
 namespace cognive::rollups {
 namespace {
@@ -8,15 +9,8 @@ namespace {
 // Sums above it are put aside before the next one is added. Tokens of single calls are far below it.
 constexpr std::int64_t sum_max = INT64_MAX / 4;
 
-constexpr std::int64_t hour_micros = 3'600'000'000;
-
 void append(std::string& out, const Uuid& id) {
   out.append(reinterpret_cast<const char*>(id.bytes.data()), id.bytes.size());
-}
-
-std::int64_t hour_of(Timestamp time) {
-  const auto within = time.micros % hour_micros;
-  return time.micros - (within < 0 ? within + hour_micros : within);
 }
 
 bool is_large(std::int64_t value) {
@@ -62,7 +56,7 @@ void Deltas::Sums::add_latency(std::int16_t bucket, std::int64_t count) {
 Deltas::Sums& Deltas::at(const Key& key, std::int64_t cost_nanos) {
   auto& text = scratch_;
   text.clear();
-  const auto hour = hour_of(key.timestamp);
+  const auto hour = period_of(key.timestamp, hour_micros).micros;
   text.append(reinterpret_cast<const char*>(&hour), sizeof(hour));
   append(text, key.team_id);
   append(text, key.agent_id);

@@ -1,6 +1,7 @@
 #include "rollups/rollups.hpp"
 
 #include "pg/transact.hpp"
+#include "rollups/periods.hpp"
 #include "rollups/store.hpp"
 
 namespace cognive::rollups {
@@ -8,13 +9,6 @@ namespace {
 
 constexpr std::int64_t fold_max = 50'000;    // of one transaction
 constexpr std::int64_t vacuum_from = 5'000;  // folded deltas that are worth it
-constexpr std::int64_t day_micros = 86'400'000'000;
-
-Timestamp day_of(Timestamp time) {
-  const auto within = time.micros % day_micros;
-  return {time.micros - (within < 0 ? within + day_micros : within)};
-}
-
 }  // namespace
 
 pg::Statement append_statement(const Deltas& deltas) {
@@ -44,8 +38,8 @@ Async<std::int64_t> compact(pg::Cluster& database, Deadline deadline) {
 }
 
 Async<Verification> verify(pg::Cluster& database, Timestamp from, Timestamp to, Deadline deadline) {
-  const auto first = day_of(from);
-  const auto last = day_of(to.plus(std::chrono::microseconds{day_micros - 1}));
+  const auto first = period_of(from, day_micros);
+  const auto last = next_period(to, day_micros);
   Call call;
   call.deadline = deadline;
   const auto body = [&](pg::Transaction& transaction) -> Async<Result<Verification>> {

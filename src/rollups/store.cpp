@@ -1,6 +1,9 @@
 #include "rollups/store.hpp"
 
+#include <charconv>
+
 #include "rollups/latency.hpp"
+#include "rollups/periods.hpp"
 
 namespace cognive::rollups::store {
 namespace {
@@ -9,33 +12,26 @@ using Type = pg::ArrayBuilder::Type;
 
 #define COGNIVE_KEY "team_id, agent_id, environment, provider, model, price_status"
 
-// Arrays cannot be items of arrays of another length: the histograms travel as text.
-constexpr pg::Query append_query{
-    "rollups_append",
-    "INSERT INTO usage_deltas (hour, " COGNIVE_KEY
-    ", calls, errors, usage_calls, input_tokens, output_tokens, "
-    "cache_read_tokens, cache_write_tokens, cost_nano_usd, first_at, last_at, latency_buckets, latency_counts) "
-    "SELECT hour, " COGNIVE_KEY
-    ", calls, errors, usage_calls, input_tokens, output_tokens, cache_read_tokens, "
-    "cache_write_tokens, cost_nano_usd, first_at, last_at, buckets::smallint[], counts::bigint[] FROM "
-    "unnest($1::timestamptz[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], $8::bigint[], "
-    "$9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], "
-    "$16::timestamptz[], $17::timestamptz[], $18::text[], $19::text[]) AS row (hour, " COGNIVE_KEY
-    ", calls, errors, "
-    "usage_calls, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cost_nano_usd, first_at, "
-    "last_at, "
-    "buckets, counts)"};
-
-constexpr pg::Query lock_query{"rollups_lock",
-                               "SELECT pg_try_advisory_xact_lock(hashtextextended('rollups.compact', 0))"};
-
 #define COGNIVE_SUM_NAMES                                                                                           \
   "calls, errors, usage_calls, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cost_nano_usd, " \
   "first_at, last_at, latency_buckets, latency_counts"
 
+// One row however many sums there are: a row for each would cost about as much as the calls themselves.
+constexpr pg::Query append_query{
+    "rollups_append", "INSERT INTO usage_commits (hour, " COGNIVE_KEY ", " COGNIVE_SUM_NAMES
+                      ", sums) VALUES ($1::timestamptz[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], "
+                      "$7::text[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], "
+                      "$13::bigint[], $14::bigint[], $15::bigint[], $16::timestamptz[], $17::timestamptz[], "
+                      "$18::text[], $19::text[], $20)"};
+
+constexpr pg::Query lock_query{"rollups_lock",
+                               "SELECT pg_try_advisory_xact_lock(hashtextextended('rollups.compact', 0))"};
+
+// Whole commits until there are $1 sums.
 constexpr pg::Query take_query{
     "rollups_take",
-    "DELETE FROM usage_deltas WHERE ctid = ANY (ARRAY(SELECT ctid FROM usage_deltas LIMIT $1)) "
+    "DELETE FROM usage_commits WHERE ctid = ANY (ARRAY(SELECT ctid FROM (SELECT ctid, sum(sums) OVER (ROWS BETWEEN "
+    "UNBOUNDED PRECEDING AND 1 PRECEDING) AS before FROM usage_commits) AS waiting WHERE coalesce(before, 0) < $1)) "
     "RETURNING hour, " COGNIVE_KEY ", " COGNIVE_SUM_NAMES};
 
 constexpr pg::Query fold_query{
@@ -204,36 +200,62 @@ Async<> allow_time(pg::Transaction& transaction) {
   co_await transaction.execute(query, pg::Params::of(milliseconds));
 }
 
-constexpr std::int64_t day_micros = 86'400'000'000;
-
-Timestamp day_of(Timestamp hour) {
-  const auto within = hour.micros % day_micros;
-  return {hour.micros - (within < 0 ? within + day_micros : within)};
+// {1,2,3}
+template <typename Number>
+void read_array_text(std::string_view text, std::vector<Number>& out) {
+  out.clear();
+  const auto* at = text.data() + 1;
+  const auto* end = text.data() + text.size() - 1;
+  while (at < end) {
+    at = std::from_chars(at, end, out.emplace_back()).ptr;
+    ++at;
+  }
 }
 
-void add_taken(pg::Row row, Deltas& sums_by_hour) {
-  Deltas::Row taken;
-  Deltas::Sums sums;
+// What one commit has appended. How many sums that were.
+std::size_t add_taken(pg::Row row, Deltas& sums_by_hour) {
+  struct {
+    std::vector<Timestamp> hour, first_at, last_at;
+    std::vector<Uuid> team_id, agent_id;
+    std::vector<std::string> environment, provider, model, price_status, latency_buckets, latency_counts;
+    std::vector<std::int64_t> calls, errors, usage_calls, cost_nanos;
+    std::array<std::vector<std::int64_t>, 4> tokens;
+  } all;
+  row.read(all.hour, all.team_id, all.agent_id, all.environment, all.provider, all.model, all.price_status, all.calls,
+           all.errors, all.usage_calls, all.tokens[0], all.tokens[1], all.tokens[2], all.tokens[3], all.cost_nanos,
+           all.first_at, all.last_at, all.latency_buckets, all.latency_counts);
   std::vector<std::int16_t> buckets;
   std::vector<std::int64_t> counts;
-  row.read(taken.hour, taken.team_id, taken.agent_id, taken.environment, taken.provider, taken.model,
-           taken.price_status, sums.calls, sums.errors, sums.usage_calls, sums.tokens[0], sums.tokens[1],
-           sums.tokens[2], sums.tokens[3], sums.cost_nanos, sums.first_at, sums.last_at, buckets, counts);
-  for (std::size_t i = 0; i < std::min(buckets.size(), counts.size()); ++i) sums.add_latency(buckets[i], counts[i]);
-  const Key key{.timestamp = taken.hour,
-                .team_id = taken.team_id,
-                .agent_id = taken.agent_id,
-                .environment = taken.environment,
-                .provider = taken.provider,
-                .model = taken.model,
-                .price_status = taken.price_status};
-  sums_by_hour.add(key, sums);
+  for (std::size_t i = 0; i < all.hour.size(); ++i) {
+    Deltas::Sums sums{.calls = all.calls.at(i),
+                      .errors = all.errors.at(i),
+                      .usage_calls = all.usage_calls.at(i),
+                      .tokens = {},
+                      .cost_nanos = all.cost_nanos.at(i),
+                      .first_at = all.first_at.at(i),
+                      .last_at = all.last_at.at(i),
+                      .latencies = {}};
+    for (std::size_t unit = 0; unit < sums.tokens.size(); ++unit) sums.tokens[unit] = all.tokens[unit].at(i);
+    read_array_text(all.latency_buckets.at(i), buckets);
+    read_array_text(all.latency_counts.at(i), counts);
+    for (std::size_t j = 0; j < std::min(buckets.size(), counts.size()); ++j)
+      sums.latencies.emplace_back(buckets[j], counts[j]);
+    sums_by_hour.add({.timestamp = all.hour[i],
+                      .team_id = all.team_id.at(i),
+                      .agent_id = all.agent_id.at(i),
+                      .environment = all.environment.at(i),
+                      .provider = all.provider.at(i),
+                      .model = all.model.at(i),
+                      .price_status = all.price_status.at(i)},
+                     sums);
+  }
+  return all.hour.size();
 }
 
 Deltas by_day(const Deltas& hours) {
   Deltas days;
   for (const auto& row : hours.rows()) {
-    days.add({.timestamp = day_of(row.hour),
+    days.add({.timestamp = period_of(row.hour, day_micros),
               .team_id = row.team_id,
               .agent_id = row.agent_id,
               .environment = row.environment,
@@ -266,7 +288,9 @@ Async<> add_to_sums(pg::Transaction& transaction, std::string_view granularity, 
 }  // namespace
 
 pg::Statement append(const std::vector<Deltas::Row>& rows) {
-  return {&append_query, params_of(rows)};
+  auto params = params_of(rows);
+  params.add(static_cast<std::int64_t>(rows.size()));
+  return {&append_query, std::move(params)};
 }
 
 Async<std::optional<std::int64_t>> fold(pg::Transaction& transaction, std::int64_t count) {
@@ -275,20 +299,20 @@ Async<std::optional<std::int64_t>> fold(pg::Transaction& transaction, std::int64
   if (!locked[0].at<bool>(0)) co_return std::nullopt;
   const auto taken = co_await transaction.execute(take_query, pg::Params::of(count));
   Deltas hours;
-  // Nothing here waits: others on this thread get their turns in between.
-  constexpr int turn = 500;
+  std::size_t folded = 0;
   for (int i = 0; i < taken.size(); ++i) {
-    add_taken(taken[i], hours);
-    if (i % turn == turn - 1) co_await sleep_for(std::chrono::milliseconds{0});
+    folded += add_taken(taken[i], hours);
+    // Nothing here waits: others on this thread get their turns in between.
+    co_await sleep_for(std::chrono::milliseconds{0});
   }
   co_await add_to_sums(transaction, "hour", hours);
   co_await add_to_sums(transaction, "day", by_day(hours));
-  co_return taken.size();
+  co_return static_cast<std::int64_t>(folded);
 }
 
 Async<> vacuum(pg::Pool& database, Deadline deadline) {
   // Never the tail: that would lock the writers out.
-  static constexpr pg::Query query{"rollups_vacuum", "VACUUM (TRUNCATE false) usage_deltas"};
+  static constexpr pg::Query query{"rollups_vacuum", "VACUUM (TRUNCATE false) usage_commits"};
   co_await database.execute_apart(query, {}, deadline);
 }
 

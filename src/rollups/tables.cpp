@@ -35,21 +35,31 @@ std::vector<schema::Column> both(std::vector<schema::Column> first, const std::v
   return first;
 }
 
+// Arrays of arrays of different lengths do not exist: those are items of text.
+std::vector<schema::Column> arrays(std::vector<schema::Column> columns) {
+  for (auto& column : columns) column.type = column.type.ends_with("[]") ? "text[]" : column.type + "[]";
+  columns.insert(columns.begin(), {.name = "sums", .type = "bigint", .comment = "How many items each array has"});
+  return columns;
+}
+
 }  // namespace
 
 std::vector<schema::Table> tables() {
-  return {{.name = "usage_aggregations",
-           .comment = "What LLM calls add up to, as they are charged now, but for what is still in usage_deltas",
-           .columns = both(key({{.name = "granularity", .type = "text"},
-                                {.name = "period", .type = "timestamptz", .comment = "Begin of the UTC hour or day"}}),
-                           sums("numeric")),
-           .primary_key = {"granularity", "period", "team_id", "agent_id", "environment", "provider", "model",
-                           "price_status"},
-           .checks = {{.label = "granularity", .expression = "granularity IN ('hour', 'day')"}}},
-          // No index: rows are appended by every commit, read all together, and gone within seconds.
-          {.name = "usage_deltas",
-           .comment = "What commits have added since it was last folded into usage_aggregations",
-           .columns = both(key({{.name = "hour", .type = "timestamptz"}}), sums("bigint"))}};
+  return {
+      {.name = "usage_aggregations",
+       .comment = "What LLM calls add up to, as they are charged now, but for what is still in usage_deltas",
+       .columns = both(key({{.name = "granularity", .type = "text"},
+                            {.name = "period", .type = "timestamptz", .comment = "Begin of the UTC hour or day"}}),
+                       sums("numeric")),
+       .primary_key = {"granularity", "period", "team_id", "agent_id", "environment", "provider", "model",
+                       "price_status"},
+       .checks = {{.label = "granularity", .expression = "granularity IN ('hour', 'day')"}}},
+      // No index: rows are appended by every commit, read all together, and gone within seconds. The view usage_deltas
+      // shows their items as rows.
+      {.name = "usage_commits",
+       .comment = "What commits have added since it was last folded into usage_aggregations, a row for each: arrays "
+                  "have one item for each sum",
+       .columns = arrays(both(key({{.name = "hour", .type = "timestamptz"}}), sums("bigint")))}};
 }
 
 }  // namespace cognive::rollups

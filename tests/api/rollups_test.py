@@ -302,7 +302,7 @@ def test_prices_that_change_while_calls_come_in_leave_no_sum_behind(place):
 def test_every_answer_counts_each_call_once_while_sums_are_folded(place):
     load = Load(place, seed=20)
     begin = min(load.hours) + datetime.timedelta(minutes=30)
-    folds = place.sql("SELECT sum(n_tup_del) FROM pg_stat_user_tables WHERE relname = 'usage_deltas'")
+    folds = place.sql("SELECT sum(n_tup_del) FROM pg_stat_user_tables WHERE relname = 'usage_commits'")
     posted = []
     while len(posted) < 1200:
         events = load.events(load.chance.choice((1, 5, 20)))
@@ -313,7 +313,7 @@ def test_every_answer_counts_each_call_once_while_sums_are_folded(place):
         inside = sum(datetime.datetime.fromisoformat(event["timestamp"]) >= begin for event in posted)
         assert load.api.get("/api/v1/analytics/costs", params=bounds(begin)).json()["total"]["calls"] == inside
         assert load.api.get("/api/v1/analytics/coverage").json()["calls"] == len(posted)
-    wait_until(lambda: place.sql("SELECT sum(n_tup_del) FROM pg_stat_user_tables WHERE relname = 'usage_deltas'") > folds, "something folded", 10)
+    wait_until(lambda: place.sql("SELECT sum(n_tup_del) FROM pg_stat_user_tables WHERE relname = 'usage_commits'") > folds, "something folded", 10)
     check_costs(load.api, load.ledger(), DIMENSIONS, "hour")
     check_verified(place)
 

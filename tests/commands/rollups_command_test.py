@@ -97,11 +97,12 @@ def test_a_missing_sum_and_one_of_nothing_are_named(place, spoilt):
 
 def test_a_wrong_delta_is_found_before_it_is_folded(place, spoilt):
     with folding_held(place):
-        spoilt("INSERT INTO usage_deltas SELECT period, team_id, agent_id, environment, provider, model, price_status, 0, 0, 0, 0, 0, 0, 0, 1, first_at, "
-               f"last_at, '{{}}', '{{}}' FROM usage_aggregations WHERE {ONE.format('hour')}")
+        spoilt("INSERT INTO usage_commits SELECT 1, ARRAY[period], ARRAY[team_id], ARRAY[agent_id], ARRAY[environment], ARRAY[provider], ARRAY[model], "
+               "ARRAY[price_status], '{0}', '{0}', '{0}', '{0}', '{0}', '{0}', '{0}', '{1}', ARRAY[first_at], ARRAY[last_at], '{\"{}\"}', '{\"{}\"}' "
+               f"FROM usage_aggregations WHERE {ONE.format('hour')}")
         status, body = found(place)
         assert (status, sorted(one["granularity"] for one in body["disagreements"])) == (1, ["day", "hour"])
-        spoilt("TRUNCATE usage_deltas")
+        spoilt("TRUNCATE usage_commits")
 
 
 def test_of_many_wrong_sums_a_hundred_are_told(place, spoilt):
