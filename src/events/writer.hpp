@@ -20,7 +20,7 @@ struct WriterOptions {
   std::size_t rows_per_commit_max = 5'000;   // beyond it only latency grows
   std::size_t rows_to_insert_max = 150;      // by one INSERT, which is one round trip less than COPY
   std::size_t queue_bytes_max = 64UL << 20;  // of what waits for a commit
-  std::size_t rows_to_overlap = 1'000;       // that wait, to copy while others commit, which is mostly the disk
+  std::size_t rows_to_overlap = 500;         // that wait, to copy while others commit, which is mostly the disk
   std::size_t transactions_max = 4;          // of plain events at a time
   std::chrono::milliseconds commit_timeout{10'000};
   Digest content_key{};  // of all hashes of what events say; secret
