@@ -103,7 +103,7 @@ Results measure(const Settings& settings) {
       if (settings.measures_rates) {
         measure_rates(bench, sample, results);
         measure_singles(bench, results);
-        measure_half_rate(bench, results);
+        measure_half_rate(bench, sample, results);
       }
       if (settings.measures_designs) measure_designs(bench, sample, results);
     }

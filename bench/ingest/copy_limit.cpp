@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 #include <stdexcept>
+#include <thread>
 
 #include "base/time.hpp"
 #include "ingest/interruption.hpp"
@@ -29,6 +30,18 @@ Number big_endian(const char* at) {
   if constexpr (sizeof number == 2) return static_cast<Number>(__builtin_bswap16(static_cast<std::uint16_t>(number)));
   if constexpr (sizeof number == 4) return static_cast<Number>(__builtin_bswap32(static_cast<std::uint32_t>(number)));
   return number;
+}
+
+std::string copy_sql(const std::string& table, const Sample& sample) {
+  return fmt::format("COPY {} ({}) FROM STDIN (FORMAT binary)", table, sample.columns());
+}
+
+std::int64_t copy(Database& database, const std::string& sql, std::string_view commit) {
+  // In pieces: libpq would otherwise double its buffer until a whole commit is in it.
+  constexpr std::size_t piece = 64 << 10;
+  std::vector<std::string_view> parts;
+  for (std::size_t at = 0; at < commit.size(); at += piece) parts.push_back(commit.substr(at, piece));
+  return database.copy_in(sql, parts);
 }
 
 }  // namespace
@@ -76,13 +89,13 @@ double Sample::bytes_per_row() const {
   return static_cast<double>(bytes_.size()) / static_cast<double>(rows_.size());
 }
 
-std::vector<std::string> Sample::prepare(std::size_t commits, Keys keys) {
+std::vector<std::string> Sample::prepare(std::size_t commits, Keys keys, std::size_t rows) {
   constexpr std::size_t batch = 100;
   std::vector<std::string> out;
   std::vector<Key> keys_of_commit;
   for (std::size_t commit = 0; commit < commits; ++commit) {
     keys_of_commit.clear();
-    while (keys_of_commit.size() < rows_per_commit) {
+    while (keys_of_commit.size() < rows) {
       auto& lane = lanes_[next_lane_++ % lanes_.size()];
       if (lane.calls_left == 0) lane = {.run = next_id(unix_ms()), .calls_left = calls_per_run};
       const bool is_random = keys == Keys::random;
@@ -126,19 +139,29 @@ std::string Sample::commit_of(std::vector<Key>& keys_of_commit, Keys keys) const
 
 double copy_rows(Database& database, const std::string& table, const Sample& sample,
                  const std::vector<std::string>& commits) {
-  const auto sql = fmt::format("COPY {} ({}) FROM STDIN (FORMAT binary)", table, sample.columns());
+  const auto sql = copy_sql(table, sample);
   const auto begin = Clock::now();
   std::int64_t stored = 0;
   for (const auto& commit : commits) {
     throw_if_interrupted();
-    // In pieces: libpq would otherwise double its buffer until a whole commit is in it.
-    constexpr std::size_t piece = 64 << 10;
-    std::vector<std::string_view> parts;
-    for (std::size_t at = 0; at < commit.size(); at += piece)
-      parts.push_back(std::string_view(commit).substr(at, piece));
-    stored += database.copy_in(sql, parts);
+    stored += copy(database, sql, commit);
   }
   return static_cast<double>(stored) / std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+Histogram copy_paced(Database& database, const std::string& table, const Sample& sample,
+                     const std::vector<std::string>& commits, std::chrono::duration<double> interval) {
+  const auto sql = copy_sql(table, sample);
+  Histogram latency;
+  const auto begin = Clock::now();
+  for (std::size_t i = 0; i < commits.size(); ++i) {
+    throw_if_interrupted();
+    const auto due = begin + std::chrono::duration_cast<Clock::duration>(interval * static_cast<double>(i));
+    std::this_thread::sleep_until(due);
+    copy(database, sql, commits[i]);
+    latency.record(Clock::now() - due);
+  }
+  return latency;
 }
 
 }  // namespace cognive::bench

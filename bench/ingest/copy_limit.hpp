@@ -2,10 +2,12 @@
 // Keys are new and ordered in time like those of the load; they are made before the clock starts.
 #pragma once
 
+#include <chrono>
 #include <string>
 #include <vector>
 
 #include "ingest/database.hpp"
+#include "ingest/histogram.hpp"
 #include "ingest/ids.hpp"
 
 namespace cognive::bench {
@@ -31,8 +33,9 @@ class Sample {
   [[nodiscard]] const std::string& columns() const { return columns_; }
   [[nodiscard]] double bytes_per_row() const;
 
-  // `commits` times 5,000 rows with new keys, each ready to be sent. Bytes come from the sample in turn.
-  std::vector<std::string> prepare(std::size_t commits, Keys keys);
+  // Commits of `rows` with new keys, each ready to be sent. Bytes come from the sample in turn. `rows` is a multiple
+  // of 100.
+  std::vector<std::string> prepare(std::size_t commits, Keys keys, std::size_t rows = rows_per_commit);
 
  private:
   struct Row {
@@ -70,5 +73,9 @@ class Sample {
 // Stores prepared rows, each part in a commit of its own. Rows a second.
 double copy_rows(Database& database, const std::string& table, const Sample& sample,
                  const std::vector<std::string>& commits);
+
+// The same at a fixed rate: how long each commit took from the time at which it was due.
+Histogram copy_paced(Database& database, const std::string& table, const Sample& sample,
+                     const std::vector<std::string>& commits, std::chrono::duration<double> interval);
 
 }  // namespace cognive::bench

@@ -139,6 +139,7 @@ class Report {
     number("events_per_second", half.rate);
     number("achieved_events_per_second", half.achieved);
     latency("", half.latency);
+    latency("copy_", half.limit);
     number("errors", static_cast<double>(half.errors));
     out_.end_object();
   }

@@ -86,9 +86,10 @@ std::string half_rate(const HalfRate& half) {
   return fmt::format(
       "## At half of the highest rate\n\nBatches of 20 over 64 connections at a fixed rate of {} events/s ({} "
       "achieved): "
-      "p50 {:.1f} ms, p99 {:.1f} ms from the time a request was due; {} errors.\n\n",
+      "p50 {:.1f} ms, p99 {:.1f} ms from the time a request was due; {} errors. Commits of 200 rows by COPY over one "
+      "connection at the same rate, in turns with it: p50 {:.1f} ms, p99 {:.1f} ms.\n\n",
       counted(half.rate), counted(half.achieved), half.latency.percentile_ms(0.5), half.latency.percentile_ms(0.99),
-      half.errors);
+      half.errors, half.limit.percentile_ms(0.5), half.limit.percentile_ms(0.99));
 }
 
 std::string growth(const std::vector<GrowthPoint>& points) {

@@ -78,6 +78,7 @@ struct HalfRate {
   double achieved = 0;
   Histogram latency{};
   std::uint64_t errors = 0;
+  Histogram limit{};  // of commits of COPY at the same rate
 };
 
 struct GrowthPoint {

@@ -60,7 +60,7 @@ void warm_up(Bench& bench);
 
 void measure_rates(Bench& bench, Sample& sample, Results& results);
 void measure_singles(Bench& bench, Results& results);
-void measure_half_rate(Bench& bench, Results& results);
+void measure_half_rate(Bench& bench, Sample& sample, Results& results);
 void measure_designs(Bench& bench, Sample& sample, Results& results);
 void measure_growth(const Settings& settings, Results& results);
 void measure_memory(const Settings& settings, Results& results);

@@ -181,7 +181,11 @@ struct ApiServer::State {
   std::unique_ptr<IoThreads> threads;  // outlives the workers, whose sockets and timers belong to its contexts
   std::unique_ptr<WriterThread> writer;
   std::vector<std::unique_ptr<Worker>> workers;
-  std::unique_ptr<Background> background;  // on the first thread; null when other processes do that work
+  std::unique_ptr<Background> background;  // null when other processes do that work
+
+  // Threads 0 to count - 1 answer requests; then come those of the writer and of background work.
+  [[nodiscard]] std::size_t writer_thread() const { return static_cast<std::size_t>(settings.http_threads); }
+  [[nodiscard]] std::size_t background_thread() const { return writer_thread() + 1; }
 };
 
 ApiServer::ApiServer(Settings settings) : state_(std::make_unique<State>(std::move(settings))) {}
@@ -220,13 +224,15 @@ Result<std::uint16_t> ApiServer::start() {
       return std::unexpected(free.error());
   }
   const auto count = static_cast<std::size_t>(state.settings.http_threads);
-  state.threads = std::make_unique<IoThreads>(count + 1);  // the last one is the writer's
+  state.threads = std::make_unique<IoThreads>(state.background_thread() + 1);
+  state.threads->yield_to_others(state.background_thread());
   state.shared.monitor =
       std::make_unique<pg::Monitor>(state.threads->executor(0), monitor_options(state.settings), state.shared.metrics);
   // A database that is away is no reason not to start: readiness tells of it.
   state.threads->run_on(0,
                         [&monitor = *state.shared.monitor] { return monitor.start(Deadline::in(first_look_timeout)); });
-  state.writer = std::make_unique<WriterThread>(state.threads->executor(count), state.settings, state.shared);
+  state.writer =
+      std::make_unique<WriterThread>(state.threads->executor(state.writer_thread()), state.settings, state.shared);
   for (std::size_t i = 0; i < count; ++i) {
     auto& worker = *state.workers.emplace_back(
         std::make_unique<Worker>(state.threads->executor(i), state.settings, state.shared, state.writer->writer, port));
@@ -236,10 +242,10 @@ Result<std::uint16_t> ApiServer::start() {
     port = *listening;  // the others share the port that the first one got
   }
   if (state.settings.worker_in_server) {
-    state.background =
-        std::make_unique<Background>(state.threads->executor(0), state.settings, BackgroundOptions{},
-                                     *state.shared.monitor, state.shared.known_runs, state.shared.metrics);
-    state.threads->run_on(0, [&background = *state.background] { return background.start(); });
+    state.background = std::make_unique<Background>(state.threads->executor(state.background_thread()), state.settings,
+                                                    BackgroundOptions{}, *state.shared.monitor, state.shared.known_runs,
+                                                    state.shared.metrics);
+    state.threads->run_on(state.background_thread(), [&background = *state.background] { return background.start(); });
   }
   log(Level::info, "listening", {{"host", state.settings.http_host}, {"port", port}, {"threads", count}});
   return port;
@@ -253,7 +259,8 @@ void ApiServer::stop() {
   std::vector<std::jthread> stopping;
   if (state.background) {
     stopping.emplace_back([&state, deadline] {
-      state.threads->run_on(0, [&background = *state.background, deadline] { return background.stop(deadline); });
+      state.threads->run_on(state.background_thread(),
+                            [&background = *state.background, deadline] { return background.stop(deadline); });
     });
   }
   for (std::size_t i = 0; i < state.workers.size(); ++i) {
@@ -263,7 +270,7 @@ void ApiServer::stop() {
   }
   stopping.clear();
   if (state.writer) {
-    state.threads->run_on(state.threads->count() - 1, [&thread = *state.writer, deadline]() -> Async<> {
+    state.threads->run_on(state.writer_thread(), [&thread = *state.writer, deadline]() -> Async<> {
       co_await thread.writer.stop(deadline);
       co_await thread.database.close();
     });

@@ -33,6 +33,7 @@ constexpr tasks::Definition run_costs{.name = "runs.sum_costs",
                                       .backoff_max = milliseconds{15'000}};
 
 constexpr tasks::Definition rollups_compact{.name = "rollups.compact", .time_limit = milliseconds{60'000}};
+constexpr milliseconds fold_delay{2'000};
 // What it finds does not get better by looking again: it becomes a dead letter, for people.
 constexpr tasks::Definition rollups_verify{
     .name = "rollups.verify", .attempts_max = 1, .time_limit = std::chrono::minutes{30}};
@@ -82,9 +83,12 @@ struct Background::State {
     runner.handlers().add(rollups_compact, [this](const tasks::Task&, Deadline deadline) -> Async<> {
       co_await rollups::compact(database, deadline);
     });
-    // Folded when there is something to fold; one such task stands for all messages that come before it runs.
+    // Folded when there is something to fold. One such task stands for all messages that come before it runs: a wait
+    // gathers more of them, since a fold costs as much for one commit as for a hundred with the same agents and models.
     const auto fold = [](std::span<const tasks::outbox::Message>) {
-      return std::vector{tasks::NewTask::of(rollups_compact, "{}", "rollups")};
+      auto task = tasks::NewTask::of(rollups_compact, "{}", "rollups");
+      task.delay = fold_delay;
+      return std::vector{std::move(task)};
     };
     runner.relay().subscribe(std::string(events::stored_topic), fold);
     runner.relay().subscribe(std::string(charges::repriced_topic), fold);

@@ -131,6 +131,10 @@ void Row::get(int column, std::vector<std::string>& out) const {
   out.clear();
   each_item(bytes(column, {1009}), [&](std::string_view item) { out.emplace_back(item); });
 }
+void Row::get(int column, std::vector<std::string_view>& out) const {
+  out.clear();
+  each_item(bytes(column, {1009}), [&](std::string_view item) { out.push_back(item); });
+}
 void Row::get(int column, std::vector<std::int16_t>& out) const {
   out.clear();
   each_item(bytes(column, {1005}), [&](std::string_view item) { out.push_back(big_endian<std::int16_t>(item)); });

@@ -73,6 +73,7 @@ class Row {
   void get(int column, NanoUsd& out) const { get(column, out.nanos); }
   void get(int column, json::Object& out) const { get(column, out.text); }
   void get(int column, std::vector<std::string>& out) const;
+  void get(int column, std::vector<std::string_view>& out) const;  // of the result, which must outlive them
   void get(int column, std::vector<std::int16_t>& out) const;
   void get(int column, std::vector<std::int64_t>& out) const;
   void get(int column, std::vector<Uuid>& out) const;

@@ -217,7 +217,7 @@ std::size_t add_taken(pg::Row row, Deltas& sums_by_hour) {
   struct {
     std::vector<Timestamp> hour, first_at, last_at;
     std::vector<Uuid> team_id, agent_id;
-    std::vector<std::string> environment, provider, model, price_status, latency_buckets, latency_counts;
+    std::vector<std::string_view> environment, provider, model, price_status, latency_buckets, latency_counts;
     std::vector<std::int64_t> calls, errors, usage_calls, cost_nanos;
     std::array<std::vector<std::int64_t>, 4> tokens;
   } all;

@@ -1,5 +1,8 @@
 #include "runtime/threads.hpp"
 
+#include <sys/resource.h>
+#include <unistd.h>
+
 #include <boost/asio.hpp>
 #include <csignal>
 #include <future>
@@ -54,6 +57,13 @@ std::size_t IoThreads::count() const {
 
 Executor IoThreads::executor(std::size_t index) const {
   return state_->threads.at(index)->context.get_executor();
+}
+
+void IoThreads::yield_to_others(std::size_t index) {
+  // Linux counts niceness by thread, against POSIX: setpriority(2), "C library/kernel differences".
+  constexpr int niceness = 5;
+  asio::post(state_->threads.at(index)->context,
+             [] { ::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), niceness); });
 }
 
 void IoThreads::run_on(std::size_t index, std::function<Async<>()> task) {
