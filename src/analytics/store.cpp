@@ -53,28 +53,29 @@ constexpr pg::Query costs_by_label_query{
     "ORDER BY g.period, g.cost DESC, g.calls DESC, g.model, g.provider, g.environment, g.label, a.name, t.name, "
     "g.agent_id LIMIT $16"};
 
-// What calls add up to in a range (rollups::Range): $1 to $4 are its first hour, first day, last day and last hour.
+// What calls add up to in a range (rollups::Range): $1 to $4 are its first hour, first day, last day and last hour;
+// `of` is the parameter of sums_of().
 #define COGNIVE_SUMS                                                                                              \
   "team_id, agent_id, environment, provider, model, price_status, calls, errors, usage_calls, input_tokens, "       \
   "output_tokens, cache_read_tokens, cache_write_tokens, cost_nano_usd, latency_buckets, "                        \
   "latency_counts::numeric[] AS latency_counts "
-#define COGNIVE_WHOLE_PARTS                                                                                       \
-  "SELECT period AS at, " COGNIVE_SUMS "FROM usage_aggregations WHERE granularity = 'day' AND period >= $2 "        \
-  "AND period < $3 UNION ALL "                                                                                    \
-  "SELECT period, " COGNIVE_SUMS "FROM usage_aggregations WHERE granularity = 'hour' AND period >= $1 "             \
-  "AND period < $2 UNION ALL "                                                                                    \
-  "SELECT period, " COGNIVE_SUMS "FROM usage_aggregations WHERE granularity = 'hour' AND period >= $3 "             \
+#define COGNIVE_WHOLE_PARTS(of)                                                                                   \
+  "SELECT period AS at, " COGNIVE_SUMS "FROM usage_aggregations WHERE granularity = " of "::text || 'day' "         \
+  "AND period >= $2 AND period < $3 UNION ALL "                                                                   \
+  "SELECT period, " COGNIVE_SUMS "FROM usage_aggregations WHERE granularity = " of "::text || 'hour' "              \
+  "AND period >= $1 AND period < $2 UNION ALL "                                                                   \
+  "SELECT period, " COGNIVE_SUMS "FROM usage_aggregations WHERE granularity = " of "::text || 'hour' AND period >= $3 " \
   "AND period < $4 UNION ALL "                                                                                    \
   "SELECT hour, " COGNIVE_SUMS "FROM usage_deltas WHERE hour >= $1 AND hour < $4 "
 // Where the range begins or ends within an hour, $5 to $7 (hour, begin, end) are its edges: when all that is known of
 // the hour lies within, its sums will do, else the calls themselves are read. $8: bounds of latency buckets.
-#define COGNIVE_EDGES                                                                                             \
-  "edges AS MATERIALIZED (SELECT e.*, EXISTS (SELECT FROM usage_aggregations WHERE granularity = 'hour' "           \
+#define COGNIVE_EDGES(of)                                                                                         \
+  "edges AS MATERIALIZED (SELECT e.*, EXISTS (SELECT FROM usage_aggregations WHERE granularity = " of "::text || 'hour' " \
   "AND period = e.hour AND (first_at < e.begin_at OR last_at >= e.end_at)) OR EXISTS (SELECT FROM usage_deltas d "  \
   "WHERE d.hour = e.hour AND (first_at < e.begin_at OR last_at >= e.end_at)) AS is_cut "                          \
   "FROM unnest($5::timestamptz[], $6::timestamptz[], $7::timestamptz[]) AS e (hour, begin_at, end_at)) "
-#define COGNIVE_EDGE_PARTS                                                                                        \
-  "UNION ALL SELECT period, " COGNIVE_SUMS "FROM usage_aggregations JOIN edges e ON granularity = 'hour' "          \
+#define COGNIVE_EDGE_PARTS(of)                                                                                    \
+  "UNION ALL SELECT period, " COGNIVE_SUMS "FROM usage_aggregations JOIN edges e ON granularity = " of "::text || 'hour' " \
   "AND period = e.hour AND NOT e.is_cut UNION ALL "                                                               \
   "SELECT d.hour, " COGNIVE_SUMS "FROM usage_deltas d JOIN edges e ON d.hour = e.hour AND NOT e.is_cut UNION ALL "  \
   "SELECT e.hour, c.team_id, c.agent_id, c.environment, coalesce(c.provider, ''), c.model, c.charge_status, 1, "    \
@@ -148,18 +149,18 @@ constexpr pg::Query costs_by_label_query{
   "ORDER BY g.calls DESC, g.model, g.provider, g.environment, a.name, t.name, g.agent_id LIMIT $21"
 
 // Each in two forms: a range of whole hours needs no look at the ledger, whose many partitions take long to plan with.
-#define COGNIVE_WHOLE "WITH parts AS (" COGNIVE_WHOLE_PARTS "AND $5::timestamptz[] IS NOT NULL "                  \
+#define COGNIVE_WHOLE(of) "WITH parts AS (" COGNIVE_WHOLE_PARTS(of) "AND $5::timestamptz[] IS NOT NULL "                  \
   "AND $6::timestamptz[] IS NOT NULL AND $7::timestamptz[] IS NOT NULL AND $8::bigint[] IS NOT NULL) "
-#define COGNIVE_CUT "WITH " COGNIVE_EDGES ", parts AS (" COGNIVE_WHOLE_PARTS COGNIVE_EDGE_PARTS ") "
+#define COGNIVE_CUT(of) "WITH " COGNIVE_EDGES(of) ", parts AS (" COGNIVE_WHOLE_PARTS(of) COGNIVE_EDGE_PARTS(of) ") "
 
-constexpr pg::Query costs_query{"analytics_costs", COGNIVE_WHOLE COGNIVE_COSTS};
-constexpr pg::Query costs_cut_query{"analytics_costs_cut", COGNIVE_CUT COGNIVE_COSTS};
-constexpr pg::Query coverage_totals_query{"analytics_coverage_totals", COGNIVE_WHOLE COGNIVE_COVERAGE_TOTALS};
-constexpr pg::Query coverage_totals_cut_query{"analytics_coverage_totals_cut", COGNIVE_CUT COGNIVE_COVERAGE_TOTALS};
-constexpr pg::Query coverage_rows_query{"analytics_coverage_rows", COGNIVE_WHOLE COGNIVE_COVERAGE_ROWS};
-constexpr pg::Query coverage_rows_cut_query{"analytics_coverage_rows_cut", COGNIVE_CUT COGNIVE_COVERAGE_ROWS};
-constexpr pg::Query latency_query{"analytics_latency", COGNIVE_WHOLE COGNIVE_LATENCY};
-constexpr pg::Query latency_cut_query{"analytics_latency_cut", COGNIVE_CUT COGNIVE_LATENCY};
+constexpr pg::Query costs_query{"analytics_costs", COGNIVE_WHOLE("$23") COGNIVE_COSTS};
+constexpr pg::Query costs_cut_query{"analytics_costs_cut", COGNIVE_CUT("$23") COGNIVE_COSTS};
+constexpr pg::Query coverage_totals_query{"analytics_coverage_totals", COGNIVE_WHOLE("$11") COGNIVE_COVERAGE_TOTALS};
+constexpr pg::Query coverage_totals_cut_query{"analytics_coverage_totals_cut", COGNIVE_CUT("$11") COGNIVE_COVERAGE_TOTALS};
+constexpr pg::Query coverage_rows_query{"analytics_coverage_rows", COGNIVE_WHOLE("$11") COGNIVE_COVERAGE_ROWS};
+constexpr pg::Query coverage_rows_cut_query{"analytics_coverage_rows_cut", COGNIVE_CUT("$11") COGNIVE_COVERAGE_ROWS};
+constexpr pg::Query latency_query{"analytics_latency", COGNIVE_WHOLE("$22") COGNIVE_LATENCY};
+constexpr pg::Query latency_cut_query{"analytics_latency_cut", COGNIVE_CUT("$22") COGNIVE_LATENCY};
 // clang-format on
 
 #undef COGNIVE_CUT
@@ -214,6 +215,11 @@ constexpr pg::Query tools_query{
 
 namespace {
 
+// Which sums do: those of agents, or the far fewer of teams. The last parameter of the statements that read rollups.
+std::string_view sums_of(bool tells_agents, const Principal& principal, const std::optional<Uuid>& agent_id = {}) {
+  return tells_agents || principal.agent_id || agent_id ? "" : "team_";
+}
+
 // $1 to $8 of the statements that read rollups.
 pg::Params range_params(const rollups::Range& range) {
   auto params = pg::Params::of(range.first_hour, range.first_day, range.last_day, range.last_hour);
@@ -254,7 +260,8 @@ Async<pg::Rows> read_costs(pg::Reader database, const CostQuery& query, const Pr
   auto params =
       params_of(range, query.interval, grouped(Dimension::team), grouped(Dimension::agent), grouped(Dimension::model),
                 grouped(Dimension::provider), grouped(Dimension::environment), principal.team_id, principal.agent_id,
-                query.agent_id, query.team, query.model, query.provider, query.environment, rows_max + 1);
+                query.agent_id, query.team, query.model, query.provider, query.environment, rows_max + 1,
+                sums_of(grouped(Dimension::agent), principal, query.agent_id));
   const auto& statement = range.edges.empty() ? costs_query : costs_cut_query;
   co_return co_await database.execute_apart(statement, std::move(params), deadline);
 }
@@ -278,7 +285,7 @@ Async<CoverageAnswer> coverage(pg::Reader database, const CoverageQuery& query, 
                                Deadline deadline) {
   const auto range = rollups::Range::of(query.from, query.to, true);
   const bool is_whole = range.edges.empty();
-  auto params = params_of(range, principal.team_id, principal.agent_id);
+  auto params = params_of(range, principal.team_id, principal.agent_id, sums_of(false, principal));
   const auto totals =
       co_await database.execute_apart(is_whole ? coverage_totals_query : coverage_totals_cut_query, params, deadline);
   CoverageAnswer out;
@@ -319,7 +326,8 @@ Async<std::vector<LatencyRow>> latency(pg::Reader database, const LatencyQuery& 
   auto params =
       params_of(range, grouped(Dimension::team), grouped(Dimension::agent), grouped(Dimension::model),
                 grouped(Dimension::provider), grouped(Dimension::environment), principal.team_id, principal.agent_id,
-                query.agent_id, query.team, query.model, query.provider, query.environment, rows_max + 1);
+                query.agent_id, query.team, query.model, query.provider, query.environment, rows_max + 1,
+                sums_of(grouped(Dimension::agent), principal, query.agent_id));
   const auto& statement = range.edges.empty() ? latency_query : latency_cut_query;
   const auto rows = co_await database.execute_apart(statement, std::move(params), deadline);
   const auto duration = [](std::optional<std::int64_t>& bucket) {

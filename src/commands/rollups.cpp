@@ -40,7 +40,12 @@ std::string json_of(const rollups::Verification& found) {
     out.field("granularity", one.granularity);
     out.field("period", one.period.text());
     out.field("team_id", one.team_id.text());
-    out.field("agent_id", one.agent_id.text());
+    out.key("agent_id");
+    if (one.agent_id) {
+      out.string(one.agent_id->text());
+    } else {
+      out.null();
+    }
     out.field("environment", one.environment);
     out.field("provider", one.provider);
     out.field("model", one.model);
@@ -65,8 +70,8 @@ void print(const rollups::Verification& found) {
   }
   Table table({{"period"}, {"of"}, {"agent"}, {"model"}, {"price status"}, {"stored"}, {"ledger"}});
   for (const auto& one : found.disagreements) {
-    table.add(
-        {one.period.text(), one.granularity, one.agent_id.text(), one.model, one.price_status, one.stored, one.ledger});
+    table.add({one.period.text(), one.granularity, one.agent_id ? one.agent_id->text() : "all", one.model,
+               one.price_status, one.stored, one.ledger});
   }
   std::fputs(table.text().c_str(), stdout);
   std::fprintf(stderr, "cognive: these sums%s are not what the ledger says\n",

@@ -1,4 +1,4 @@
-// Rollups: what LLM calls add up to by hour and by day, so that a month costs milliseconds.
+// Rollups: what LLM calls add up to by hour and by day, by agent and by team, so that a month costs milliseconds.
 //
 // Every commit that adds calls, or changes what they are charged, appends its deltas in the same transaction. A
 // compactor folds them into the sums now and then. Readers add both up in one snapshot, so that rollups and ledger
@@ -25,10 +25,10 @@ Async<std::int64_t> compact(pg::Cluster& database, Deadline deadline);
 
 // A sum that is not what the ledger says.
 struct Disagreement {
-  std::string granularity;
+  std::string granularity;  // hour, day; team_hour, team_day: over all agents of the team, without agent_id
   Timestamp period;
   Uuid team_id;
-  Uuid agent_id;
+  std::optional<Uuid> agent_id;
   std::string environment;
   std::string provider;
   std::string model;
@@ -46,8 +46,8 @@ struct Verification {
 };
 inline constexpr std::int64_t disagreements_max = 100;
 
-// Compares the sums of whole hours and whole days with those of the ledger, in one snapshot. The range is widened to
-// whole UTC days. Reads every call in it, on the primary.
+// Compares the sums of whole hours and whole days, of agents and of teams, with those of the ledger, in one snapshot.
+// The range is widened to whole UTC days. Reads every call in it, on the primary.
 Async<Verification> verify(pg::Cluster& database, Timestamp from, Timestamp to, Deadline deadline);
 
 }  // namespace cognive::rollups

@@ -82,6 +82,14 @@ constexpr pg::Query fold_query{
   "sum(output_tokens) AS output_tokens, sum(cache_read_tokens) AS cache_read_tokens, "                               \
   "sum(cache_write_tokens) AS cache_write_tokens, sum(cost_nano_usd) AS cost_nano_usd"
 
+// The sums that each part of an hour counts for.
+#define COGNIVE_COARSER(part)                                                                                        \
+  "CROSS JOIN LATERAL (VALUES ('hour', " part ".hour, " part ".agent_id), "                                          \
+  "('day', date_trunc('day', " part ".hour, 'UTC'), " part ".agent_id), "                                            \
+  "('team_hour', " part ".hour, '00000000-0000-0000-0000-000000000000'), "                                           \
+  "('team_day', date_trunc('day', " part ".hour, 'UTC'), '00000000-0000-0000-0000-000000000000')) "                  \
+  "AS coarser (granularity, period, agent_id)"
+
 #define COGNIVE_SUMS_JSON(side)                                                                                      \
   "CASE WHEN " side ".calls IS NOT NULL THEN json_build_object('calls', " side ".calls, 'errors', " side             \
   ".errors, 'usage_calls', " side ".usage_calls, 'input_tokens', " side ".input_tokens, 'output_tokens', " side      \
@@ -97,17 +105,18 @@ constexpr pg::Query verify_query{
     "coalesce(sum(cache_read_tokens), 0) AS cache_read_tokens, "
     "coalesce(sum(cache_write_tokens), 0) AS cache_write_tokens, coalesce(sum(charge), 0) AS cost_nano_usd "
     "FROM ledger_calls GROUP BY hour, " COGNIVE_KEY ", bucket), "
-    "ledger_periods AS (SELECT 'hour' AS granularity, hour AS period, p.* FROM ledger_parts p UNION ALL "
-    "SELECT 'day', date_trunc('day', hour, 'UTC'), p.* FROM ledger_parts p), "
+    "ledger_periods AS (SELECT granularity, period, team_id, coarser.agent_id, environment, provider, model, "
+    "price_status, bucket, calls, errors, usage_calls, input_tokens, output_tokens, cache_read_tokens, "
+    "cache_write_tokens, cost_nano_usd FROM ledger_parts p " COGNIVE_COARSER("p") "), "
     "ledger AS (SELECT granularity, period, " COGNIVE_KEY ", " COGNIVE_SUM_COLUMNS
     ", jsonb_object_agg(bucket, calls) FILTER (WHERE bucket IS NOT NULL) AS latencies FROM "
     "(SELECT granularity, period, " COGNIVE_KEY ", bucket, " COGNIVE_SUM_COLUMNS " FROM ledger_periods "
     "GROUP BY granularity, period, " COGNIVE_KEY ", bucket) by_bucket GROUP BY granularity, period, " COGNIVE_KEY "), "
-    "stored_parts AS (SELECT * FROM usage_aggregations WHERE granularity IN ('hour', 'day') AND period >= $1 "
-    "AND period < $2 UNION ALL SELECT granularity, period, " COGNIVE_KEY ", calls, errors, usage_calls, input_tokens, "
-    "output_tokens, cache_read_tokens, cache_write_tokens, cost_nano_usd, first_at, last_at, latency_buckets, "
-    "latency_counts::numeric[] FROM usage_deltas CROSS JOIN LATERAL (VALUES ('hour', hour), "
-    "('day', date_trunc('day', hour, 'UTC'))) AS of (granularity, period) WHERE hour >= $1 AND hour < $2), "
+    "stored_parts AS (SELECT * FROM usage_aggregations WHERE granularity IN ('hour', 'day', 'team_hour', 'team_day') "
+    "AND period >= $1 AND period < $2 UNION ALL SELECT granularity, period, team_id, coarser.agent_id, environment, "
+    "provider, model, price_status, calls, errors, usage_calls, input_tokens, output_tokens, cache_read_tokens, "
+    "cache_write_tokens, cost_nano_usd, first_at, last_at, latency_buckets, latency_counts::numeric[] "
+    "FROM usage_deltas d " COGNIVE_COARSER("d") " WHERE hour >= $1 AND hour < $2), "
     "stored_sums AS (SELECT granularity, period, " COGNIVE_KEY ", " COGNIVE_SUM_COLUMNS " FROM stored_parts "
     "GROUP BY granularity, period, " COGNIVE_KEY "), "
     "stored_latencies AS (SELECT granularity, period, " COGNIVE_KEY ", jsonb_object_agg(bucket, count) AS latencies "
@@ -131,6 +140,7 @@ constexpr pg::Query verify_query{
 // clang-format on
 
 #undef COGNIVE_SUMS_JSON
+#undef COGNIVE_COARSER
 #undef COGNIVE_SUM_COLUMNS
 #undef COGNIVE_LEDGER
 #undef COGNIVE_SUM_NAMES
@@ -252,19 +262,20 @@ std::size_t add_taken(pg::Row row, Deltas& sums_by_hour) {
   return all.hour.size();
 }
 
-Deltas by_day(const Deltas& hours) {
-  Deltas days;
-  for (const auto& row : hours.rows()) {
-    days.add({.timestamp = period_of(row.hour, day_micros),
-              .team_id = row.team_id,
-              .agent_id = row.agent_id,
-              .environment = row.environment,
-              .provider = row.provider,
-              .model = row.model,
-              .price_status = row.price_status},
-             *row.sums);
+// The same by longer periods, or over all agents of a team.
+Deltas coarser(const Deltas& sums_by_period, std::int64_t period, bool keeps_agents) {
+  Deltas out;
+  for (const auto& row : sums_by_period.rows()) {
+    out.add({.timestamp = period_of(row.hour, period),
+             .team_id = row.team_id,
+             .agent_id = keeps_agents ? row.agent_id : Uuid{},
+             .environment = row.environment,
+             .provider = row.provider,
+             .model = row.model,
+             .price_status = row.price_status},
+            *row.sums);
   }
-  return days;
+  return out;
 }
 
 // One row may not be met twice by a statement: what stands apart because it would not fit goes in by itself.
@@ -305,8 +316,11 @@ Async<std::optional<std::int64_t>> fold(pg::Transaction& transaction, std::int64
     // Nothing here waits: others on this thread get their turns in between.
     co_await sleep_for(std::chrono::milliseconds{0});
   }
+  const auto hours_of_teams = coarser(hours, hour_micros, false);
   co_await add_to_sums(transaction, "hour", hours);
-  co_await add_to_sums(transaction, "day", by_day(hours));
+  co_await add_to_sums(transaction, "day", coarser(hours, day_micros, true));
+  co_await add_to_sums(transaction, "team_hour", hours_of_teams);
+  co_await add_to_sums(transaction, "team_day", coarser(hours_of_teams, day_micros, false));
   co_return static_cast<std::int64_t>(folded);
 }
 
@@ -327,14 +341,16 @@ Async<Verification> verify(pg::Transaction& transaction, Timestamp from, Timesta
   Verification out{.from = from, .to = to};
   for (int i = 0; i < rows.size(); ++i) {
     Disagreement one;
+    Uuid agent_id;
     std::int64_t sums = 0;
     std::int64_t calls = 0;
-    rows[i].read(one.granularity, one.period, one.team_id, one.agent_id, one.environment, one.provider, one.model,
+    rows[i].read(one.granularity, one.period, one.team_id, agent_id, one.environment, one.provider, one.model,
                  one.price_status, one.stored, one.ledger, sums, calls);
     if (one.granularity.empty()) {
       out.sums = sums;
       out.calls = calls;
     } else {
+      if (agent_id != Uuid{}) one.agent_id = agent_id;
       out.disagreements.push_back(std::move(one));
     }
   }

@@ -48,12 +48,14 @@ std::vector<schema::Table> tables() {
   return {
       {.name = "usage_aggregations",
        .comment = "What LLM calls add up to, as they are charged now, but for what is still in usage_deltas",
-       .columns = both(key({{.name = "granularity", .type = "text"},
+       .columns = both(key({{.name = "granularity",
+                             .type = "text",
+                             .comment = "team_…: over all agents of the team, with the nil UUID as agent_id"},
                             {.name = "period", .type = "timestamptz", .comment = "Begin of the UTC hour or day"}}),
                        sums("numeric")),
        .primary_key = {"granularity", "period", "team_id", "agent_id", "environment", "provider", "model",
                        "price_status"},
-       .checks = {{.label = "granularity", .expression = "granularity IN ('hour', 'day')"}}},
+       .checks = {{.label = "granularity", .expression = "granularity IN ('hour', 'day', 'team_hour', 'team_day')"}}},
       // No index: rows are appended by every commit, read all together, and gone within seconds. The view usage_deltas
       // shows their items as rows.
       {.name = "usage_commits",

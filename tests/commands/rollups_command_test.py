@@ -62,7 +62,7 @@ def test_a_range_compares_its_days_only(place):
     assert (done.returncode, body["calls"]) == (0, recent) and 0 < recent < 200
 
 
-@pytest.mark.parametrize("granularity", ["hour", "day"])
+@pytest.mark.parametrize("granularity", ["hour", "day", "team_hour", "team_day"])
 @pytest.mark.parametrize("change, name", [
     ("cost_nano_usd = cost_nano_usd + 1", "cost_nano_usd"), ("calls = calls - 1", "calls"), ("errors = errors + 1", "errors"),
     ("usage_calls = usage_calls + 1", "usage_calls"), ("input_tokens = input_tokens + 1", "input_tokens"),
@@ -76,12 +76,13 @@ def test_one_wrong_sum_is_named(place, spoilt, granularity, change, name):
     assert (status, body["agrees"], len(body["disagreements"])) == (1, False, 1)
     [one] = body["disagreements"]
     at = period.strftime("%Y-%m-%dT%H:%M:%S.000000Z")
-    assert (one["granularity"], one["period"], one["agent_id"], one["model"], one["price_status"]) == (granularity, at, agent_id, model, price_status)
+    told = None if granularity.startswith("team_") else agent_id
+    assert (one["granularity"], one["period"], one["agent_id"], one["model"], one["price_status"]) == (granularity, at, told, model, price_status)
     assert {key for key in one["ledger"] if one["ledger"][key] != one["stored"][key]} == {name}
     shown = verify(place)
     assert shown.returncode == 1 and "are not what the ledger says" in shown.stderr
-    line = next(line for line in shown.stdout.splitlines() if agent_id in line)
-    assert at in line and model in line and granularity in line
+    line = next(line for line in shown.stdout.splitlines() if at in line)
+    assert model in line and granularity in line and (told or "all") in line
 
 
 def test_a_missing_sum_and_one_of_nothing_are_named(place, spoilt):
@@ -101,7 +102,7 @@ def test_a_wrong_delta_is_found_before_it_is_folded(place, spoilt):
                "ARRAY[price_status], '{0}', '{0}', '{0}', '{0}', '{0}', '{0}', '{0}', '{1}', ARRAY[first_at], ARRAY[last_at], '{\"{}\"}', '{\"{}\"}' "
                f"FROM usage_aggregations WHERE {ONE.format('hour')}")
         status, body = found(place)
-        assert (status, sorted(one["granularity"] for one in body["disagreements"])) == (1, ["day", "hour"])
+        assert (status, sorted(one["granularity"] for one in body["disagreements"])) == (1, ["day", "hour", "team_day", "team_hour"])
         spoilt("TRUNCATE usage_commits")
 
 
