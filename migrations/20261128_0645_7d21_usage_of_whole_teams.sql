@@ -3,8 +3,8 @@
 -- message: usage of whole teams
 -- transaction: yes
 -- upgrade
-ALTER TABLE usage_aggregations DROP CONSTRAINT ck_usage_aggregations_granularity;
-ALTER TABLE usage_aggregations ADD CONSTRAINT ck_usage_aggregations_granularity CHECK (granularity IN ('hour', 'day', 'team_hour', 'team_day'));
+ALTER TABLE usage_aggregations DROP CONSTRAINT usage_aggregations_granularity_check;
+ALTER TABLE usage_aggregations ADD CONSTRAINT usage_aggregations_granularity_check CHECK (granularity IN ('hour', 'day', 'team_hour', 'team_day'));
 COMMENT ON COLUMN usage_aggregations.granularity IS 'team_…: over all agents of the team, with the nil UUID as agent_id';
 -- Nobody folds meanwhile. Servers of older versions must be gone: they would add to the sums of agents only.
 LOCK TABLE usage_aggregations IN SHARE ROW EXCLUSIVE MODE;
@@ -30,6 +30,6 @@ FROM sums LEFT JOIN latencies USING (granularity, period, team_id, environment, 
 ANALYZE usage_aggregations;
 -- downgrade
 DELETE FROM usage_aggregations WHERE granularity IN ('team_hour', 'team_day');
-ALTER TABLE usage_aggregations DROP CONSTRAINT ck_usage_aggregations_granularity;
-ALTER TABLE usage_aggregations ADD CONSTRAINT ck_usage_aggregations_granularity CHECK (granularity IN ('hour', 'day'));
+ALTER TABLE usage_aggregations DROP CONSTRAINT usage_aggregations_granularity_check;
+ALTER TABLE usage_aggregations ADD CONSTRAINT usage_aggregations_granularity_check CHECK (granularity IN ('hour', 'day'));
 COMMENT ON COLUMN usage_aggregations.granularity IS NULL;

@@ -393,7 +393,7 @@ def test_the_bucket_depends_on_the_id_alone_so_that_late_repeats_are_repeats(ins
     assert stored(installation, kind, run_id) == len(ids)
 
 
-@pytest.mark.parametrize("run_id", [str(uuid.uuid4()), uuid7(0), uuid7(2**48 - 1), uuid7(1700000000000)])
+@pytest.mark.parametrize("run_id", [str(uuid.uuid4()), uuid7(0), uuid7(2**48 - 1), uuid7(1700000000000)], ids=["v4", "v7-first", "v7-last", "v7"])
 def test_runs_may_have_any_id(api, run_id):
     agent = api.agent()
     assert post_one(api, step(run_id, agent_id=agent["id"])).status_code == 201

@@ -167,7 +167,8 @@ def test_a_client_that_only_closed_its_sending_side_gets_its_answer(wire):
 
 # Request ids.
 
-@pytest.mark.parametrize("given", ["a", "req-42", "x" * 128, "!#$%&'*+-.^_`|~", '"quoted\\"', uuid7()])
+@pytest.mark.parametrize("given", ["a", "req-42", "x" * 128, "!#$%&'*+-.^_`|~", '"quoted\\"', uuid7()],
+                         ids=["letter", "word", "longest", "signs", "quoted", "uuid"])
 def test_a_valid_request_id_is_taken_over(wire, given):
     answer = wire.get("/nothing", f"X-Request-Id: {given}").answer()
     assert check_problem(answer, 404)["request_id"] == given

@@ -28,9 +28,10 @@ def spoilt(place):
     assert verify(place).returncode == 0
 
 
-ONE = ("(granularity, period, agent_id, provider, model, price_status) = (SELECT granularity, period, agent_id, provider, model, price_status "
+KEY = "granularity, period, team_id, agent_id, environment, provider, model, price_status"
+ONE = (f"({KEY}) = (SELECT {KEY} "
        "FROM usage_aggregations WHERE granularity = '{}' AND cost_nano_usd > 0 AND cardinality(latency_buckets) > 0 "
-       "ORDER BY period, agent_id, provider, model LIMIT 1)")
+       "ORDER BY period, agent_id, environment, provider, model LIMIT 1)")
 
 
 def found(place, *flags):
