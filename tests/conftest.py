@@ -8,6 +8,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "support"))
 
+pytest.register_assert_rewrite("deployment", "exposition", "ledger", "problems", "reports", "wire")
+
 from installation import Installation, processes_in  # noqa: E402
 
 

@@ -222,7 +222,8 @@ class Load final : public Traffic {
     if (!in_window_) return;
     result_.window_accepted += accepted;
     ++result_.window_requests;
-    result_.latency.record(answer.end - answer.begin);
+    // A refusal is quick, and no latency of ingest.
+    if (answer.status < 300) result_.latency.record(answer.end - answer.begin);
     if (plan_.on_second && answer.end >= next_second_) {
       next_second_ += std::chrono::seconds{1};
       plan_.on_second();
@@ -327,8 +328,8 @@ class Gets final : public Traffic {
   }
 
   void answered(std::size_t, const Answer& answer) override {
-    result.latency.record(answer.end - answer.begin);
     if (answer.status == 200) {
+      result.latency.record(answer.end - answer.begin);
       result.last_body = answer.body;
     } else {
       ++result.errors;

@@ -60,6 +60,18 @@ struct Rates {
     return most;
   }
 
+  // Of all numbers of connections, one a round; empty when there is no such batch.
+  [[nodiscard]] std::vector<double> highest(std::size_t batch) const {
+    std::vector<double> out;
+    for (const auto& cell : cells) {
+      if (cell.batch != batch) continue;
+      out.resize(std::max(out.size(), cell.events_per_second.size()));
+      for (std::size_t i = 0; i < cell.events_per_second.size(); ++i)
+        out[i] = std::max(out[i], cell.events_per_second[i]);
+    }
+    return out;
+  }
+
   [[nodiscard]] const Cell* find(std::size_t batch, std::size_t connections) const {
     const auto found = std::ranges::find_if(
         cells, [&](const Cell& cell) { return cell.batch == batch && cell.connections == connections; });
@@ -89,6 +101,8 @@ struct GrowthPoint {
   std::uint64_t costs_errors = 0;
   std::uint64_t costs_calls = 0;     // that the answer of the costs counts
   std::uint64_t accepted_calls = 0;  // that were accepted so far
+
+  [[nodiscard]] bool costs_are_right() const { return costs_errors == 0 && costs_calls == accepted_calls; }
 };
 
 struct MemoryUse {
@@ -127,7 +141,8 @@ struct Results {
   std::vector<Count> counts{};
 
   [[nodiscard]] bool counts_are_right() const {
-    return std::ranges::all_of(counts, [](const Count& count) { return count.expected == count.stored; });
+    return std::ranges::all_of(counts, [](const Count& count) { return count.expected == count.stored; }) &&
+           std::ranges::all_of(growth, &GrowthPoint::costs_are_right);
   }
 };
 

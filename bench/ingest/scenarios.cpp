@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <numeric>
+#include <thread>
 
 #include "base/text.hpp"
 #include "base/time.hpp"
@@ -77,6 +78,15 @@ LoadResult Bench::load(LoadPlan plan, CpuTimes* cpu) {
   return result;
 }
 
+void Bench::wait_idle() {
+  const auto end = Clock::now() + std::chrono::seconds{10};
+  while (Clock::now() < end) {
+    if (database_.value("SELECT EXISTS (SELECT FROM outbox) OR EXISTS (SELECT FROM usage_commits)") == "f") return;
+    std::this_thread::sleep_for(std::chrono::milliseconds{50});
+  }
+  say("the server was not done with what came before");
+}
+
 void Bench::check_count(Results& results, const std::string& scenario) {
   const auto row = database_
                        .rows(
@@ -132,6 +142,7 @@ void measure_rates(Bench& bench, Sample& sample, Results& results) {
     std::vector<double> limits;
     for (auto& cell : rates.cells) {
       const auto prepared = sample.prepare(settings.limit_commits, Keys::by_run);
+      bench.wait_idle();
       const auto rows = static_cast<double>(settings.limit_commits * rows_per_commit);
       const auto before = bench.cpu();
       limits.push_back(copy_rows(bench.database(), "llm_calls", sample, prepared));
@@ -183,11 +194,8 @@ void measure_half_rate(Bench& bench, Sample& sample, Results& results) {
   const auto& settings = bench.settings();
   const LoadPlan plan{
       .batch = batch, .connections = connections, .warm_up = settings.warm_up, .duration = settings.duration};
-  std::vector<double> highest;
-  if (const auto* cell = results.rates ? results.rates->find(batch, connections) : nullptr)
-    highest = cell->events_per_second;
-  else
-    highest.push_back(bench.load(plan).events_per_second());
+  auto highest = results.rates ? results.rates->highest(batch) : std::vector<double>{};
+  if (highest.empty()) highest.push_back(bench.load(plan).events_per_second());
   HalfRate half;
   half.rate = median(highest) / 2;
   std::vector<double> achieved;

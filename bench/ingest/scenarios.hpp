@@ -38,6 +38,8 @@ class Bench {
   // Rows that were stored beside the server.
   void add_copied(std::uint64_t rows) { copied_ += rows; }
   [[nodiscard]] std::uint64_t accepted() const { return accepted_; }
+  // Waits, for a while, until the server has folded what it stored: that is work of PostgreSQL, too.
+  void wait_idle();
   // Compares what is stored with what was accepted and copied.
   void check_count(Results& results, const std::string& scenario);
   [[nodiscard]] CpuTimes cpu() const { return cpu_times(server_.pid(), postmaster_); }

@@ -112,18 +112,17 @@ constexpr pg::Query costs_by_label_query{
   "LEFT JOIN agents a ON a.id = g.agent_id "                                                                      \
   "ORDER BY g.period, g.cost DESC, g.calls DESC, g.model, g.provider, g.environment, a.name, t.name, g.agent_id "   \
   "LIMIT $22"
-#define COGNIVE_COVERAGE_TOTALS                                                                                   \
-  "SELECT " COGNIVE_COUNT("p.calls", "true") "," COGNIVE_COUNT("p.calls", "p.price_status = 'priced'") ","        \
-  COGNIVE_COUNT("p.input_tokens + p.output_tokens", "true") ","                                                   \
-  COGNIVE_COUNT("p.input_tokens + p.output_tokens", "p.price_status = 'priced'") " FROM parts p "                 \
-  "WHERE ($9::uuid IS NULL OR p.team_id = $9) AND ($10::uuid IS NULL OR p.agent_id = $10)"
 #define COGNIVE_COUNT(value, condition)                                                                           \
   "least(coalesce(sum(" value ") FILTER (WHERE " condition "), 0), 9223372036854775807)::bigint"
-#define COGNIVE_COVERAGE_ROWS                                                                                     \
-  "SELECT p.price_status, nullif(p.provider, ''), p.model, " COGNIVE_COUNT("p.calls", "true") ", "                \
-  COGNIVE_COUNT("p.input_tokens + p.output_tokens", "true") " FROM parts p WHERE p.price_status <> 'priced' "     \
-  "AND ($9::uuid IS NULL OR p.team_id = $9) AND ($10::uuid IS NULL OR p.agent_id = $10) GROUP BY 1, 2, 3 "        \
-  "HAVING sum(p.calls) > 0 ORDER BY 4 DESC, 3, 2, 1 LIMIT 100"
+#define COGNIVE_COVERAGE                                                                                          \
+  "SELECT GROUPING(p.model) = 1, coalesce(p.price_status, ''), nullif(p.provider, ''), coalesce(p.model, ''), "     \
+  COGNIVE_COUNT("p.calls", "true") ", " COGNIVE_COUNT("p.calls", "p.price_status = 'priced'") ", "                \
+  COGNIVE_COUNT("p.input_tokens + p.output_tokens", "true") ", "                                                  \
+  COGNIVE_COUNT("p.input_tokens + p.output_tokens", "p.price_status = 'priced'") " FROM parts p "                 \
+  "WHERE ($9::uuid IS NULL OR p.team_id = $9) AND ($10::uuid IS NULL OR p.agent_id = $10) "                       \
+  "GROUP BY GROUPING SETS ((), (p.price_status, nullif(p.provider, ''), p.model)) "                               \
+  "HAVING GROUPING(p.model) = 1 OR (p.price_status <> 'priced' AND sum(p.calls) > 0) "                            \
+  "ORDER BY 1 DESC, 5 DESC, 4, 3, 2 LIMIT 101"
 // Counts of calls and counts by bucket in one list, whose groups are then ranked: the nearest rank's bucket.
 #define COGNIVE_LATENCY                                                                                           \
   ", grouped AS MATERIALIZED (SELECT CASE WHEN $9 THEN p.team_id END AS team_id, "                                \
@@ -155,10 +154,8 @@ constexpr pg::Query costs_by_label_query{
 
 constexpr pg::Query costs_query{"analytics_costs", COGNIVE_WHOLE("$23") COGNIVE_COSTS};
 constexpr pg::Query costs_cut_query{"analytics_costs_cut", COGNIVE_CUT("$23") COGNIVE_COSTS};
-constexpr pg::Query coverage_totals_query{"analytics_coverage_totals", COGNIVE_WHOLE("$11") COGNIVE_COVERAGE_TOTALS};
-constexpr pg::Query coverage_totals_cut_query{"analytics_coverage_totals_cut", COGNIVE_CUT("$11") COGNIVE_COVERAGE_TOTALS};
-constexpr pg::Query coverage_rows_query{"analytics_coverage_rows", COGNIVE_WHOLE("$11") COGNIVE_COVERAGE_ROWS};
-constexpr pg::Query coverage_rows_cut_query{"analytics_coverage_rows_cut", COGNIVE_CUT("$11") COGNIVE_COVERAGE_ROWS};
+constexpr pg::Query coverage_query{"analytics_coverage", COGNIVE_WHOLE("$11") COGNIVE_COVERAGE};
+constexpr pg::Query coverage_cut_query{"analytics_coverage_cut", COGNIVE_CUT("$11") COGNIVE_COVERAGE};
 constexpr pg::Query latency_query{"analytics_latency", COGNIVE_WHOLE("$22") COGNIVE_LATENCY};
 constexpr pg::Query latency_cut_query{"analytics_latency_cut", COGNIVE_CUT("$22") COGNIVE_LATENCY};
 // clang-format on
@@ -166,9 +163,8 @@ constexpr pg::Query latency_cut_query{"analytics_latency_cut", COGNIVE_CUT("$22"
 #undef COGNIVE_CUT
 #undef COGNIVE_WHOLE
 #undef COGNIVE_LATENCY
-#undef COGNIVE_COVERAGE_ROWS
+#undef COGNIVE_COVERAGE
 #undef COGNIVE_COUNT
-#undef COGNIVE_COVERAGE_TOTALS
 #undef COGNIVE_COSTS
 #undef COGNIVE_FILTER
 #undef COGNIVE_EDGE_PARTS
@@ -284,17 +280,25 @@ Async<std::vector<CostRow>> costs(pg::Reader database, const CostQuery& query, c
 Async<CoverageAnswer> coverage(pg::Reader database, const CoverageQuery& query, const Principal& principal,
                                Deadline deadline) {
   const auto range = rollups::Range::of(query.from, query.to, true);
-  const bool is_whole = range.edges.empty();
   auto params = params_of(range, principal.team_id, principal.agent_id, sums_of(false, principal));
-  const auto totals =
-      co_await database.execute_apart(is_whole ? coverage_totals_query : coverage_totals_cut_query, params, deadline);
+  const auto& statement = range.edges.empty() ? coverage_query : coverage_cut_query;
+  const auto rows = co_await database.execute_apart(statement, std::move(params), deadline);
   CoverageAnswer out;
-  totals[0].read(out.calls, out.priced_calls, out.tokens, out.priced_tokens);
-  const auto rows = co_await database.execute_apart(is_whole ? coverage_rows_query : coverage_rows_cut_query,
-                                                    std::move(params), deadline);
   for (int i = 0; i < rows.size(); ++i) {
-    auto& row = out.unpriced.emplace_back();
-    rows[i].read(row.price_status, row.provider, row.model, row.calls, row.tokens);
+    bool is_total = false;
+    CoverageRow row;
+    std::int64_t priced_calls = 0;
+    std::int64_t priced_tokens = 0;
+    rows[i].read(is_total, row.price_status, row.provider, row.model, row.calls, priced_calls, row.tokens,
+                 priced_tokens);
+    if (is_total) {
+      out.calls = row.calls;
+      out.priced_calls = priced_calls;
+      out.tokens = row.tokens;
+      out.priced_tokens = priced_tokens;
+    } else {
+      out.unpriced.push_back(std::move(row));
+    }
   }
   co_return out;
 }

@@ -19,7 +19,7 @@ Async<Result<Explanation>> Charges::explain(const Call& call, Uuid run_id, Uuid 
                   .price_source = {},
                   .lines = {},
                   .adjustments = {}};
-  const auto catalogue = catalogue_.get();
+  const auto catalogue = catalogue_.loaded();
   const auto* version =
       found->price_version_id ? catalogue->version(found->team_id, *found->price_version_id) : nullptr;
   if (version != nullptr) {

@@ -48,7 +48,7 @@ http::ServerOptions server_options(const Settings& settings, std::uint16_t port)
 // As events see it.
 agents::CallNames names_of(const prices::CurrentCatalogue& current, const Uuid& team_id, std::string_view provider,
                            std::string_view model) {
-  const auto catalogue = current.get();
+  const auto catalogue = current.loaded();
   const prices::Model* found = nullptr;
   if (!model.empty()) found = catalogue->find(team_id, provider, model).at(Timestamp::now()).model;
   return events::names_of(*catalogue, provider, model, found);

@@ -34,9 +34,11 @@ constexpr tasks::Definition run_costs{.name = "runs.sum_costs",
 
 constexpr tasks::Definition rollups_compact{.name = "rollups.compact", .time_limit = milliseconds{60'000}};
 constexpr milliseconds fold_delay{2'000};
-// What it finds does not get better by looking again: it becomes a dead letter, for people.
+// What it finds becomes a dead letter, for people.
 constexpr tasks::Definition rollups_verify{
-    .name = "rollups.verify", .attempts_max = 1, .time_limit = std::chrono::minutes{30}};
+    .name = "rollups.verify", .attempts_max = 3, .time_limit = std::chrono::minutes{30}};
+// Each day is looked at so often: its late events come in the meantime, and a night without a worker leaves no gap.
+constexpr std::int64_t verified_days = 3;
 
 pg::PoolOptions pool_options(const Settings& settings) {
   pg::PoolOptions options;
@@ -63,7 +65,7 @@ struct Background::State {
         retention(database, runner.queue(), settings.retention_days),
         loops(executor, [](const std::exception_ptr&) {}) {
     add_runs(settings);
-    add_rollups(metrics);
+    add_rollups(settings, metrics);
     add_retention();
   }
 
@@ -79,7 +81,7 @@ struct Background::State {
     every(std::chrono::seconds{15}, run_costs);
   }
 
-  void add_rollups(Metrics& metrics) {
+  void add_rollups(const Settings& settings, Metrics& metrics) {
     runner.handlers().add(rollups_compact, [this](const tasks::Task&, Deadline deadline) -> Async<> {
       co_await rollups::compact(database, deadline);
     });
@@ -93,18 +95,30 @@ struct Background::State {
     runner.relay().subscribe(std::string(events::stored_topic), fold);
     runner.relay().subscribe(std::string(charges::repriced_topic), fold);
     every(std::chrono::minutes{10}, rollups_compact);
-    const auto disagreements = metrics.gauge(
-        "rollup_disagreements", "Sums of yesterday that were not what the ledger says, when last compared");
-    runner.handlers().add(rollups_verify, [this, disagreements](const tasks::Task&, Deadline deadline) -> Async<> {
-      const auto today = std::chrono::floor<std::chrono::days>(Timestamp::now().point());
-      const auto found = co_await rollups::verify(database, Timestamp::of(today - std::chrono::days{1}),
-                                                  Timestamp::of(today), deadline);
-      disagreements.set(static_cast<double>(found.disagreements.size()));
-      if (!found.disagreements.empty()) {
-        throw std::runtime_error(fmt::format(
-            "{} sums or more are not what the ledger says: see `cognive rollups verify`", found.disagreements.size()));
-      }
-    });
+    const auto disagreements =
+        metrics.gauge("rollup_disagreements",
+                      "Sums of the last days that were not what the ledger says, when this process last compared");
+    // Of what retention has dropped, only the sums are left.
+    const auto days = settings.retention_days == 0 ? verified_days : std::min(verified_days, settings.retention_days);
+    runner.handlers().add(
+        rollups_verify, [this, disagreements, days](const tasks::Task& task, Deadline deadline) -> Async<> {
+          // The same days however late it is tried again.
+          const auto end = std::chrono::floor<std::chrono::days>(task.created_at.point());
+          std::vector<std::string> found;
+          std::size_t sums = 0;
+          for (auto day = end - std::chrono::days{days}; day < end; day += std::chrono::days{1}) {
+            const auto next = day + std::chrono::days{1};
+            const auto one = co_await rollups::verify(database, Timestamp::of(day), Timestamp::of(next), deadline);
+            if (one.disagreements.empty()) continue;
+            sums += one.disagreements.size();
+            found.push_back(
+                fmt::format("{} sums or more of {} are not what the ledger says: cognive rollups verify "
+                            "--from {} --to {}",
+                            one.disagreements.size(), date_text(day), date_text(day), date_text(next)));
+          }
+          disagreements.set(static_cast<double>(sums));
+          if (!found.empty()) throw std::runtime_error(fmt::format("{}.", fmt::join(found, "; ")));
+        });
     runner.scheduler().add({.name = rollups_verify.name, .interval = std::chrono::hours{24}, .task = rollups_verify});
   }
 

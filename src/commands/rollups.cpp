@@ -79,23 +79,34 @@ void print(const rollups::Verification& found) {
 }
 
 int verify(const Flags& flags) {
+  const auto variables = tool_variables(flags.data);
+  if (!variables) return explain(variables.error());
+  const auto settings = load_settings(*variables);
+  if (!settings) return explain(settings.error());
   const auto today = std::chrono::floor<std::chrono::days>(Timestamp::now().point());
-  const auto from = flags.from.empty() ? today - usual_days : parse_date(flags.from);
+  // Of what retention has dropped, only the sums are left.
+  std::optional<std::chrono::sys_days> kept_from;
+  if (settings->retention_days > 0) kept_from = today - std::chrono::days{settings->retention_days};
+  const auto from = flags.from.empty() ? std::max(today - usual_days, kept_from.value_or(today - usual_days))
+                                       : parse_date(flags.from);
   const auto to = flags.to.empty() ? today + std::chrono::days{2} : parse_date(flags.to);
   if (!from || !to || *to <= *from) {
     std::fprintf(stderr, "cognive: --from and --to must be dates like 2026-11-24, the first before the second\n");
     return 2;
   }
-  const auto variables = tool_variables(flags.data);
-  if (!variables) return explain(variables.error());
-  const auto settings = load_settings(*variables);
-  if (!settings) return explain(settings.error());
   return with_database(*settings, timeout, [&](pg::Cluster& database, const Call& call) -> Async<int> {
     const auto found = co_await rollups::verify(database, Timestamp::of(*from), Timestamp::of(*to), call.deadline);
     if (flags.json) {
       std::printf("%s\n", json_of(found).c_str());
     } else {
       print(found);
+    }
+    if (!flags.json && !found.disagreements.empty() && kept_from && *from < *kept_from) {
+      std::fprintf(
+          stderr,
+          "cognive: calls before %s may have been dropped (RETENTION_DAYS=%lld), and then their sums alone are "
+          "left; compare from that day on\n",
+          date_text(*kept_from).c_str(), static_cast<long long>(settings->retention_days));
     }
     co_return found.disagreements.empty() ? 0 : 1;
   });
@@ -113,7 +124,8 @@ void add_rollups(CLI::App& root, Action& chosen) {
       "verify",
       "Add up the calls of the ledger again, in one snapshot, and compare: counts, tokens, costs, latencies.\n"
       "Reads every call of the range. Exits with 1 when something disagrees.");
-  verify_command->add_option("--from", flags->from, "First UTC day; a week ago when absent");
+  verify_command->add_option("--from", flags->from,
+                             "First UTC day; a week ago when absent, or as far back as retention keeps calls");
   verify_command->add_option("--to", flags->to, "Until before this UTC day; all that there is when absent");
   verify_command->add_flag("--json", flags->json, "As JSON, for scripts");
   verify_command->callback([flags, &chosen] { chosen = [flags] { return verify(*flags); }; });

@@ -16,17 +16,19 @@ bool has_repeats(std::vector<store::Key> keys) {
 }  // namespace
 
 struct Ingest::State {
-  State(Executor ingest_executor, pg::Cluster& cluster, const prices::CurrentCatalogue& catalogue,
+  State(Executor ingest_executor, pg::Cluster& cluster, const prices::CurrentCatalogue& current,
         runs::KnownRuns& known_runs, Writer& of_process)
       : executor(std::move(ingest_executor)),
         database(cluster),
+        catalogue(current),
         known(known_runs),
         writer(of_process),
         content_hash(hmac_sha256(writer.options().content_key, "cognive/event/1")),
-        appraiser(catalogue, writer.options().content_key) {}
+        appraiser(current, writer.options().content_key) {}
 
   Executor executor;
   pg::Cluster& database;
+  const prices::CurrentCatalogue& catalogue;
   runs::KnownRuns& known;
   Writer& writer;
   ContentHash content_hash;
@@ -88,6 +90,7 @@ struct Ingest::State {
     }
     if (std::ranges::any_of(submission.rows, [](const auto& rows) { return has_repeats(rows.keys); })) return false;
     submission.catalogue = appraiser.catalogue();
+    submission.planned_at = std::chrono::steady_clock::now();
     for (auto& rows : submission.rows) {
       constexpr std::size_t bytes_of_row = 384;  // most are shorter
       rows.bytes.reserve(rows.keys.size() * bytes_of_row);
@@ -100,7 +103,7 @@ struct Ingest::State {
       if (item.event->type() == EventType::llm_call) add_to(submission.deltas, item.row);
       item.fate->violation = item.violation;
     }
-    for (const auto& rows : submission.rows) submission.bytes += rows.bytes.size();
+    for (const auto& rows : submission.rows) submission.room.grow(rows.bytes.size());
     return true;
   }
 };
@@ -114,17 +117,19 @@ Ingest::~Ingest() = default;
 Async<Result<std::vector<Fate>>> Ingest::submit(const Call& call, std::vector<Event> events, std::size_t bytes) {
   auto& state = *state_;
   if (events.empty()) co_return std::vector<Fate>{};
-  bytes += events.size() * (sizeof(Event) + sizeof(Item));
-  if (const auto room = state.writer.check_room(bytes); !room) co_return std::unexpected(room.error());
+  // What was stored before that would be without a price until somebody repriced it.
+  static_cast<void>(state.catalogue.loaded());
+  bytes += events.size() * (sizeof(Event) + sizeof(Fate) + sizeof(Item));
+  auto room = state.writer.take_room(bytes);
+  if (!room) co_return std::unexpected(room.error());
   for (auto& event : events) event.content_hash = state.content_hash.of(event);
-  const auto submission = std::make_shared<Submission>(state.executor, &state, call, std::move(events), bytes);
+  const auto submission =
+      std::make_shared<Submission>(state.executor, &state, call, std::move(events), std::move(*room));
   if (const auto runs = co_await state.find_runs(submission->events, call.deadline)) {
     submission->is_plain = state.prepare(*submission, *runs);
     if (!submission->is_plain) submission->forget_plan();
     if (submission->is_plain && submission->items.empty()) co_return std::move(submission->fates);
   }
-  // Others have come while the runs were looked for.
-  if (const auto room = state.writer.check_room(submission->bytes); !room) co_return std::unexpected(room.error());
   state.writer.push(submission);
   while (!submission->done) {
     const bool notified = co_await submission->settled.wait(call.deadline);

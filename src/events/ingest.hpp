@@ -21,7 +21,8 @@ class Ingest {
 
   // Stores events and prices their calls, each exactly once however often it is repeated. `bytes` is what they count
   // against the bound of the queue, besides what we make of them. The fates are in the order of the events.
-  // Code::unavailable when the queue is full; throws Unavailable when the outcome is not known.
+  // Code::unavailable when the queue is full; throws Unavailable when the outcome is not known, and while no prices
+  // have been loaded.
   Async<Result<std::vector<Fate>>> submit(const Call& call, std::vector<Event> events, std::size_t bytes);
 
  private:

@@ -41,7 +41,7 @@ Error too_many() {
   return {Code::too_large, fmt::format("A batch must not have more than {} events.", batch_events_max), {}};
 }
 
-Result<Batch> read_array(std::string& body, Timestamp now) {
+Result<Batch> read_array(std::string body, Timestamp now) {
   Batch batch;
   batch.make_room(body);
   bool is_array = true;
@@ -99,8 +99,7 @@ Async<http::Response> post_batch(Ingest& ingest, const Call& call, const http::R
     const Error error{Code::unsupported_media, "The body must be application/json or application/x-ndjson.", {}};
     co_return http::problem(error, request);
   }
-  std::string body = request.body;
-  auto batch = lines ? read_lines(body, Timestamp::now()) : read_array(body, Timestamp::now());
+  auto batch = lines ? read_lines(request.body, Timestamp::now()) : read_array(request.body, Timestamp::now());
   if (!batch) co_return http::problem(batch.error(), request);
   std::vector<Uuid> run_ids;
   for (const auto& event : batch->events) run_ids.push_back(event.run_id);

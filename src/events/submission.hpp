@@ -4,20 +4,20 @@
 #include <atomic>
 
 #include "events/item.hpp"
+#include "events/room.hpp"
 #include "rollups/deltas.hpp"
 
 namespace cognive::events {
 
 struct Submission {
   // `of_thread`: the same address for all submissions of one thread.
-  Submission(const Executor& executor, const void* of_thread, const Call& call, std::vector<Event> what,
-             std::size_t size)
+  Submission(const Executor& executor, const void* of_thread, const Call& call, std::vector<Event> what, Room taken)
       : home(executor),
         thread(of_thread),
         sender{.principal = call.principal, .request_id = call.request_id, .deadline = call.deadline},
         events(std::move(what)),
         fates(events.size()),
-        bytes(size),
+        room(std::move(taken)),
         settled(executor) {}
   Submission(const Submission&) = delete;
   Submission& operator=(const Submission&) = delete;
@@ -27,7 +27,7 @@ struct Submission {
   Call sender;
   std::vector<Event> events;
   std::vector<Fate> fates;
-  std::size_t bytes;                    // that it counts against the bound of the queue
+  Room room;
   std::atomic<bool> abandoned = false;  // nobody waits any more
 
   // Everything below `is_plain` is filled in when all that can be decided about the events has been, on the request's
@@ -35,6 +35,7 @@ struct Submission {
   bool is_plain = false;
   std::vector<Item> items;                             // those that are to be stored
   std::shared_ptr<const prices::Catalogue> catalogue;  // to which the prices of the items belong
+  std::chrono::steady_clock::time_point planned_at;    // when their runs went on
   struct Rows {
     std::string bytes;                // for COPY, one behind the other
     std::vector<std::size_t> ends{};  // of each

@@ -49,29 +49,33 @@ struct Queue {
 }  // namespace
 
 struct Writer::State : std::enable_shared_from_this<State> {
-  State(Executor writer_executor, pg::Cluster& cluster, const prices::CurrentCatalogue& catalogue,
-        runs::KnownRuns& known, Metrics& metrics, WriterOptions limits)
+  State(Executor writer_executor, pg::Cluster& cluster, const prices::CurrentCatalogue& current, runs::KnownRuns& known,
+        Metrics& metrics, WriterOptions limits)
       : executor(std::move(writer_executor)),
         database(cluster),
+        catalogue(current),
         options(limits),
+        bound(std::make_shared<Bound>(
+            limits.queue_bytes_max, 0,
+            metrics.gauge("ingest_queue_bytes", "What waits for a commit, as it is kept in memory"))),
         meters(metrics),
-        general_way(cluster, catalogue, known, meters, options.content_key, options.commit_timeout),
+        general_way(cluster, current, known, meters, options.content_key, options.commit_timeout),
         changed(executor),
         tasks(executor, [](const std::exception_ptr&) {}),
-        queued_bytes(metrics.gauge("ingest_queue_bytes", "What waits for a commit, as it is kept in memory")),
         copied(metrics.counter("ingest_copies_total", "Group commits of events that were copied")),
         detoured(metrics.counter("ingest_copy_conflicts_total", "Copies that met a repeat and went the general way")) {}
 
   Executor executor;
   pg::Cluster& database;
+  const prices::CurrentCatalogue& catalogue;
   WriterOptions options;
 
   // From any thread.
+  const std::shared_ptr<Bound> bound;
   std::mutex mutex;
   Queue plain;
   Queue general;
-  std::size_t bytes = 0;  // of all that is not settled
-  bool stopping = false;
+  std::atomic<bool> stopping = false;
   bool woken = false;  // the writer's thread has been told, and has not looked yet
 
   // Of the writer's thread.
@@ -85,7 +89,6 @@ struct Writer::State : std::enable_shared_from_this<State> {
   Signal changed;
   TaskGroup tasks;
   LogThrottle throttle;
-  Gauge queued_bytes;
   Counter copied;
   Counter detoured;
 
@@ -101,7 +104,7 @@ struct Writer::State : std::enable_shared_from_this<State> {
       queue.submissions.pop_front();
       queue.rows -= count;
       if (submission->abandoned) {
-        bytes -= submission->bytes;
+        submission->room.give_back();
         continue;
       }
       rows += count;
@@ -116,6 +119,13 @@ struct Writer::State : std::enable_shared_from_this<State> {
     queue.submissions.push_back(std::move(submission));
   }
 
+  void put_all_plain_aside() {
+    const std::lock_guard lock(mutex);
+    std::ranges::move(plain.submissions, std::back_inserter(general.submissions));
+    general.rows += plain.rows;
+    plain = {};
+  }
+
   std::size_t waiting(const Queue& queue) {
     const std::lock_guard lock(mutex);
     return queue.rows;
@@ -127,9 +137,7 @@ struct Writer::State : std::enable_shared_from_this<State> {
       const std::lock_guard lock(mutex);
       woken = false;
     }
-    if (repeats.detours()) {
-      for (auto& submission : take(plain)) put(general, std::move(submission));
-    }
+    if (repeats.detours()) put_all_plain_aside();
     const auto rows = waiting(plain);
     if (rows > 0 && rows >= rows_wanted()) {
       ++copying;
@@ -152,15 +160,9 @@ struct Writer::State : std::enable_shared_from_this<State> {
   // Hands the submissions back to their threads, each of which is woken once.
   void settle(const Batch& batch, Position position, const std::exception_ptr& failure) {
     std::map<const void*, Batch> by_thread;
-    std::size_t settled_bytes = 0;
     for (const auto& submission : batch) {
-      settled_bytes += submission->bytes;
+      submission->room.give_back();
       by_thread[submission->thread].push_back(submission);
-    }
-    {
-      const std::lock_guard lock(mutex);
-      bytes -= settled_bytes;
-      queued_bytes.set(static_cast<double>(bytes));
     }
     for (auto& [thread, submissions] : by_thread) {
       const auto home = submissions.front()->home;
@@ -185,12 +187,25 @@ struct Writer::State : std::enable_shared_from_this<State> {
   // Copies what plain submissions wait.
   static Async<> copy_one(std::shared_ptr<State> state) {
     auto batch = state->take(state->plain);
+    state->set_outdated_aside(batch);
     state->set_repeats_aside(batch);
     bool is_copying = true;
     if (!batch.empty()) co_await state->copy_batch(std::move(batch), is_copying);
     --(is_copying ? state->copying : state->committing);
     state->look();
     state->changed.notify_all();
+  }
+
+  // Leaves those in the batch whose prices hold and whose runs went on a moment ago: after a long wait a run may have
+  // ended and been summed up, or its calls have been repriced.
+  void set_outdated_aside(Batch& batch) {
+    const auto current = catalogue.get();
+    const auto planned_first = std::chrono::steady_clock::now() - options.plan_age_max;
+    std::erase_if(batch, [&](auto& submission) {
+      const bool is_outdated = submission->catalogue != current || submission->planned_at < planned_first;
+      if (is_outdated) put(general, std::move(submission));
+      return is_outdated;
+    });
   }
 
   // Leaves those in the batch that have none.
@@ -361,23 +376,18 @@ const WriterOptions& Writer::options() const {
   return state_->options;
 }
 
-Result<void> Writer::check_room(std::size_t bytes) const {
-  auto& state = *state_;
-  const std::lock_guard lock(state.mutex);
-  if (state.stopping) return fail(Code::unavailable, "The server is stopping; repeat the request with the same ids.");
-  // One that is alone too large goes through when nothing else waits.
-  if (state.bytes > 0 && state.bytes + bytes > state.options.queue_bytes_max) {
+Result<Room> Writer::take_room(std::size_t bytes) const {
+  if (state_->stopping) return fail(Code::unavailable, "The server is stopping; repeat the request with the same ids.");
+  auto room = Room::take(state_->bound, bytes);
+  if (!room)
     return fail(Code::unavailable, "Too many events wait for the database; repeat the request with the same ids.");
-  }
-  return {};
+  return std::move(*room);
 }
 
 void Writer::push(std::shared_ptr<Submission> submission) {
   auto& state = *state_;
   {
     const std::lock_guard lock(state.mutex);
-    state.bytes += submission->bytes;
-    state.queued_bytes.set(static_cast<double>(state.bytes));
     auto& queue = submission->is_plain ? state.plain : state.general;
     queue.rows += submission->events.size();
     queue.submissions.push_back(std::move(submission));
@@ -391,10 +401,7 @@ Async<> Writer::stop(Deadline deadline) {
   const auto is_busy = [&] { return state->copying + state->committing > 0 || state->is_general_busy; };
   state->look();
   while (is_busy() && !deadline.passed()) co_await state->changed.wait(deadline);
-  {
-    const std::lock_guard lock(state->mutex);
-    state->stopping = true;
-  }
+  state->stopping = true;
   state->tasks.stop();
   co_await state->tasks.join(Deadline::in(std::chrono::milliseconds{500}));
 }

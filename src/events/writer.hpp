@@ -17,11 +17,12 @@
 namespace cognive::events {
 
 struct WriterOptions {
-  std::size_t rows_per_commit_max = 5'000;   // beyond it only latency grows
-  std::size_t rows_to_insert_max = 150;      // by one INSERT, which is one round trip less than COPY
-  std::size_t queue_bytes_max = 64UL << 20;  // of what waits for a commit
-  std::size_t rows_to_overlap = 500;         // that wait, to copy while others commit, which is mostly the disk
-  std::size_t transactions_max = 4;          // of plain events at a time
+  std::size_t rows_per_commit_max = 5'000;        // beyond it only latency grows
+  std::size_t rows_to_insert_max = 150;           // by one INSERT, which is one round trip less than COPY
+  std::size_t queue_bytes_max = 64UL << 20;       // of what waits for a commit
+  std::size_t rows_to_overlap = 500;              // that wait, to copy while others commit, which is mostly the disk
+  std::size_t transactions_max = 4;               // of plain events at a time
+  std::chrono::milliseconds plan_age_max{5'000};  // then runs and prices are asked for again
   std::chrono::milliseconds commit_timeout{10'000};
   Digest content_key{};  // of all hashes of what events say; secret
 };
@@ -36,8 +37,8 @@ class Writer {
   Writer& operator=(const Writer&) = delete;
   ~Writer();
 
-  // Whether so many bytes more may wait. From any thread.
-  Result<void> check_room(std::size_t bytes) const;
+  // For so many bytes that wait. Code::unavailable when there is none. From any thread.
+  Result<Room> take_room(std::size_t bytes) const;
 
   // Sees to it that the submission is settled, on its own thread. From any thread.
   void push(std::shared_ptr<Submission> submission);

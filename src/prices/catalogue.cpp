@@ -170,4 +170,10 @@ std::string Catalogue::provider_id(std::string_view name) const {
   return provider != nullptr ? provider->id : id;
 }
 
+std::shared_ptr<const Catalogue> CurrentCatalogue::loaded() const {
+  auto catalogue = get();
+  if (!catalogue->edition()) throw Unavailable("the prices have not been loaded yet");
+  return catalogue;
+}
+
 }  // namespace cognive::prices

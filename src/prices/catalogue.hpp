@@ -138,6 +138,9 @@ class CurrentCatalogue {
  public:
   CurrentCatalogue() : current_(std::make_shared<const Catalogue>()) {}
   [[nodiscard]] std::shared_ptr<const Catalogue> get() const { return current_.load(); }
+  // For whom prices decide something. Throws Unavailable until they have been read for the first time: a process may
+  // start while the database is away.
+  [[nodiscard]] std::shared_ptr<const Catalogue> loaded() const;
   // Puts `next` in the place of `known`; false when another one has taken its place meanwhile, which may be newer.
   bool replace(std::shared_ptr<const Catalogue> known, std::shared_ptr<const Catalogue> next) {
     return current_.compare_exchange_strong(known, std::move(next));

@@ -125,7 +125,7 @@ Async<Result<SetAnswer>> Prices::set(const Call& call, OverrideSet request) {
       co_return unprocessable("/team", "There is no such team.", json::quoted(shortened(*request.team, 64)));
   }
   normalise(row);
-  const auto catalogue = current_.get();
+  const auto catalogue = current_.loaded();
   if (request.provider) {
     row.provider = catalogue->provider_id(*request.provider);
   } else if (const auto held = catalogue->find(row.team_id, "", row.model).at(row.effective_from); held.model) {

@@ -138,7 +138,7 @@ Async<Result<std::optional<Uuid>>> Prices::team_of(const Call& call, const std::
 Async<Result<VersionAnswer>> Prices::versions(const Call& call, VersionQuery query) {
   const auto team_id = co_await team_of(call, query.team);
   if (!team_id) co_return std::unexpected(team_id.error());
-  const auto catalogue = current_.get();
+  const auto catalogue = current_.loaded();
   VersionAnswer out;
   out.at = query.at.value_or(Timestamp::now());
   const auto meaning = catalogue->find(*team_id, query.provider.value_or(""), query.model);
@@ -180,7 +180,7 @@ Async<Result<Quote>> Prices::quote(const Call& call, QuoteQuery query) {
   if (!team_id) co_return std::unexpected(team_id.error());
   Quote out;
   out.at = query.at.value_or(Timestamp::now());
-  const auto catalogue = current_.get();
+  const auto catalogue = current_.loaded();
   const auto priced = price_call(*catalogue, *team_id, query.provider.value_or(""), query.model, out.at, *usage);
   out.status = priced.status;
   if (priced.has_cost()) out.cost_usd = priced.cost;

@@ -47,7 +47,7 @@ Async<Result<Bundle>> Replay::bundle(const Call& call, Uuid run_id, ReplayQuery 
   Bundle out{.run = std::move(*run), .events = std::move(read.moments), .truncated = read.truncated};
   const bool reprice = query.as_model || query.as_provider || query.as_of;
   if (reprice) out.repriced.emplace();
-  prices::Pricer pricer(catalogue_.get());
+  prices::Pricer pricer(reprice ? catalogue_.loaded() : catalogue_.get());
   for (auto& one : out.events) {
     one.offset_ms = (one.timestamp.micros - out.run.started_at.micros) / 1000;
     if (one.type != events::EventType::llm_call) continue;

@@ -10,7 +10,7 @@ namespace cognive::retention {
 inline constexpr std::chrono::days days_ahead{7};
 
 // Makes the partitions that are missing from yesterday (late ids) to `days_ahead`, on the primary. Any number of
-// processes may do it at once. Throws Unavailable, and SqlError when a lock could not be had within 2 s: try again
+// processes may do it at once. Throws Unavailable, also when a lock could not be had within 2 s: try again
 // later.
 Async<> make_partitions_ahead(pg::Cluster& database, Deadline deadline);
 

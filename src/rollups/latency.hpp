@@ -1,5 +1,5 @@
 // Durations as histograms that can be added up. Buckets hold whole milliseconds and grow by a tenth each, so that what
-// is read from one is at most 4.8 % off; up to 20 ms each duration has its own.
+// is read from one is at most 4.8 % off; below 20 ms each duration has its own.
 #pragma once
 
 #include <cstdint>

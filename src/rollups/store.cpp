@@ -75,8 +75,8 @@ constexpr pg::Query fold_query{
   "ORDER BY run_id, call_id, sequence DESC) j ON j.run_id = l.run_id AND j.call_id = l.id "                          \
   "WHERE l.\"timestamp\" >= $1 AND l.\"timestamp\" < $2"
 
-// Both sides as (granularity, period, key, sums, histogram), and where they differ. `sums` is a row of numbers, since
-// numeric tells 1 from 1.0 nowhere but in text. A sum of nothing at all is as good as none.
+// Both sides as (granularity, period, key, sums, histogram), and where they differ: compared as numbers, not as the JSON
+// that is shown, where 1 and 1.0 are two. A sum of nothing at all is as good as none.
 #define COGNIVE_SUM_COLUMNS                                                                                          \
   "sum(calls) AS calls, sum(errors) AS errors, sum(usage_calls) AS usage_calls, sum(input_tokens) AS input_tokens, "  \
   "sum(output_tokens) AS output_tokens, sum(cache_read_tokens) AS cache_read_tokens, "                               \

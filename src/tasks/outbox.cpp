@@ -14,9 +14,9 @@ constexpr Definition replay{.name = "outbox.replay", .time_limit = std::chrono::
 
 constexpr pg::Query append_statement{"outbox_append", "INSERT INTO outbox (topic, payload) VALUES ($1, $2::jsonb)"};
 
-// Below the oldest transaction that runs, nothing is added any more: in batches that are cut there, messages come in
-// order, except those that were held up by a transaction for longer than anybody should be, or stem from the dump of
-// another server, which counts its transactions differently.
+// Below the oldest transaction that runs, nothing is added any more: a batch that is cut there skips none, except those
+// that were held up by a transaction for longer than anybody should be, or stem from the dump of another server, which
+// counts its transactions differently. Of two that run side by side, either one's message may come first.
 constexpr pg::Query take_query{
     "outbox_take",
     "DELETE FROM outbox WHERE sequence IN (SELECT sequence FROM outbox WHERE transaction_id < "

@@ -21,6 +21,8 @@ constexpr pg::Query left_query{"outbox_left", "SELECT count(*) FROM outbox"};
 constexpr pg::Query lose_query{"lose_claims", "UPDATE tasks SET claimed_until = now() - interval '1 second'"};
 constexpr pg::Query slots_query{"slots", "SELECT count(*) FROM task_schedules"};
 constexpr pg::Query rewind_query{"rewind", "UPDATE task_schedules SET last_slot = last_slot - interval '10 days'"};
+constexpr pg::Query forward_query{"forward", "UPDATE task_schedules SET last_slot = last_slot + interval '10 years'"};
+constexpr pg::Query put_off_query{"put_off", "UPDATE tasks SET due_at = due_at + interval '10 years'"};
 
 constexpr milliseconds lease{60'000};
 
@@ -169,6 +171,22 @@ TEST(Scheduler, serves_each_slot_once_and_none_that_was_missed) {
     EXPECT_EQ(co_await scheduler.enqueue_due(false, soon()), 1);  // the other one still waits
     EXPECT_EQ(co_await scheduler.enqueue_due(false, soon()), 0);
     EXPECT_EQ(co_await count(database, slots_query), 2);
+  });
+}
+
+TEST(Scheduler, goes_on_when_the_clock_of_the_database_had_been_ahead) {
+  with_queue([](pg::Cluster& database, EmbeddedQueue& queue) -> Async<> {
+    constexpr Definition task{.name = "daily.task"};
+    Scheduler scheduler(database);
+    scheduler.add({.name = "daily", .interval = std::chrono::hours{24}, .task = task});
+    EXPECT_EQ(co_await scheduler.enqueue_due(false, soon()), 1);
+    co_await database.primary().execute(forward_query, {}, soon());
+    co_await database.primary().execute(put_off_query, {}, soon());
+    EXPECT_TRUE((co_await queue.take("default", 10, "me", lease, soon())).empty());
+    EXPECT_EQ(co_await scheduler.enqueue_due(false, soon()), 1);
+    EXPECT_EQ((co_await queue.take("default", 10, "me", lease, soon())).size(), 1U);
+    EXPECT_EQ(co_await scheduler.enqueue_due(false, soon()), 0);
+    EXPECT_EQ(co_await count(database, count_query), 1);
   });
 }
 

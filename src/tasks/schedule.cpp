@@ -4,7 +4,8 @@ namespace cognive::tasks {
 namespace {
 
 // One statement, so that a slot and its task come together; two leaders meet at the row of the schedule. The key lets
-// one task of a schedule wait or run at a time.
+// one task of a schedule wait or run at a time. What lies further ahead than a slot, or than anybody backs off, was
+// written while the clock was wrong, and shall not keep us waiting until that time comes.
 constexpr pg::Query enqueue_query{
     "task_schedule_enqueue",
     "WITH wanted AS (SELECT *, date_bin(interval_ms * interval '1 millisecond', now(), '1970-01-01Z') AS slot "
@@ -12,14 +13,17 @@ constexpr pg::Query enqueue_query{
     "$8::bigint[]) AS w (name, task, interval_ms, now_too, queue, payload, attempts_max, time_limit_ms)), "
     "due AS (INSERT INTO task_schedules AS s (name, task, interval_ms, last_slot) "
     "SELECT w.name, w.task, w.interval_ms, w.slot FROM wanted w LEFT JOIN task_schedules k ON k.name = w.name "
-    "WHERE k.name IS NULL OR k.last_slot < w.slot OR k.interval_ms <> w.interval_ms OR k.task <> w.task OR w.now_too "
+    "WHERE k.name IS NULL OR k.last_slot < w.slot OR k.last_slot > w.slot + w.interval_ms * interval '1 millisecond' "
+    "OR k.interval_ms <> w.interval_ms OR k.task <> w.task OR w.now_too "
     "ORDER BY w.name ON CONFLICT (name) DO UPDATE SET task = excluded.task, interval_ms = excluded.interval_ms, "
-    "last_slot = greatest(s.last_slot, excluded.last_slot) WHERE s.last_slot < excluded.last_slot "
+    "last_slot = excluded.last_slot WHERE s.last_slot < excluded.last_slot "
+    "OR s.last_slot > excluded.last_slot + excluded.interval_ms * interval '1 millisecond' "
     "OR s.interval_ms <> excluded.interval_ms OR s.task <> excluded.task RETURNING s.name) "
-    "INSERT INTO tasks (queue, name, payload, key, attempts_max, time_limit_ms) "
+    "INSERT INTO tasks AS t (queue, name, payload, key, attempts_max, time_limit_ms) "
     "SELECT w.queue, w.task, w.payload, 'schedule:' || w.name, w.attempts_max, w.time_limit_ms FROM wanted w "
     "WHERE w.now_too OR w.name IN (SELECT name FROM due) ORDER BY w.task, w.name "
-    "ON CONFLICT (name, key) WHERE key IS NOT NULL AND died_at IS NULL DO NOTHING"};
+    "ON CONFLICT (name, key) WHERE key IS NOT NULL AND died_at IS NULL DO UPDATE SET due_at = now() "
+    "WHERE t.due_at > now() + interval '1 day'"};
 
 // What this version does not know any more, or is set up not to do.
 constexpr pg::Query forget_query{"task_schedule_forget",

@@ -16,10 +16,9 @@ class Scheduler {
 
   // Intervals are 1 s at least.
   void add(Schedule schedule);
-  [[nodiscard]] const std::vector<Schedule>& schedules() const { return schedules_; }
 
   // Enqueues what is due. `elected`, of a new leader: also what is wanted then, and the rows of schedules that there
-  // are no more go. How many tasks are new. Throws Unavailable.
+  // are no more go. How many tasks are new, or due at last. Throws Unavailable.
   Async<std::int64_t> enqueue_due(bool elected, Deadline deadline);
 
  private:

@@ -75,7 +75,8 @@ std::chrono::milliseconds jittered(std::chrono::milliseconds duration) {
 }
 
 std::string kept_error(std::string_view text) {
-  std::string kept = privacy::redact(shortened(text, error_bytes_max));
+  // Masked before it is cut: half a secret is not known as one.
+  std::string kept = shortened(privacy::redact(shortened(text, 8 * error_bytes_max)), error_bytes_max);
   std::erase(kept, '\0');  // PostgreSQL has no such character
   return kept.empty() ? "It failed without saying why." : kept;
 }

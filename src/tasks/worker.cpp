@@ -163,10 +163,19 @@ struct Worker::State : std::enable_shared_from_this<Worker::State> {
 
   void begin(Task task, Deadline lease_until) {
     auto attempt = std::make_shared<Attempt>(executor, std::move(task), lease_until);
+    // The queue may have lost patience with us while our clock stood still: the claim before is void.
+    for (const auto& older : attempts) {
+      if (older->task.id == attempt->task.id) lose(*older);
+    }
     // Taken when the stop had begun already: not begun, handed back.
     attempt->handed_back = stopping;
     attempts.push_back(attempt);
     runs.spawn(run(shared_from_this(), std::move(attempt)));
+  }
+
+  static void lose(Attempt& attempt) {
+    attempt.lost = true;
+    attempt.changed.notify_all();
   }
 
   static Async<> run(std::shared_ptr<State> state, std::shared_ptr<Attempt> attempt) {
@@ -204,8 +213,11 @@ struct Worker::State : std::enable_shared_from_this<Worker::State> {
     }
     const auto deadline = Deadline::in(task.time_limit);
     attempt->body.spawn(handle(attempt, entry->handle, deadline));
-    while (!attempt->ended && !attempt->lost && !attempt->handed_back && !deadline.passed())
-      co_await attempt->changed.wait(deadline);
+    while (!attempt->ended && !attempt->lost && !attempt->handed_back && !deadline.passed()) {
+      // Others may have it now, whatever keeps the lease from being extended.
+      if (attempt->lease_until.passed()) attempt->lost = true;
+      if (!attempt->lost) co_await attempt->changed.wait(Deadline{std::min(deadline.at, attempt->lease_until.at)});
+    }
     const bool ended_by_itself = attempt->ended;
     if (!ended_by_itself) {
       attempt->body.stop();
@@ -243,16 +255,20 @@ struct Worker::State : std::enable_shared_from_this<Worker::State> {
     }
     const auto error = end == End::failed ? kept_error(reason) : std::string();
     const auto wait = backoff(definition_of(task), task.attempts);
+    bool is_repeat = false;  // whose first try may have been heard, and only the answer lost
     for (;;) {
       try {
         const auto deadline = Deadline::in(statement_timeout);
         switch (end) {
           case End::done:
-            note_done(task, co_await queue.finish(task, deadline));
+            note_done(task, co_await queue.finish(task, deadline) || is_repeat);
             break;
-          case End::failed:
-            note_failure(task, error, wait, co_await queue.fail(task, error, wait, deadline));
+          case End::failed: {
+            auto fate = co_await queue.fail(task, error, wait, deadline);
+            if (fate == Fate::lost && is_repeat) fate = task.attempts < task.attempts_max ? Fate::retried : Fate::dead;
+            note_failure(task, error, wait, fate);
             break;
+          }
           case End::handed_back:
             co_await queue.give_back(task, deadline);
             log(Level::info, "task handed back", {{"task", task.name}, {"id", task.id.text()}});
@@ -264,6 +280,7 @@ struct Worker::State : std::enable_shared_from_this<Worker::State> {
         co_return;
       } catch (const Unavailable&) {
         if (attempt.lost || attempt.lease_until.passed()) throw;
+        is_repeat = true;
       }
       co_await sleep_for(jittered(settle_retry));
     }
@@ -295,7 +312,8 @@ struct Worker::State : std::enable_shared_from_this<Worker::State> {
 
   // What went wrong; empty: nothing. Attempts whose lease is not ours any more, or may not be, end.
   Async<std::string> extend_leases() {
-    const std::vector<std::shared_ptr<Attempt>> held(attempts.begin(), attempts.end());
+    std::vector<std::shared_ptr<Attempt>> held;
+    std::ranges::copy_if(attempts, std::back_inserter(held), [](const auto& attempt) { return !attempt->lost; });
     if (held.empty()) co_return std::string();
     std::vector<Task> tasks;
     for (const auto& attempt : held) tasks.push_back(attempt->task);
@@ -314,8 +332,7 @@ struct Worker::State : std::enable_shared_from_this<Worker::State> {
       if (ours.contains(attempt->task.id)) {
         attempt->lease_until = until;
       } else if ((failure.empty() || attempt->lease_until.passed()) && !attempt->ended) {
-        attempt->lost = true;
-        attempt->changed.notify_all();
+        lose(*attempt);
       }
     }
     co_return failure;

@@ -6,7 +6,6 @@ import uuid
 import pytest
 
 sys.set_int_max_str_digits(0)  # a list may hold metadata of the hostile tests, with longer integers than Python reads unasked
-pytest.register_assert_rewrite("exposition", "problems", "reports", "wire")
 
 from deployment import Service  # noqa: E402
 from routes import TIME  # noqa: E402

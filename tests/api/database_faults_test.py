@@ -1,11 +1,14 @@
 """A database that is slow or broken in part: nothing is lost, and what does not need that part goes on."""
 
+import concurrent.futures
 import threading
 import time
 
 import psycopg2
 import pytest
-from installation import llm_call
+from exposition import samples
+from installation import llm_call, wait_until
+from problems import check_problem
 
 
 @pytest.fixture
@@ -69,3 +72,36 @@ def test_analytics_that_wait_do_not_hold_up_anybody_else(owner):
     connection.rollback()
     for thread in waiting:
         thread.join()
+
+
+def test_a_queue_that_is_full_refuses_what_comes_and_takes_it_again_when_there_is_room(owner):
+    installation, connection = owner
+    api = installation.api()
+    run_id = api.run(api.agent()["id"])["run_id"]
+    batches = [[llm_call(run_id) for _ in range(5000)] for _ in range(16)]
+
+    def queued():
+        return samples(api.get("/metrics").text)[1]["cognive_ingest_queue_bytes", ()]
+
+    with connection.cursor() as cursor:
+        cursor.execute("LOCK TABLE llm_calls IN ACCESS EXCLUSIVE MODE")
+    with concurrent.futures.ThreadPoolExecutor(len(batches)) as pool:
+        sent = [pool.submit(installation.api().post, "/api/v1/events", json=batch) for batch in batches]
+        wait_until(lambda: any(one.done() for one in sent), "a batch refused", 30)
+        refused = next(one for one in sent if one.done()).result()
+        assert check_problem(refused, 503)["detail"].startswith("Too many events wait for the database")
+        assert 1 <= int(refused.headers["Retry-After"]) <= 60
+        # Whatever is not ingest goes on.
+        assert api.get("/api/v1/teams", timeout=5).status_code == 200
+        # One batch of this size, with all that is made of it, is less than 16 MB.
+        assert 64 << 20 <= queued() < (64 + 16 * 4) << 20
+        connection.rollback()
+        answers = [one.result() for one in sent]
+    assert {answer.status_code for answer in answers} == {200, 503}
+    accepted = sum(answer.json()["accepted"] for answer in answers if answer.status_code == 200)
+    for batch in batches:
+        answer = api.post("/api/v1/events", json=batch)
+        assert answer.status_code == 200 and answer.json()["accepted"] + answer.json()["duplicates"] == len(batch)
+        accepted += answer.json()["accepted"]
+    assert accepted == installation.sql("SELECT count(*) FROM llm_calls")[0][0] == 16 * 5000
+    wait_until(lambda: queued() == 0, "an empty queue", 5)

@@ -2,10 +2,8 @@
 
 import pytest
 
-pytest.register_assert_rewrite("deployment", "wire")
-
-from deployment import Deployment  # noqa: E402
-from installation import processes_in  # noqa: E402
+from deployment import Deployment
+from installation import processes_in
 
 
 @pytest.fixture(scope="session")

@@ -173,6 +173,12 @@ def check_verified(installation):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def check_verified_deployment(deployment):
+    """The same of a deployment."""
+    done = deployment.cli("rollups", "verify", "--from", "2000-01-01", "--to", "2200-01-01")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 class Load:
     """Calls of one new team by chance: its API, agents and runs, and events that differ in all that sums tell apart."""
 
