@@ -66,18 +66,19 @@ constexpr pg::Query costs_by_label_query{
   "AND period >= $1 AND period < $2 UNION ALL "                                                                   \
   "SELECT period, " COGNIVE_SUMS "FROM usage_aggregations WHERE granularity = " of "::text || 'hour' AND period >= $3 " \
   "AND period < $4 UNION ALL "                                                                                    \
-  "SELECT hour, " COGNIVE_SUMS "FROM usage_deltas WHERE hour >= $1 AND hour < $4 "
+  "SELECT hour, " COGNIVE_SUMS "FROM usage_deltas WHERE of_teams = (" of "::text = 'team_') AND hour >= $1 AND hour < $4 "
 // Where the range begins or ends within an hour, $5 to $7 (hour, begin, end) are its edges: when all that is known of
 // the hour lies within, its sums will do, else the calls themselves are read. $8: bounds of latency buckets.
 #define COGNIVE_EDGES(of)                                                                                         \
   "edges AS MATERIALIZED (SELECT e.*, EXISTS (SELECT FROM usage_aggregations WHERE granularity = " of "::text || 'hour' " \
   "AND period = e.hour AND (first_at < e.begin_at OR last_at >= e.end_at)) OR EXISTS (SELECT FROM usage_deltas d "  \
-  "WHERE d.hour = e.hour AND (first_at < e.begin_at OR last_at >= e.end_at)) AS is_cut "                          \
+  "WHERE d.of_teams = (" of "::text = 'team_') AND d.hour = e.hour AND (first_at < e.begin_at OR last_at >= e.end_at)) AS is_cut "                          \
   "FROM unnest($5::timestamptz[], $6::timestamptz[], $7::timestamptz[]) AS e (hour, begin_at, end_at)) "
 #define COGNIVE_EDGE_PARTS(of)                                                                                    \
   "UNION ALL SELECT period, " COGNIVE_SUMS "FROM usage_aggregations JOIN edges e ON granularity = " of "::text || 'hour' " \
   "AND period = e.hour AND NOT e.is_cut UNION ALL "                                                               \
-  "SELECT d.hour, " COGNIVE_SUMS "FROM usage_deltas d JOIN edges e ON d.hour = e.hour AND NOT e.is_cut UNION ALL "  \
+  "SELECT d.hour, " COGNIVE_SUMS "FROM usage_deltas d JOIN edges e ON d.of_teams = (" of "::text = 'team_') "          \
+  "AND d.hour = e.hour AND NOT e.is_cut UNION ALL "  \
   "SELECT e.hour, c.team_id, c.agent_id, c.environment, coalesce(c.provider, ''), c.model, c.charge_status, 1, "    \
   "CASE c.status WHEN 'error' THEN 1 ELSE 0 END, CASE WHEN c.input_tokens IS NULL THEN 0 ELSE 1 END, "            \
   "coalesce(c.input_tokens, 0), coalesce(c.output_tokens, 0), coalesce(c.cache_read_tokens, 0), "                 \

@@ -9,15 +9,16 @@ namespace {
 
 constexpr std::int64_t fold_max = 50'000;    // of one transaction
 constexpr std::int64_t vacuum_from = 5'000;  // folded deltas that are worth it
+
 }  // namespace
 
 pg::Statement append_statement(const Deltas& deltas) {
-  return store::append(deltas.rows());
+  return store::append(deltas);
 }
 
 Async<> append(pg::Transaction& transaction, const Deltas& deltas) {
   if (deltas.empty()) co_return;
-  auto statement = store::append(deltas.rows());
+  auto statement = store::append(deltas);
   co_await transaction.execute(*statement.query, std::move(statement.params));
 }
 

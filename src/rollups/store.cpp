@@ -16,13 +16,17 @@ using Type = pg::ArrayBuilder::Type;
   "calls, errors, usage_calls, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, cost_nano_usd, " \
   "first_at, last_at, latency_buckets, latency_counts"
 
-// One row however many sums there are: a row for each would cost about as much as the calls themselves.
+// Two rows however many sums there are: a row for each would cost about as much as the calls themselves. The few sums
+// of teams stand apart, so that who asks for them need not add up those of all agents.
 constexpr pg::Query append_query{
-    "rollups_append", "INSERT INTO usage_commits (hour, " COGNIVE_KEY ", " COGNIVE_SUM_NAMES
-                      ", sums) VALUES ($1::timestamptz[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], "
-                      "$7::text[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], "
-                      "$13::bigint[], $14::bigint[], $15::bigint[], $16::timestamptz[], $17::timestamptz[], "
-                      "$18::text[], $19::text[], $20)"};
+    "rollups_append",
+    "INSERT INTO usage_commits (of_teams, hour, " COGNIVE_KEY ", " COGNIVE_SUM_NAMES
+    ", sums) VALUES (false, $1::timestamptz[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], "
+    "$8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], "
+    "$15::bigint[], $16::timestamptz[], $17::timestamptz[], $18::text[], $19::text[], $20), "
+    "(true, $21::timestamptz[], $22::uuid[], $23::uuid[], $24::text[], $25::text[], $26::text[], $27::text[], "
+    "$28::bigint[], $29::bigint[], $30::bigint[], $31::bigint[], $32::bigint[], $33::bigint[], $34::bigint[], "
+    "$35::bigint[], $36::timestamptz[], $37::timestamptz[], $38::text[], $39::text[], $40)"};
 
 constexpr pg::Query lock_query{"rollups_lock",
                                "SELECT pg_try_advisory_xact_lock(hashtextextended('rollups.compact', 0))"};
@@ -32,7 +36,7 @@ constexpr pg::Query take_query{
     "rollups_take",
     "DELETE FROM usage_commits WHERE ctid = ANY (ARRAY(SELECT ctid FROM (SELECT ctid, sum(sums) OVER (ROWS BETWEEN "
     "UNBOUNDED PRECEDING AND 1 PRECEDING) AS before FROM usage_commits) AS waiting WHERE coalesce(before, 0) < $1)) "
-    "RETURNING hour, " COGNIVE_KEY ", " COGNIVE_SUM_NAMES};
+    "RETURNING of_teams, hour, " COGNIVE_KEY ", " COGNIVE_SUM_NAMES};
 
 constexpr pg::Query fold_query{
     "rollups_fold",
@@ -82,7 +86,11 @@ constexpr pg::Query fold_query{
   "sum(output_tokens) AS output_tokens, sum(cache_read_tokens) AS cache_read_tokens, "                               \
   "sum(cache_write_tokens) AS cache_write_tokens, sum(cost_nano_usd) AS cost_nano_usd"
 
-// The sums that each part of an hour counts for.
+// The sums that each part of an hour counts for. Deltas of teams and of agents are apart already.
+#define COGNIVE_COARSER_DELTAS                                                                                       \
+  "CROSS JOIN LATERAL (VALUES (CASE WHEN d.of_teams THEN 'team_hour' ELSE 'hour' END, d.hour), "                     \
+  "(CASE WHEN d.of_teams THEN 'team_day' ELSE 'day' END, date_trunc('day', d.hour, 'UTC'))) "                        \
+  "AS coarser (granularity, period)"
 #define COGNIVE_COARSER(part)                                                                                        \
   "CROSS JOIN LATERAL (VALUES ('hour', " part ".hour, " part ".agent_id), "                                          \
   "('day', date_trunc('day', " part ".hour, 'UTC'), " part ".agent_id), "                                            \
@@ -113,10 +121,10 @@ constexpr pg::Query verify_query{
     "(SELECT granularity, period, " COGNIVE_KEY ", bucket, " COGNIVE_SUM_COLUMNS " FROM ledger_periods "
     "GROUP BY granularity, period, " COGNIVE_KEY ", bucket) by_bucket GROUP BY granularity, period, " COGNIVE_KEY "), "
     "stored_parts AS (SELECT * FROM usage_aggregations WHERE granularity IN ('hour', 'day', 'team_hour', 'team_day') "
-    "AND period >= $1 AND period < $2 UNION ALL SELECT granularity, period, team_id, coarser.agent_id, environment, "
+    "AND period >= $1 AND period < $2 UNION ALL SELECT granularity, period, team_id, d.agent_id, environment, "
     "provider, model, price_status, calls, errors, usage_calls, input_tokens, output_tokens, cache_read_tokens, "
     "cache_write_tokens, cost_nano_usd, first_at, last_at, latency_buckets, latency_counts::numeric[] "
-    "FROM usage_deltas d " COGNIVE_COARSER("d") " WHERE hour >= $1 AND hour < $2), "
+    "FROM usage_deltas d " COGNIVE_COARSER_DELTAS " WHERE hour >= $1 AND hour < $2), "
     "stored_sums AS (SELECT granularity, period, " COGNIVE_KEY ", " COGNIVE_SUM_COLUMNS " FROM stored_parts "
     "GROUP BY granularity, period, " COGNIVE_KEY "), "
     "stored_latencies AS (SELECT granularity, period, " COGNIVE_KEY ", jsonb_object_agg(bucket, count) AS latencies "
@@ -141,6 +149,7 @@ constexpr pg::Query verify_query{
 
 #undef COGNIVE_SUMS_JSON
 #undef COGNIVE_COARSER
+#undef COGNIVE_COARSER_DELTAS
 #undef COGNIVE_SUM_COLUMNS
 #undef COGNIVE_LEDGER
 #undef COGNIVE_SUM_NAMES
@@ -158,7 +167,7 @@ std::string array_text(const std::vector<std::pair<std::int16_t, std::int64_t>>&
   return out;
 }
 
-pg::Params params_of(const std::vector<Deltas::Row>& rows) {
+void add_params(pg::Params& params, const std::vector<Deltas::Row>& rows) {
   pg::ArrayBuilder hour(Type::timestamptz);
   pg::ArrayBuilder team_id(Type::uuid);
   pg::ArrayBuilder agent_id(Type::uuid);
@@ -194,13 +203,11 @@ pg::Params params_of(const std::vector<Deltas::Row>& rows) {
     buckets.add(std::string_view(array_text(row.sums->latencies, [](const auto& one) { return one.first; })));
     counts.add(std::string_view(array_text(row.sums->latencies, [](const auto& one) { return one.second; })));
   }
-  pg::Params params;
   for (auto* column :
        {&hour, &team_id, &agent_id, &environment, &provider, &model, &price_status, &calls, &errors, &usage_calls,
         &tokens[0], &tokens[1], &tokens[2], &tokens[3], &cost, &first_at, &last_at, &buckets, &counts}) {
     std::move(*column).move_into(params);
   }
-  return params;
 }
 
 // All that the transaction has; sessions are made for shorter statements.
@@ -222,8 +229,15 @@ void read_array_text(std::string_view text, std::vector<Number>& out) {
   }
 }
 
+// Sums by hour, of agents and of teams.
+struct Taken {
+  Deltas of_agents;
+  Deltas of_teams;
+};
+
 // What one commit has appended. How many sums that were.
-std::size_t add_taken(pg::Row row, Deltas& sums_by_hour) {
+std::size_t add_taken(pg::Row row, Taken& taken) {
+  bool of_teams = false;
   struct {
     std::vector<Timestamp> hour, first_at, last_at;
     std::vector<Uuid> team_id, agent_id;
@@ -231,9 +245,10 @@ std::size_t add_taken(pg::Row row, Deltas& sums_by_hour) {
     std::vector<std::int64_t> calls, errors, usage_calls, cost_nanos;
     std::array<std::vector<std::int64_t>, 4> tokens;
   } all;
-  row.read(all.hour, all.team_id, all.agent_id, all.environment, all.provider, all.model, all.price_status, all.calls,
-           all.errors, all.usage_calls, all.tokens[0], all.tokens[1], all.tokens[2], all.tokens[3], all.cost_nanos,
-           all.first_at, all.last_at, all.latency_buckets, all.latency_counts);
+  row.read(of_teams, all.hour, all.team_id, all.agent_id, all.environment, all.provider, all.model, all.price_status,
+           all.calls, all.errors, all.usage_calls, all.tokens[0], all.tokens[1], all.tokens[2], all.tokens[3],
+           all.cost_nanos, all.first_at, all.last_at, all.latency_buckets, all.latency_counts);
+  auto& sums_by_hour = of_teams ? taken.of_teams : taken.of_agents;
   std::vector<std::int16_t> buckets;
   std::vector<std::int64_t> counts;
   for (std::size_t i = 0; i < all.hour.size(); ++i) {
@@ -289,7 +304,8 @@ Async<> add_to_sums(pg::Transaction& transaction, std::string_view granularity, 
     std::vector<Deltas::Row> now;
     std::vector<Deltas::Row> later;
     for (auto& row : rows) (now.empty() || by_key(now.back()) != by_key(row) ? now : later).push_back(std::move(row));
-    auto params = params_of(now);
+    pg::Params params;
+    add_params(params, now);
     params.add(granularity);
     co_await transaction.execute(fold_query, std::move(params));
     rows = std::move(later);
@@ -298,9 +314,15 @@ Async<> add_to_sums(pg::Transaction& transaction, std::string_view granularity, 
 
 }  // namespace
 
-pg::Statement append(const std::vector<Deltas::Row>& rows) {
-  auto params = params_of(rows);
-  params.add(static_cast<std::int64_t>(rows.size()));
+pg::Statement append(const Deltas& deltas) {
+  pg::Params params;
+  const auto add = [&params](const Deltas& sums) {
+    const auto rows = sums.rows();
+    add_params(params, rows);
+    params.add(static_cast<std::int64_t>(rows.size()));
+  };
+  add(deltas);
+  add(coarser(deltas, hour_micros, false));
   return {&append_query, std::move(params)};
 }
 
@@ -308,19 +330,18 @@ Async<std::optional<std::int64_t>> fold(pg::Transaction& transaction, std::int64
   co_await allow_time(transaction);
   const auto locked = co_await transaction.execute(lock_query, {});
   if (!locked[0].at<bool>(0)) co_return std::nullopt;
-  const auto taken = co_await transaction.execute(take_query, pg::Params::of(count));
-  Deltas hours;
+  const auto rows = co_await transaction.execute(take_query, pg::Params::of(count));
+  Taken hours;
   std::size_t folded = 0;
-  for (int i = 0; i < taken.size(); ++i) {
-    folded += add_taken(taken[i], hours);
+  for (int i = 0; i < rows.size(); ++i) {
+    folded += add_taken(rows[i], hours);
     // Nothing here waits: others on this thread get their turns in between.
     co_await sleep_for(std::chrono::milliseconds{0});
   }
-  const auto hours_of_teams = coarser(hours, hour_micros, false);
-  co_await add_to_sums(transaction, "hour", hours);
-  co_await add_to_sums(transaction, "day", coarser(hours, day_micros, true));
-  co_await add_to_sums(transaction, "team_hour", hours_of_teams);
-  co_await add_to_sums(transaction, "team_day", coarser(hours_of_teams, day_micros, false));
+  co_await add_to_sums(transaction, "hour", hours.of_agents);
+  co_await add_to_sums(transaction, "day", coarser(hours.of_agents, day_micros, true));
+  co_await add_to_sums(transaction, "team_hour", hours.of_teams);
+  co_await add_to_sums(transaction, "team_day", coarser(hours.of_teams, day_micros, false));
   co_return static_cast<std::int64_t>(folded);
 }
 

@@ -5,7 +5,7 @@
 
 namespace cognive::rollups::store {
 
-pg::Statement append(const std::vector<Deltas::Row>& rows);
+pg::Statement append(const Deltas& deltas);
 
 // Folds what commits have appended, until it is `count` sums or more; how many there were, nothing when somebody else
 // is at it.

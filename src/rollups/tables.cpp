@@ -59,9 +59,14 @@ std::vector<schema::Table> tables() {
       // No index: rows are appended by every commit, read all together, and gone within seconds. The view usage_deltas
       // shows their items as rows.
       {.name = "usage_commits",
-       .comment = "What commits have added since it was last folded into usage_aggregations, a row for each: arrays "
-                  "have one item for each sum",
-       .columns = arrays(both(key({{.name = "hour", .type = "timestamptz"}}), sums("bigint")))}};
+       .comment = "What commits have added since it was last folded into usage_aggregations, two rows for "
+                  "each: arrays have one item for each sum",
+       .columns = both(
+           arrays(both(key({{.name = "hour", .type = "timestamptz"}}), sums("bigint"))),
+           {{.name = "of_teams",
+             .type = "boolean",
+             .default_value = "false",
+             .comment = "Over all agents of each team, with the nil UUID as agent_id: the same calls once more"}})}};
 }
 
 }  // namespace cognive::rollups

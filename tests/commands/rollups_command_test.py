@@ -103,11 +103,14 @@ def test_a_missing_sum_and_one_of_nothing_are_named(place, spoilt):
 
 def test_a_wrong_delta_is_found_before_it_is_folded(place, spoilt):
     with folding_held(place):
-        spoilt("INSERT INTO usage_commits SELECT 1, ARRAY[period], ARRAY[team_id], ARRAY[agent_id], ARRAY[environment], ARRAY[provider], ARRAY[model], "
-               "ARRAY[price_status], '{0}', '{0}', '{0}', '{0}', '{0}', '{0}', '{0}', '{1}', ARRAY[first_at], ARRAY[last_at], '{\"{}\"}', '{\"{}\"}' "
-               f"FROM usage_aggregations WHERE {ONE.format('hour')}")
+        wrong = ("INSERT INTO usage_commits SELECT 1, ARRAY[period], ARRAY[team_id], ARRAY[agent_id], ARRAY[environment], ARRAY[provider], "
+                 "ARRAY[model], ARRAY[price_status], '{0}', '{0}', '{0}', '{0}', '{0}', '{0}', '{0}', '{1}', ARRAY[first_at], ARRAY[last_at], "
+                 "'{\"{}\"}', '{\"{}\"}', %s FROM usage_aggregations WHERE ")
+        spoilt(wrong + ONE.format("hour"), False)
         status, body = found(place)
-        assert (status, sorted(one["granularity"] for one in body["disagreements"])) == (1, ["day", "hour", "team_day", "team_hour"])
+        assert (status, sorted(one["granularity"] for one in body["disagreements"])) == (1, ["day", "hour"])
+        spoilt(wrong + ONE.format("team_hour"), True)
+        assert sorted(one["granularity"] for one in found(place)[1]["disagreements"]) == ["day", "hour", "team_day", "team_hour"]
         spoilt("TRUNCATE usage_commits")
 
 
