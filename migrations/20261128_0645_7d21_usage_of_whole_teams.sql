@@ -6,8 +6,6 @@
 ALTER TABLE usage_aggregations DROP CONSTRAINT usage_aggregations_granularity_check;
 ALTER TABLE usage_aggregations ADD CONSTRAINT usage_aggregations_granularity_check CHECK (granularity IN ('hour', 'day', 'team_hour', 'team_day'));
 COMMENT ON COLUMN usage_aggregations.granularity IS 'team_…: over all agents of the team, with the nil UUID as agent_id';
--- Nobody folds meanwhile. Servers of older versions must be gone: they would add to the sums of agents only.
-LOCK TABLE usage_aggregations IN SHARE ROW EXCLUSIVE MODE;
 WITH sums AS (
   SELECT granularity, period, team_id, environment, provider, model, price_status, sum(calls) AS calls, sum(errors) AS errors,
     sum(usage_calls) AS usage_calls, sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens,

@@ -209,6 +209,7 @@ void measure_half_rate(Bench& bench, Sample& sample, Results& results) {
     const std::chrono::duration<double> interval(limit_rows / half.rate);
     const auto commits =
         sample.prepare(static_cast<std::size_t>(settings.duration / interval), Keys::by_run, limit_rows);
+    bench.wait_idle();
     half.limit.add(copy_paced(bench.database(), "llm_calls", sample, commits, interval));
     bench.add_copied(commits.size() * limit_rows);
   }

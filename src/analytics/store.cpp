@@ -54,7 +54,7 @@ constexpr pg::Query costs_by_label_query{
     "g.agent_id LIMIT $16"};
 
 // What calls add up to in a range (rollups::Range): $1 to $4 are its first hour, first day, last day and last hour;
-// `of` is the parameter of sums_of().
+// `of` is the parameter of granularity_prefix().
 #define COGNIVE_SUMS                                                                                              \
   "team_id, agent_id, environment, provider, model, price_status, calls, errors, usage_calls, input_tokens, "       \
   "output_tokens, cache_read_tokens, cache_write_tokens, cost_nano_usd, latency_buckets, "                        \
@@ -66,18 +66,18 @@ constexpr pg::Query costs_by_label_query{
   "AND period >= $1 AND period < $2 UNION ALL "                                                                   \
   "SELECT period, " COGNIVE_SUMS "FROM usage_aggregations WHERE granularity = " of "::text || 'hour' AND period >= $3 " \
   "AND period < $4 UNION ALL "                                                                                    \
-  "SELECT hour, " COGNIVE_SUMS "FROM usage_deltas WHERE of_teams = (" of "::text = 'team_') AND hour >= $1 AND hour < $4 "
+  "SELECT hour, " COGNIVE_SUMS "FROM usage_unfolded WHERE of_teams = (" of "::text = 'team_') AND hour >= $1 AND hour < $4 "
 // Where the range begins or ends within an hour, $5 to $7 (hour, begin, end) are its edges: when all that is known of
 // the hour lies within, its sums will do, else the calls themselves are read. $8: bounds of latency buckets.
 #define COGNIVE_EDGES(of)                                                                                         \
   "edges AS MATERIALIZED (SELECT e.*, EXISTS (SELECT FROM usage_aggregations WHERE granularity = " of "::text || 'hour' " \
-  "AND period = e.hour AND (first_at < e.begin_at OR last_at >= e.end_at)) OR EXISTS (SELECT FROM usage_deltas d "  \
+  "AND period = e.hour AND (first_at < e.begin_at OR last_at >= e.end_at)) OR EXISTS (SELECT FROM usage_unfolded d "  \
   "WHERE d.of_teams = (" of "::text = 'team_') AND d.hour = e.hour AND (first_at < e.begin_at OR last_at >= e.end_at)) AS is_cut "                          \
   "FROM unnest($5::timestamptz[], $6::timestamptz[], $7::timestamptz[]) AS e (hour, begin_at, end_at)) "
 #define COGNIVE_EDGE_PARTS(of)                                                                                    \
   "UNION ALL SELECT period, " COGNIVE_SUMS "FROM usage_aggregations JOIN edges e ON granularity = " of "::text || 'hour' " \
   "AND period = e.hour AND NOT e.is_cut UNION ALL "                                                               \
-  "SELECT d.hour, " COGNIVE_SUMS "FROM usage_deltas d JOIN edges e ON d.of_teams = (" of "::text = 'team_') "          \
+  "SELECT d.hour, " COGNIVE_SUMS "FROM usage_unfolded d JOIN edges e ON d.of_teams = (" of "::text = 'team_') "          \
   "AND d.hour = e.hour AND NOT e.is_cut UNION ALL "  \
   "SELECT e.hour, c.team_id, c.agent_id, c.environment, coalesce(c.provider, ''), c.model, c.charge_status, 1, "    \
   "CASE c.status WHEN 'error' THEN 1 ELSE 0 END, CASE WHEN c.input_tokens IS NULL THEN 0 ELSE 1 END, "            \
@@ -213,7 +213,8 @@ constexpr pg::Query tools_query{
 namespace {
 
 // Which sums do: those of agents, or the far fewer of teams. The last parameter of the statements that read rollups.
-std::string_view sums_of(bool tells_agents, const Principal& principal, const std::optional<Uuid>& agent_id = {}) {
+std::string_view granularity_prefix(bool tells_agents, const Principal& principal,
+                                    const std::optional<Uuid>& agent_id = {}) {
   return tells_agents || principal.agent_id || agent_id ? "" : "team_";
 }
 
@@ -258,7 +259,7 @@ Async<pg::Rows> read_costs(pg::Reader database, const CostQuery& query, const Pr
       params_of(range, query.interval, grouped(Dimension::team), grouped(Dimension::agent), grouped(Dimension::model),
                 grouped(Dimension::provider), grouped(Dimension::environment), principal.team_id, principal.agent_id,
                 query.agent_id, query.team, query.model, query.provider, query.environment, rows_max + 1,
-                sums_of(grouped(Dimension::agent), principal, query.agent_id));
+                granularity_prefix(grouped(Dimension::agent), principal, query.agent_id));
   const auto& statement = range.edges.empty() ? costs_query : costs_cut_query;
   co_return co_await database.execute_apart(statement, std::move(params), deadline);
 }
@@ -281,7 +282,7 @@ Async<std::vector<CostRow>> costs(pg::Reader database, const CostQuery& query, c
 Async<CoverageAnswer> coverage(pg::Reader database, const CoverageQuery& query, const Principal& principal,
                                Deadline deadline) {
   const auto range = rollups::Range::of(query.from, query.to, true);
-  auto params = params_of(range, principal.team_id, principal.agent_id, sums_of(false, principal));
+  auto params = params_of(range, principal.team_id, principal.agent_id, granularity_prefix(false, principal));
   const auto& statement = range.edges.empty() ? coverage_query : coverage_cut_query;
   const auto rows = co_await database.execute_apart(statement, std::move(params), deadline);
   CoverageAnswer out;
@@ -332,7 +333,7 @@ Async<std::vector<LatencyRow>> latency(pg::Reader database, const LatencyQuery& 
       params_of(range, grouped(Dimension::team), grouped(Dimension::agent), grouped(Dimension::model),
                 grouped(Dimension::provider), grouped(Dimension::environment), principal.team_id, principal.agent_id,
                 query.agent_id, query.team, query.model, query.provider, query.environment, rows_max + 1,
-                sums_of(grouped(Dimension::agent), principal, query.agent_id));
+                granularity_prefix(grouped(Dimension::agent), principal, query.agent_id));
   const auto& statement = range.edges.empty() ? latency_query : latency_cut_query;
   const auto rows = co_await database.execute_apart(statement, std::move(params), deadline);
   const auto duration = [](std::optional<std::int64_t>& bucket) {

@@ -34,7 +34,7 @@ constexpr tasks::Definition run_costs{.name = "runs.sum_costs",
 
 constexpr tasks::Definition rollups_compact{.name = "rollups.compact", .time_limit = milliseconds{60'000}};
 constexpr milliseconds fold_delay{2'000};
-// What it finds becomes a dead letter, for people.
+// What it finds becomes a dead letter, for people; more than one attempt is for the outages between.
 constexpr tasks::Definition rollups_verify{
     .name = "rollups.verify", .attempts_max = 3, .time_limit = std::chrono::minutes{30}};
 // Each day is looked at so often: its late events come in the meantime, and a night without a worker leaves no gap.
@@ -94,12 +94,14 @@ struct Background::State {
     };
     runner.relay().subscribe(std::string(events::stored_topic), fold);
     runner.relay().subscribe(std::string(charges::repriced_topic), fold);
-    every(std::chrono::minutes{10}, rollups_compact);
+    // A message that comes while a fold runs asks for nothing: that one may have looked before its commit.
+    every(std::chrono::seconds{15}, rollups_compact);
     const auto disagreements =
         metrics.gauge("rollup_disagreements",
                       "Sums of the last days that were not what the ledger says, when this process last compared");
-    // Of what retention has dropped, only the sums are left.
-    const auto days = settings.retention_days == 0 ? verified_days : std::min(verified_days, settings.retention_days);
+    // Of what retention has dropped, only the sums are left; of the last day that it keeps, some may be gone already.
+    const auto days =
+        settings.retention_days == 0 ? verified_days : std::min(verified_days, settings.retention_days - 1);
     runner.handlers().add(
         rollups_verify, [this, disagreements, days](const tasks::Task& task, Deadline deadline) -> Async<> {
           // The same days however late it is tried again.

@@ -84,9 +84,9 @@ int verify(const Flags& flags) {
   const auto settings = load_settings(*variables);
   if (!settings) return explain(settings.error());
   const auto today = std::chrono::floor<std::chrono::days>(Timestamp::now().point());
-  // Of what retention has dropped, only the sums are left.
+  // Of what retention has dropped, only the sums are left; of the last day that it keeps, some may be gone already.
   std::optional<std::chrono::sys_days> kept_from;
-  if (settings->retention_days > 0) kept_from = today - std::chrono::days{settings->retention_days};
+  if (settings->retention_days > 0) kept_from = today - std::chrono::days{settings->retention_days - 1};
   const auto from = flags.from.empty() ? std::max(today - usual_days, kept_from.value_or(today - usual_days))
                                        : parse_date(flags.from);
   const auto to = flags.to.empty() ? today + std::chrono::days{2} : parse_date(flags.to);

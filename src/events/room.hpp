@@ -21,8 +21,8 @@ struct Bound {
 // A share of it.
 class Room {
  public:
-  // Nothing when there is none. Where there is some, a request gets all it wants: however large, it is served in the
-  // end, and the bound is exceeded by one request at most.
+  // Nothing when there is none. Where there is some, a request gets all it wants, so that a large one is served in the
+  // end, too: the bound is exceeded by what comes at the same moment, and by what is made of those that are in.
   static std::optional<Room> take(std::shared_ptr<Bound> bound, std::size_t bytes) {
     if (bound->bytes.load() >= bound->bytes_max) return std::nullopt;
     Room room(std::move(bound));
@@ -35,7 +35,7 @@ class Room {
   Room& operator=(Room&&) = delete;
   ~Room() { give_back(); }
 
-  // What it already has goes on to take more.
+  // Never refused: its request is in.
   void grow(std::size_t bytes) {
     bound_->bytes += bytes;
     bytes_ += bytes;

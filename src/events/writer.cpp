@@ -63,6 +63,7 @@ struct Writer::State : std::enable_shared_from_this<State> {
         changed(executor),
         tasks(executor, [](const std::exception_ptr&) {}),
         copied(metrics.counter("ingest_copies_total", "Group commits of events that were copied")),
+        outdated(metrics.counter("ingest_outdated_plans_total", "Requests that were decided again after a long wait")),
         detoured(metrics.counter("ingest_copy_conflicts_total", "Copies that met a repeat and went the general way")) {}
 
   Executor executor;
@@ -90,6 +91,7 @@ struct Writer::State : std::enable_shared_from_this<State> {
   TaskGroup tasks;
   LogThrottle throttle;
   Counter copied;
+  Counter outdated;
   Counter detoured;
 
   // Whatever waits becomes the next batch; there is no timer, since waiting for more only ever lost.
@@ -203,8 +205,10 @@ struct Writer::State : std::enable_shared_from_this<State> {
     const auto planned_first = std::chrono::steady_clock::now() - options.plan_age_max;
     std::erase_if(batch, [&](auto& submission) {
       const bool is_outdated = submission->catalogue != current || submission->planned_at < planned_first;
-      if (is_outdated) put(general, std::move(submission));
-      return is_outdated;
+      if (!is_outdated) return false;
+      outdated.add();
+      put(general, std::move(submission));
+      return true;
     });
   }
 

@@ -21,7 +21,8 @@ using Type = pg::ArrayBuilder::Type;
 constexpr pg::Query append_query{
     "rollups_append",
     "INSERT INTO usage_commits (of_teams, hour, " COGNIVE_KEY ", " COGNIVE_SUM_NAMES
-    ", sums) VALUES (false, $1::timestamptz[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], $7::text[], "
+    ", items) VALUES (false, $1::timestamptz[], $2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::text[], "
+    "$7::text[], "
     "$8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], "
     "$15::bigint[], $16::timestamptz[], $17::timestamptz[], $18::text[], $19::text[], $20), "
     "(true, $21::timestamptz[], $22::uuid[], $23::uuid[], $24::text[], $25::text[], $26::text[], $27::text[], "
@@ -34,7 +35,7 @@ constexpr pg::Query lock_query{"rollups_lock",
 // Whole commits until there are $1 sums.
 constexpr pg::Query take_query{
     "rollups_take",
-    "DELETE FROM usage_commits WHERE ctid = ANY (ARRAY(SELECT ctid FROM (SELECT ctid, sum(sums) OVER (ROWS BETWEEN "
+    "DELETE FROM usage_commits WHERE ctid = ANY (ARRAY(SELECT ctid FROM (SELECT ctid, sum(items) OVER (ROWS BETWEEN "
     "UNBOUNDED PRECEDING AND 1 PRECEDING) AS before FROM usage_commits) AS waiting WHERE coalesce(before, 0) < $1)) "
     "RETURNING of_teams, hour, " COGNIVE_KEY ", " COGNIVE_SUM_NAMES};
 
@@ -124,7 +125,7 @@ constexpr pg::Query verify_query{
     "AND period >= $1 AND period < $2 UNION ALL SELECT granularity, period, team_id, d.agent_id, environment, "
     "provider, model, price_status, calls, errors, usage_calls, input_tokens, output_tokens, cache_read_tokens, "
     "cache_write_tokens, cost_nano_usd, first_at, last_at, latency_buckets, latency_counts::numeric[] "
-    "FROM usage_deltas d " COGNIVE_COARSER_DELTAS " WHERE hour >= $1 AND hour < $2), "
+    "FROM usage_unfolded d " COGNIVE_COARSER_DELTAS " WHERE hour >= $1 AND hour < $2), "
     "stored_sums AS (SELECT granularity, period, " COGNIVE_KEY ", " COGNIVE_SUM_COLUMNS " FROM stored_parts "
     "GROUP BY granularity, period, " COGNIVE_KEY "), "
     "stored_latencies AS (SELECT granularity, period, " COGNIVE_KEY ", jsonb_object_agg(bucket, count) AS latencies "

@@ -38,7 +38,7 @@ std::vector<schema::Column> both(std::vector<schema::Column> first, const std::v
 // Arrays of arrays of different lengths do not exist: those are items of text.
 std::vector<schema::Column> arrays(std::vector<schema::Column> columns) {
   for (auto& column : columns) column.type = column.type.ends_with("[]") ? "text[]" : column.type + "[]";
-  columns.insert(columns.begin(), {.name = "sums", .type = "bigint", .comment = "How many items each array has"});
+  columns.insert(columns.begin(), {.name = "items", .type = "bigint", .comment = "How many each array has"});
   return columns;
 }
 
@@ -47,7 +47,7 @@ std::vector<schema::Column> arrays(std::vector<schema::Column> columns) {
 std::vector<schema::Table> tables() {
   return {
       {.name = "usage_aggregations",
-       .comment = "What LLM calls add up to, as they are charged now, but for what is still in usage_deltas",
+       .comment = "What LLM calls add up to, as they are charged now, but for what is still in usage_unfolded",
        .columns = both(key({{.name = "granularity",
                              .type = "text",
                              .comment = "team_…: over all agents of the team, with the nil UUID as agent_id"},
@@ -56,8 +56,8 @@ std::vector<schema::Table> tables() {
        .primary_key = {"granularity", "period", "team_id", "agent_id", "environment", "provider", "model",
                        "price_status"},
        .checks = {{.label = "granularity", .expression = "granularity IN ('hour', 'day', 'team_hour', 'team_day')"}}},
-      // No index: rows are appended by every commit, read all together, and gone within seconds. The view usage_deltas
-      // shows their items as rows.
+      // No index: rows are appended by every commit, read all together, and gone within seconds. The view
+      // usage_unfolded shows their items as rows.
       {.name = "usage_commits",
        .comment = "What commits have added since it was last folded into usage_aggregations, two rows for "
                   "each: arrays have one item for each sum",

@@ -1,5 +1,7 @@
 #include "tasks/schedule.hpp"
 
+#include "tasks/bring_forward.hpp"
+
 namespace cognive::tasks {
 namespace {
 
@@ -19,11 +21,10 @@ constexpr pg::Query enqueue_query{
     "last_slot = excluded.last_slot WHERE s.last_slot < excluded.last_slot "
     "OR s.last_slot > excluded.last_slot + excluded.interval_ms * interval '1 millisecond' "
     "OR s.interval_ms <> excluded.interval_ms OR s.task <> excluded.task RETURNING s.name) "
-    "INSERT INTO tasks AS t (queue, name, payload, key, attempts_max, time_limit_ms) "
+    "INSERT INTO tasks AS k (queue, name, payload, key, attempts_max, time_limit_ms) "
     "SELECT w.queue, w.task, w.payload, 'schedule:' || w.name, w.attempts_max, w.time_limit_ms FROM wanted w "
     "WHERE w.now_too OR w.name IN (SELECT name FROM due) ORDER BY w.task, w.name "
-    "ON CONFLICT (name, key) WHERE key IS NOT NULL AND died_at IS NULL DO UPDATE SET due_at = now() "
-    "WHERE t.due_at > now() + interval '1 day'"};
+    "ON CONFLICT (name, key) WHERE key IS NOT NULL AND died_at IS NULL " COGNIVE_BRING_FORWARD};
 
 // What this version does not know any more, or is set up not to do.
 constexpr pg::Query forget_query{"task_schedule_forget",

@@ -58,7 +58,7 @@ def load(request, place):
         made.calls = made.ledger()
         assert len(made.calls) == 600
         yield made
-        left = place.sql("SELECT count(*) FROM usage_deltas JOIN teams t ON t.id = team_id WHERE t.name = %s", made.team)[0][0]
+        left = place.sql("SELECT count(*) FROM usage_unfolded JOIN teams t ON t.id = team_id WHERE t.name = %s", made.team)[0][0]
         assert (left == 0) == (request.param == "folded")
     wait_folded(place)
 

@@ -221,7 +221,7 @@ def reprice_often(installation, seed, ended):
 
 def deltas(installation):
     """How many deltas are not folded yet."""
-    return installation.sql("SELECT count(*) FROM usage_deltas")[0][0]
+    return installation.sql("SELECT count(*) FROM usage_unfolded")[0][0]
 
 
 def check_sums(installation):

@@ -5,7 +5,7 @@ import random
 import time
 
 from installation import llm_call
-from ledger import check_verified_deployment
+from ledger import check_verified
 from load import Load
 from reports import post_batch, step, tool
 
@@ -42,7 +42,7 @@ def test_the_same_events_sent_to_two_services_at_once_are_stored_once(deployment
     assert accepted == len(events)
     kinds = [event["type"] for event in events]
     assert stored(deployment, run_id) == [kinds.count(kind) for kind in ("llm_call", "tool_invocation", "step")]
-    check_verified_deployment(deployment)
+    check_verified(deployment)
 
 
 def test_a_service_that_starts_before_its_database_stores_no_call_without_its_price(deployment):
