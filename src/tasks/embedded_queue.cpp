@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "tasks/bring_forward.hpp"
-
 namespace cognive::tasks {
 namespace {
 
@@ -12,12 +10,12 @@ namespace {
 
 constexpr pg::Query enqueue_query{
     "task_enqueue",
-    "INSERT INTO tasks AS k (id, queue, name, payload, key, due_at, expires_at, attempts_max, time_limit_ms) "
+    "INSERT INTO tasks (id, queue, name, payload, key, due_at, expires_at, attempts_max, time_limit_ms) "
     "SELECT id, queue, name, payload, key, now() + delay * interval '1 millisecond', "
     "now() + lifetime * interval '1 millisecond', attempts_max, time_limit FROM unnest($1::uuid[], $2::text[], "
     "$3::text[], $4::jsonb[], $5::text[], $6::bigint[], $7::bigint[], $8::integer[], $9::bigint[]) "
     "AS t (id, queue, name, payload, key, delay, lifetime, attempts_max, time_limit) "
-    "ON CONFLICT (name, key) WHERE key IS NOT NULL AND died_at IS NULL " COGNIVE_BRING_FORWARD};
+    "ON CONFLICT (name, key) WHERE key IS NOT NULL AND died_at IS NULL DO NOTHING"};
 
 constexpr pg::Query take_query{
     "task_take",

@@ -1,13 +1,11 @@
 #include "tasks/schedule.hpp"
 
-#include "tasks/bring_forward.hpp"
-
 namespace cognive::tasks {
 namespace {
 
 // One statement, so that a slot and its task come together; two leaders meet at the row of the schedule. The key lets
-// one task of a schedule wait or run at a time. What lies further ahead than a slot, or than anybody backs off, was
-// written while the clock was wrong, and shall not keep us waiting until that time comes.
+// one task of a schedule wait or run at a time. What lies further ahead than a slot, or than anybody backs off or
+// leases, was written while the clock was wrong, and shall not keep us waiting until that time comes.
 constexpr pg::Query enqueue_query{
     "task_schedule_enqueue",
     "WITH wanted AS (SELECT *, date_bin(interval_ms * interval '1 millisecond', now(), '1970-01-01Z') AS slot "
@@ -24,7 +22,9 @@ constexpr pg::Query enqueue_query{
     "INSERT INTO tasks AS k (queue, name, payload, key, attempts_max, time_limit_ms) "
     "SELECT w.queue, w.task, w.payload, 'schedule:' || w.name, w.attempts_max, w.time_limit_ms FROM wanted w "
     "WHERE w.now_too OR w.name IN (SELECT name FROM due) ORDER BY w.task, w.name "
-    "ON CONFLICT (name, key) WHERE key IS NOT NULL AND died_at IS NULL " COGNIVE_BRING_FORWARD};
+    "ON CONFLICT (name, key) WHERE key IS NOT NULL AND died_at IS NULL "
+    "DO UPDATE SET due_at = now(), claimed_by = NULL, claimed_at = NULL, claimed_until = NULL "
+    "WHERE k.due_at > now() + interval '1 day' OR k.claimed_until > now() + interval '1 day'"};
 
 // What this version does not know any more, or is set up not to do.
 constexpr pg::Query forget_query{"task_schedule_forget",

@@ -39,8 +39,11 @@ def leaders(workers):
 
 def wait_one_leader(workers, seconds=20):
     """The only one that leads, as soon as it does."""
-    wait_until(lambda: len(leaders(workers)) == 1, "one leader", seconds)
-    return leaders(workers)[0]
+    def only_one():
+        found = leaders(workers)
+        return found[0] if len(found) == 1 else None
+
+    return wait_until(only_one, "one leader", seconds)
 
 
 def add(node, name="runs.sum_costs", attempts_max=5):
