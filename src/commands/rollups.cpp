@@ -2,11 +2,13 @@
 #include "rollups/rollups.hpp"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 
 #include "commands/command.hpp"
 #include "commands/local.hpp"
 #include "commands/table.hpp"
+#include "json/cursor.hpp"
 #include "json/writer.hpp"
 
 namespace cognive::commands {
@@ -61,17 +63,59 @@ std::string json_of(const rollups::Verification& found) {
   return std::move(out).text();
 }
 
+// The members of a JSON object in their order; of null: none.
+using Members = std::vector<std::pair<std::string, std::string>>;
+
+Members members_of(std::string text) {
+  Members out;
+  const auto read = json::walk(text, [&](json::Cursor& root) {
+    if (root.kind() != json::Kind::object) return root.skip();
+    root.each_field([&](std::string_view key, json::Cursor& value) {
+      json::Writer copied;
+      value.copy_to(copied);
+      out.emplace_back(key, std::move(copied).text());
+    });
+  });
+  if (!read) out.clear();
+  return out;
+}
+
+// What the two sides say where they differ, which is all that one wants to see of them; "none" of a side that is not
+// there.
+std::pair<std::string, std::string> differing(const Members& stored, const Members& ledger) {
+  const auto told = [](const Members& side, const Members& other) -> std::string {
+    if (side.empty()) return "none";
+    std::string out;
+    for (const auto& member : side) {
+      if (std::ranges::find(other, member) == other.end())
+        fmt::format_to(std::back_inserter(out), "{}{} {}", out.empty() ? "" : ", ", member.first, member.second);
+    }
+    return out;
+  };
+  return {told(stored, ledger), told(ledger, stored)};
+}
+
 void print(const rollups::Verification& found) {
   if (found.disagreements.empty()) {
-    std::printf("%lld sums of %lld calls from %s to %s agree with the ledger to the nano-dollar.\n",
-                static_cast<long long>(found.sums), static_cast<long long>(found.calls), found.from.text().c_str(),
-                found.to.text().c_str());
+    std::printf("%lld sums of %lld LLM %s from %s to %s agree with the ledger to the nano-dollar.\n",
+                static_cast<long long>(found.sums), static_cast<long long>(found.calls),
+                found.calls == 1 ? "call" : "calls", found.from.text().c_str(), found.to.text().c_str());
     return;
   }
-  Table table({{"period"}, {"of"}, {"agent"}, {"model"}, {"price status"}, {"stored"}, {"ledger"}});
+  Table table({{"period"},
+               {"of"},
+               {"team"},
+               {"agent"},
+               {"environment"},
+               {"provider"},
+               {"model"},
+               {"price status"},
+               {"stored"},
+               {"ledger"}});
   for (const auto& one : found.disagreements) {
-    table.add({one.period.text(), one.granularity, one.agent_id ? one.agent_id->text() : "all", one.model,
-               one.price_status, one.stored, one.ledger});
+    const auto [stored, ledger] = differing(members_of(one.stored), members_of(one.ledger));
+    table.add({one.period.text(), one.granularity, one.team_id.text(), one.agent_id ? one.agent_id->text() : "all",
+               one.environment, one.provider, one.model, one.price_status, stored, ledger});
   }
   std::fputs(table.text().c_str(), stdout);
   std::fprintf(stderr, "cognive: these sums%s are not what the ledger says\n",

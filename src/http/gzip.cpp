@@ -25,7 +25,9 @@ Result<std::string> gunzip(std::string_view compressed, std::size_t bytes_max) {
     const int status = inflate(&stream, Z_NO_FLUSH);
     const std::size_t produced = block.size() - stream.avail_out;
     if (out.size() + produced > bytes_max) {
-      return fail(Code::too_large, fmt::format("The body is larger than {} bytes when decompressed.", bytes_max));
+      return fail(Code::too_large,
+                  fmt::format("The body is larger than {} bytes when decompressed; HTTP_BODY_BYTES_MAX allows no more.",
+                              bytes_max));
     }
     out.append(block.data(), produced);
     if (status == Z_STREAM_END) {

@@ -137,7 +137,10 @@ Result<Request> to_request(Parser::value_type&& message, std::string id, const S
 std::optional<Error> refusal(error_code error, const ServerOptions& options) {
   if (error == asio::error::timed_out) return Error{Code::timed_out, "The request did not arrive in time.", {}};
   if (error == bhttp::error::body_limit) {
-    return Error{Code::too_large, fmt::format("The body is larger than {} bytes.", options.body_bytes_max), {}};
+    return Error{
+        Code::too_large,
+        fmt::format("The body is larger than {} bytes; HTTP_BODY_BYTES_MAX allows no more.", options.body_bytes_max),
+        {}};
   }
   if (error == bhttp::error::header_limit || error == bhttp::error::buffer_overflow) {
     return Error{Code::headers_too_large,

@@ -46,7 +46,7 @@ def found(place, *flags):
 def test_right_sums_agree(place):
     done = verify(place)
     assert (done.returncode, done.stderr) == (0, "")
-    assert " of 200 calls from 2000-01-01T00:00:00.000000Z to 2200-01-01T00:00:00.000000Z agree" in done.stdout
+    assert " of 200 LLM calls from 2000-01-01T00:00:00.000000Z to 2200-01-01T00:00:00.000000Z agree" in done.stdout
     status, body = found(place)
     sums = place.sql("SELECT count(*) FROM usage_aggregations")[0][0]
     assert (status, body) == (0, {"from": "2000-01-01T00:00:00.000000Z", "to": "2200-01-01T00:00:00.000000Z", "sums": sums, "calls": 200,
@@ -88,6 +88,8 @@ def test_one_wrong_sum_is_named(place, spoilt, granularity, change, name):
     assert "may have been dropped (RETENTION_DAYS=90)" in shown.stderr and "may have been dropped" not in verify(place, "--from", str(TODAY)).stderr
     line = next(line for line in shown.stdout.splitlines() if at in line)
     assert model in line and granularity in line and (told or "all") in line
+    # Only what differs is shown.
+    assert line.count(f"{name} ") == 2 and not any(f" {other} " in line for other in one["ledger"] if other != name)
 
 
 def test_a_missing_sum_and_one_of_nothing_are_named(place, spoilt):
