@@ -24,6 +24,7 @@ int main(int argc, char** argv) {
     commands::add_serve(app, chosen);
     commands::add_worker(app, chosen);
     commands::add_tasks(app, chosen);
+    commands::add_budgets(app, chosen);
     commands::add_rollups(app, chosen);
     commands::add_migrate(app, chosen);
     commands::add_replication(app, chosen);

@@ -36,7 +36,8 @@ ALLOWED = {
     "rollups": WORDS,
     "runs": WORDS | {"audit", "identity", "agents", "privacy"},
     "privacy": BASIS,
-    "events": WORDS | {"audit", "identity", "agents", "prices", "privacy", "rollups", "runs", "tasks"},
+    "budgets": WORDS | {"audit", "identity", "teams", "agents", "prices", "runs"},
+    "events": WORDS | {"audit", "identity", "agents", "budgets", "prices", "privacy", "rollups", "runs", "tasks"},
     "charges": PORTS | {"audit", "identity", "prices", "rollups", "runs", "tasks", "teams"},
     "replay": PORTS | {"identity", "prices", "runs", "events"},
     "retention": RUNTIME | {"pg", "schema", "tasks"},
@@ -47,7 +48,7 @@ ALLOWED = {
 }
 
 # Within a folder of the product: only these files may see SQL and HTTP.
-PRODUCT = {"teams", "agents", "prices", "runs", "events", "charges", "replay", "analytics"}
+PRODUCT = {"teams", "agents", "prices", "runs", "budgets", "events", "charges", "replay", "analytics"}
 HTTP_FILES = {"routes.cpp", "gate.cpp", "gate.hpp"}
 
 # Third-party headers and the only folders that may include them.

@@ -238,6 +238,8 @@ struct PutAnswer {
   bool created = false;
 };
 
+Policy policy_of(const Agent& agent);
+
 class Agents {
  public:
   // `names_of`: what a call of a team is known by, which is what its event would be known by. Either name may be empty:

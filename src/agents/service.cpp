@@ -48,15 +48,6 @@ std::vector<std::string_view> apply(Agent& agent, const AgentChange& change) {
   return changed;
 }
 
-Policy policy_of(const Agent& agent) {
-  return {.providers = Patterns(agent.allowed_providers),
-          .models = Patterns(agent.allowed_models),
-          .tools = Patterns(agent.allowed_tools),
-          .data_sources = Patterns(agent.allowed_data_sources),
-          .on_violation = agent.on_violation,
-          .store = agent.store};
-}
-
 audit::Entry entry(std::string_view action, const Agent& agent, const std::vector<std::string_view>& changed) {
   json::Writer details;
   details.begin_object();
@@ -182,6 +173,15 @@ Async<Result<json::Page<Agent>>> Agents::list(const Call& call, AgentList query)
   auto rows = co_await store::list(database_.read_preferred(call), query, call.principal, call.deadline);
   co_return json::page_of(std::move(rows), query.limit,
                           [](const Agent& agent) { return json::PagePosition{agent.created_at, agent.id}; });
+}
+
+Policy policy_of(const Agent& agent) {
+  return {.providers = Patterns(agent.allowed_providers),
+          .models = Patterns(agent.allowed_models),
+          .tools = Patterns(agent.allowed_tools),
+          .data_sources = Patterns(agent.allowed_data_sources),
+          .on_violation = agent.on_violation,
+          .store = agent.store};
 }
 
 Async<Result<PolicyAnswer>> Agents::check(const Call& call, Uuid id, PolicyQuestion question) {

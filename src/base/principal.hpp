@@ -23,6 +23,11 @@ struct Principal {
   [[nodiscard]] bool may(std::string_view permission) const {
     return std::ranges::any_of(permissions, [&](const auto& held) { return held == "*" || held == permission; });
   }
+
+  // What is of this team and agent.
+  [[nodiscard]] bool sees(const Uuid& of_team, const Uuid& of_agent) const {
+    return (!team_id || *team_id == of_team) && (!agent_id || *agent_id == of_agent);
+  }
 };
 
 }  // namespace cognive

@@ -8,6 +8,9 @@
 
 #include "agents/agents.hpp"
 #include "analytics/analytics.hpp"
+#include "budgets/authorise.hpp"
+#include "budgets/budgets.hpp"
+#include "budgets/windows.hpp"
 #include "charges/charges.hpp"
 #include "commands/background.hpp"
 #include "commands/local.hpp"
@@ -27,6 +30,7 @@ namespace cognive::commands {
 namespace {
 
 constexpr std::chrono::milliseconds catalogue_interval{1'000};
+constexpr std::chrono::milliseconds coverage_interval{500};  // a change holds on every node within a second
 constexpr std::chrono::milliseconds gauges_interval{15'000};
 constexpr std::chrono::milliseconds retry_interval_max{30'000};
 
@@ -76,6 +80,8 @@ struct Shared {
   Metrics metrics;
   prices::CurrentCatalogue catalogue;
   runs::KnownRuns known_runs;
+  budgets::CurrentCoverage coverage;
+  budgets::ChargeSets charge_sets;
   http::RecentWrites recent_writes;
   std::unique_ptr<pg::Monitor> monitor;
 };
@@ -84,16 +90,27 @@ struct Shared {
 struct WriterThread {
   WriterThread(Executor executor, const Settings& settings, Shared& shared)
       : database(executor, pool_options(settings), *shared.monitor, shared.metrics),
-        writer(executor, database, shared.catalogue, shared.known_runs, shared.metrics,
-               {.content_key = content_key(settings)}) {}
+        writer(executor, database, shared.catalogue, shared.known_runs, {shared.coverage, shared.charge_sets},
+               shared.metrics, {.content_key = content_key(settings)}) {}
 
   pg::Cluster database;
   events::Writer writer;
 };
 
+// What the thread of the authoriser owns.
+struct AuthoriserThread {
+  AuthoriserThread(Executor executor, const Settings& settings, Shared& shared)
+      : database(executor, pool_options(settings), *shared.monitor, shared.metrics),
+        authoriser(executor, database, shared.coverage, shared.charge_sets, shared.metrics) {}
+
+  pg::Cluster database;
+  budgets::Authoriser authoriser;
+};
+
 // Everything that one I/O thread owns, in the order in which it is built.
 struct Worker {
-  Worker(Executor executor, const Settings& settings, Shared& shared, events::Writer& writer, std::uint16_t port)
+  Worker(Executor executor, const Settings& settings, Shared& shared, events::Writer& writer,
+         budgets::Authoriser& authoriser, std::uint16_t port)
       : metrics(shared.metrics),
         database(executor, pool_options(settings), *shared.monitor, metrics),
         identity(database, identity::SecretHasher(settings.master_key)),
@@ -107,7 +124,10 @@ struct Worker {
             [&known = shared.known_runs](const Uuid& agent_id) { known.forget_agent(agent_id); }),
         prices(database, shared.catalogue),
         runs(database, metrics, shared.known_runs),
-        ingest(executor, database, shared.catalogue, shared.known_runs, writer),
+        ingest(executor, database, shared.catalogue, shared.known_runs, {shared.coverage, shared.charge_sets}, writer),
+        budgets(database),
+        budget_windows(database),
+        authorisation(executor, database, shared.catalogue, shared.known_runs, events::names_of, authoriser),
         charges(database, prices, shared.catalogue),
         replay(database, shared.catalogue),
         analytics(database),
@@ -119,6 +139,9 @@ struct Worker {
     agents::add_routes(router, agents);
     runs::add_routes(router, runs);
     events::add_routes(router, ingest);
+    budgets::add_routes(router, budgets);
+    budgets::add_routes(router, budget_windows);
+    budgets::add_routes(router, authorisation);
     prices::add_routes(router, prices);
     charges::add_routes(router, charges);
     replay::add_routes(router, replay);
@@ -135,6 +158,9 @@ struct Worker {
   prices::Prices prices;
   runs::Runs runs;
   events::Ingest ingest;
+  budgets::Budgets budgets;
+  budgets::Windows budget_windows;
+  budgets::Authorisation authorisation;
   charges::Charges charges;
   replay::Replay replay;
   analytics::Analytics analytics;
@@ -180,12 +206,15 @@ struct ApiServer::State {
   Shared shared{settings};
   std::unique_ptr<IoThreads> threads;  // outlives the workers, whose sockets and timers belong to its contexts
   std::unique_ptr<WriterThread> writer;
+  std::unique_ptr<AuthoriserThread> authoriser;
   std::vector<std::unique_ptr<Worker>> workers;
   std::unique_ptr<Background> background;  // null when other processes do that work
 
-  // Threads 0 to count - 1 answer requests; then come those of the writer and of background work.
+  // Threads 0 to count - 1 answer requests; then come those of the writer, of the authoriser and of
+  // background work.
   [[nodiscard]] std::size_t writer_thread() const { return static_cast<std::size_t>(settings.http_threads); }
-  [[nodiscard]] std::size_t background_thread() const { return writer_thread() + 1; }
+  [[nodiscard]] std::size_t authoriser_thread() const { return writer_thread() + 1; }
+  [[nodiscard]] std::size_t background_thread() const { return authoriser_thread() + 1; }
 };
 
 ApiServer::ApiServer(Settings settings) : state_(std::make_unique<State>(std::move(settings))) {}
@@ -196,7 +225,7 @@ ApiServer::~ApiServer() {
 
 namespace {
 
-Async<> start_worker(Worker& worker, Result<std::uint16_t>& port, bool first) {
+Async<> start_worker(Worker& worker, Shared& shared, Result<std::uint16_t>& port, bool first) {
   if (first) {
     // Prices before the first request. A database that is away is no reason not to start: readiness tells of it.
     try {
@@ -204,6 +233,15 @@ Async<> start_worker(Worker& worker, Result<std::uint16_t>& port, bool first) {
     } catch (const std::exception& error) {
       log(Level::warning, "prices are not loaded yet", {{"reason", error.what()}});
     }
+    const auto read_budgets = [&worker, &shared] {
+      return budgets::refresh(shared.coverage, worker.database.primary(), Deadline::in(background_timeout));
+    };
+    try {
+      co_await read_budgets();
+    } catch (const std::exception& error) {
+      log(Level::warning, "budgets are not loaded yet", {{"reason", error.what()}});
+    }
+    worker.background.spawn(repeat("budgets", coverage_interval, read_budgets));
     worker.background.spawn(repeat("catalogue", catalogue_interval, [&prices = worker.prices] {
       return prices.refresh(Deadline::in(background_timeout));
     }));
@@ -233,11 +271,15 @@ Result<std::uint16_t> ApiServer::start() {
                         [&monitor = *state.shared.monitor] { return monitor.start(Deadline::in(first_look_timeout)); });
   state.writer =
       std::make_unique<WriterThread>(state.threads->executor(state.writer_thread()), state.settings, state.shared);
+  state.authoriser = std::make_unique<AuthoriserThread>(state.threads->executor(state.authoriser_thread()),
+                                                        state.settings, state.shared);
   for (std::size_t i = 0; i < count; ++i) {
-    auto& worker = *state.workers.emplace_back(
-        std::make_unique<Worker>(state.threads->executor(i), state.settings, state.shared, state.writer->writer, port));
+    auto& worker =
+        *state.workers.emplace_back(std::make_unique<Worker>(state.threads->executor(i), state.settings, state.shared,
+                                                             state.writer->writer, state.authoriser->authoriser, port));
     Result<std::uint16_t> listening = fail(Code::internal, "not started");
-    state.threads->run_on(i, [&worker, &listening, i] { return start_worker(worker, listening, i == 0); });
+    state.threads->run_on(
+        i, [&worker, &state, &listening, i] { return start_worker(worker, state.shared, listening, i == 0); });
     if (!listening) return listening;
     port = *listening;  // the others share the port that the first one got
   }
@@ -275,6 +317,12 @@ void ApiServer::stop() {
       co_await thread.database.close();
     });
   }
+  if (state.authoriser) {
+    state.threads->run_on(state.authoriser_thread(), [&thread = *state.authoriser, deadline]() -> Async<> {
+      co_await thread.authoriser.stop(deadline);
+      co_await thread.database.close();
+    });
+  }
   if (state.shared.monitor) {
     state.threads->run_on(0, [&monitor = *state.shared.monitor, deadline] { return monitor.stop(deadline); });
   }
@@ -282,6 +330,7 @@ void ApiServer::stop() {
   state.background.reset();
   state.workers.clear();
   state.writer.reset();
+  state.authoriser.reset();
   state.shared.monitor.reset();
   state.threads.reset();
   log(Level::info, "stopped");
@@ -294,7 +343,8 @@ std::string openapi_document(const Settings& settings) {
   Shared shared(own);
   shared.monitor = std::make_unique<pg::Monitor>(threads.executor(0), monitor_options(own), shared.metrics);
   WriterThread writer(threads.executor(0), own, shared);
-  const Worker worker(threads.executor(0), own, shared, writer.writer, 0);
+  AuthoriserThread authoriser(threads.executor(0), own, shared);
+  const Worker worker(threads.executor(0), own, shared, writer.writer, authoriser.authoriser, 0);
   return worker.router.openapi(own.app_name, COGNIVE_VERSION);
 }
 

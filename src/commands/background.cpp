@@ -1,5 +1,7 @@
 #include "commands/background.hpp"
 
+#include "budgets/charging.hpp"
+#include "budgets/reservations.hpp"
 #include "charges/charges.hpp"
 #include "events/stored.hpp"
 #include "pg/cluster.hpp"
@@ -31,6 +33,15 @@ constexpr tasks::Definition run_costs{.name = "runs.sum_costs",
                                       .attempts_max = 12,
                                       .time_limit = milliseconds{10'000},
                                       .backoff_max = milliseconds{15'000}};
+
+constexpr tasks::Definition exhausted_runs{.name = "budgets.end_runs",
+                                           .attempts_max = 12,
+                                           .time_limit = milliseconds{10'000},
+                                           .backoff_max = milliseconds{15'000}};
+constexpr tasks::Definition due_reservations{.name = "budgets.expire",
+                                             .attempts_max = 12,
+                                             .time_limit = milliseconds{10'000},
+                                             .backoff_max = milliseconds{15'000}};
 
 constexpr tasks::Definition rollups_compact{.name = "rollups.compact", .time_limit = milliseconds{60'000}};
 constexpr milliseconds fold_delay{2'000};
@@ -66,6 +77,7 @@ struct Background::State {
         loops(executor, [](const std::exception_ptr&) {}) {
     add_runs(settings);
     add_rollups(settings, metrics);
+    add_budgets();
     add_retention();
   }
 
@@ -122,6 +134,26 @@ struct Background::State {
           if (!found.empty()) throw std::runtime_error(fmt::format("{}.", fmt::join(found, "; ")));
         });
     runner.scheduler().add({.name = rollups_verify.name, .interval = std::chrono::hours{24}, .task = rollups_verify});
+  }
+
+  void add_budgets() {
+    runner.handlers().add(exhausted_runs, [this](const tasks::Task& task, Deadline deadline) -> Async<> {
+      co_await runs.end_exhausted(budgets::exhausted_of(task.payload), deadline);
+    });
+    runner.relay().subscribe(std::string(budgets::exhausted_topic),
+                             [](std::span<const tasks::outbox::Message> messages) {
+                               std::vector<tasks::NewTask> out;
+                               for (const auto& message : messages)
+                                 out.push_back(tasks::NewTask::of(exhausted_runs, message.payload));
+                               return out;
+                             });
+    // Whoever is refused looks first whether something is due; this is for those who only look on.
+    runner.handlers().add(due_reservations, [this](const tasks::Task&, Deadline deadline) -> Async<> {
+      constexpr std::int64_t count = 1'000;
+      while (co_await budgets::store::expire(database, count, deadline) == count && !deadline.passed()) {
+      }
+    });
+    every(std::chrono::seconds{5}, due_reservations);
   }
 
   void add_retention() {

@@ -16,6 +16,7 @@ using Action = std::function<int()>;
 void add_up(CLI::App& root, Action& chosen);
 void add_serve(CLI::App& root, Action& chosen);
 void add_worker(CLI::App& root, Action& chosen);
+void add_budgets(CLI::App& root, Action& chosen);
 void add_rollups(CLI::App& root, Action& chosen);
 void add_tasks(CLI::App& root, Action& chosen);
 void add_migrate(CLI::App& root, Action& chosen);

@@ -2,6 +2,7 @@
 
 #include "agents/tables.hpp"
 #include "audit/tables.hpp"
+#include "budgets/tables.hpp"
 #include "events/tables.hpp"
 #include "identity/tables.hpp"
 #include "prices/tables.hpp"
@@ -15,7 +16,7 @@ namespace cognive::commands {
 schema::Model product_model() {
   schema::Model model;
   for (auto&& tables : {teams::tables(), identity::tables(), agents::tables(), audit::tables(), prices::tables(),
-                        rollups::tables(), runs::tables(), events::tables(), tasks::tables()}) {
+                        rollups::tables(), runs::tables(), budgets::tables(), events::tables(), tasks::tables()}) {
     model.tables.insert(model.tables.end(), tables.begin(), tables.end());
   }
   return model;

@@ -33,9 +33,11 @@ std::optional<agents::Violation> stored_violation(const std::optional<std::strin
 }  // namespace
 
 GeneralWay::GeneralWay(pg::Cluster& database, const prices::CurrentCatalogue& catalogue, runs::KnownRuns& known,
-                       Meters& meters, const Digest& content_key, std::chrono::milliseconds commit_timeout)
+                       Budgeting budgeting, Meters& meters, const Digest& content_key,
+                       std::chrono::milliseconds commit_timeout)
     : database_(database),
       known_(known),
+      budgeting_(budgeting),
       meters_(meters),
       commit_timeout_(commit_timeout),
       appraiser_(catalogue, content_key) {}
@@ -106,6 +108,11 @@ Async<Result<GeneralWay::Repeats>> GeneralWay::store_together(pg::Transaction& t
     }
   }
 
+  std::vector<Item*> covered;
+  for (const auto& fresh : by_type) covered.insert(covered.end(), fresh.begin(), fresh.end());
+  const auto catalogue = appraiser_.catalogue();
+  const auto edition = co_await cover(budgeting_, database_.primary(), covered, *catalogue, transaction.deadline());
+
   bool changed = false;
   for (const auto type : {EventType::step, EventType::llm_call, EventType::tool_invocation}) {
     auto& fresh = by_type[static_cast<std::size_t>(type)];
@@ -118,6 +125,7 @@ Async<Result<GeneralWay::Repeats>> GeneralWay::store_together(pg::Transaction& t
   co_await tell_ended_runs(transaction, calls);
   co_await move_runs(transaction, by_type);
   if (changed) co_await announce(transaction, by_type);
+  if (changed) co_await charge(transaction, by_type, edition);
   // To call an event a repeat is to say that its first copy is safe.
   if (!changed) co_await transaction.vouch_for_reads();
   co_return repeats;
@@ -131,6 +139,32 @@ Async<> GeneralWay::announce(pg::Transaction& transaction, const ByType& by_type
     }
   }
   co_await tasks::outbox::append(transaction, stored_topic, stored.message());
+}
+
+// The last of all, since others wait for what it locks.
+Async<> GeneralWay::charge(pg::Transaction& transaction, const ByType& by_type, std::int64_t edition) {
+  budgets::Charging charging;
+  std::vector<const Item*> accepted;
+  for (const auto& fresh : by_type) {
+    for (const auto* item : fresh) {
+      if (item->fate->kind == Fate::Kind::accepted) accepted.push_back(item);
+    }
+  }
+  // Of several calls that name one reservation the first settles it.
+  std::ranges::sort(accepted, {}, &Item::arrival);
+  for (const auto* item : accepted) add_to(charging, *item);
+  bool is_outdated = false;
+  try {
+    auto statement = budgets::charge_statement(charging, edition);
+    co_await transaction.execute(*statement.query, std::move(statement.params));
+  } catch (const pg::SqlError& error) {
+    if (error.state() != budgets::outdated) throw;
+    is_outdated = true;
+  }
+  if (!is_outdated) co_return;
+  budgeting_.charge_sets.forget_windows();
+  co_await budgets::refresh(budgeting_.coverage, database_.primary(), transaction.deadline());
+  throw pg::Retryable("budgets have changed");
 }
 
 // Those of the calls that are new, and only they.
@@ -220,7 +254,7 @@ Async<> GeneralWay::resolve_runs(pg::Transaction& transaction, std::span<Item> i
     *item.fate = {};
     run_ids.insert(item.event->run_id);
   }
-  auto runs = co_await store::find_runs(transaction, run_ids);
+  auto runs = co_await runs::find_known(transaction, run_ids);
   if (runs.size() < run_ids.size()) co_await make_placeholders(transaction, items, runs);
 
   for (auto& item : items) {
@@ -230,7 +264,7 @@ Async<> GeneralWay::resolve_runs(pg::Transaction& transaction, std::span<Item> i
   }
 }
 
-Async<> GeneralWay::make_placeholders(pg::Transaction& transaction, std::span<Item> items, store::RunRows& runs) {
+Async<> GeneralWay::make_placeholders(pg::Transaction& transaction, std::span<Item> items, runs::KnownRunRows& runs) {
   std::set<Uuid> agent_ids;
   for (const auto& item : items) {
     if (!runs.contains(item.event->run_id) && item.event->base().agent_id)
@@ -243,7 +277,7 @@ Async<> GeneralWay::make_placeholders(pg::Transaction& transaction, std::span<It
     const auto& agent_id = item.event->base().agent_id;
     if (runs.contains(item.event->run_id) || !agent_id) continue;
     const auto agent = agents.find(*agent_id);
-    if (agent == agents.end() || !is_visible(item.sender->principal, agent->second.team_id, *agent_id)) {
+    if (agent == agents.end() || !item.sender->principal.sees(agent->second.team_id, *agent_id)) {
       reject(item, Code::not_found, "/agent_id", "There is no such agent.");
     } else if (agent->second.status != "active") {
       reject(item, Code::forbidden, "/agent_id", "The agent is " + agent->second.status + " and cannot start runs.");
@@ -264,7 +298,7 @@ Async<> GeneralWay::make_placeholders(pg::Transaction& transaction, std::span<It
   }
   co_await store::insert_placeholders(transaction, rows);
   // Read back: somebody else may have made one of them for another agent in the meantime.
-  runs.merge(co_await store::find_runs(transaction, ids));
+  runs.merge(co_await runs::find_known(transaction, ids));
 }
 
 // Whether anything was new.

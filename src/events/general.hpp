@@ -4,6 +4,7 @@
 #pragma once
 
 #include "events/appraisal.hpp"
+#include "events/covering.hpp"
 #include "events/meters.hpp"
 #include "observe/log.hpp"
 #include "pg/cluster.hpp"
@@ -15,8 +16,8 @@ namespace cognive::events {
 // For one thread, one commit at a time.
 class GeneralWay {
  public:
-  GeneralWay(pg::Cluster& database, const prices::CurrentCatalogue& catalogue, runs::KnownRuns& known, Meters& meters,
-             const Digest& content_key, std::chrono::milliseconds commit_timeout);
+  GeneralWay(pg::Cluster& database, const prices::CurrentCatalogue& catalogue, runs::KnownRuns& known,
+             Budgeting budgeting, Meters& meters, const Digest& content_key, std::chrono::milliseconds commit_timeout);
 
   // Settles the fates of all items. Where the last commit stands. Throws Unavailable when the outcome is not known.
   Async<Position> commit(std::span<Item> items);
@@ -31,15 +32,17 @@ class GeneralWay {
   static Async<> announce(pg::Transaction& transaction, const ByType& by_type);
   static Async<> append_deltas(pg::Transaction& transaction, const std::vector<Item*>& calls);
   static Async<> tell_ended_runs(pg::Transaction& transaction, const std::vector<Item*>& calls);
+  Async<> charge(pg::Transaction& transaction, const ByType& by_type, std::int64_t edition);
   Async<> move_runs(pg::Transaction& transaction, const ByType& by_type);
   void settle(std::span<Item> items, const Repeats& repeats);
   void tell_of_run(Item& item) const;
   static Async<> resolve_runs(pg::Transaction& transaction, std::span<Item> items);
-  static Async<> make_placeholders(pg::Transaction& transaction, std::span<Item> items, store::RunRows& runs);
+  static Async<> make_placeholders(pg::Transaction& transaction, std::span<Item> items, runs::KnownRunRows& runs);
   static Async<bool> insert(pg::Transaction& transaction, EventType type, const std::vector<Item*>& items);
 
   pg::Cluster& database_;
   runs::KnownRuns& known_;
+  Budgeting budgeting_;
   Meters& meters_;
   std::chrono::milliseconds commit_timeout_;
   Appraiser appraiser_;

@@ -17,11 +17,12 @@ bool has_repeats(std::vector<store::Key> keys) {
 
 struct Ingest::State {
   State(Executor ingest_executor, pg::Cluster& cluster, const prices::CurrentCatalogue& current,
-        runs::KnownRuns& known_runs, Writer& of_process)
+        runs::KnownRuns& known_runs, Budgeting budgets_of_process, Writer& of_process)
       : executor(std::move(ingest_executor)),
         database(cluster),
         catalogue(current),
         known(known_runs),
+        budgeting(budgets_of_process),
         writer(of_process),
         content_hash(hmac_sha256(writer.options().content_key, "cognive/event/1")),
         appraiser(current, writer.options().content_key) {}
@@ -30,14 +31,15 @@ struct Ingest::State {
   pg::Cluster& database;
   const prices::CurrentCatalogue& catalogue;
   runs::KnownRuns& known;
+  Budgeting budgeting;
   Writer& writer;
   ContentHash content_hash;
   Appraiser appraiser;
 
   // The runs of the events, as this node knows them, else as the primary does; those that do not exist are missing.
   // Nothing when they are too many.
-  Async<std::optional<store::RunRows>> find_runs(const std::vector<Event>& events, Deadline deadline) {
-    store::RunRows found;
+  Async<std::optional<runs::KnownRunRows>> find_runs(const std::vector<Event>& events, Deadline deadline) {
+    runs::KnownRunRows found;
     std::map<Uuid, runs::KnownRuns::Ticket> missing;
     const Uuid* last = nullptr;
     for (const auto& event : events) {
@@ -54,7 +56,7 @@ struct Ingest::State {
     if (missing.empty()) co_return found;
     std::set<Uuid> ids;
     for (const auto& [id, ticket] : missing) ids.insert(id);
-    for (auto& [id, run] : co_await store::find_runs(database.primary(), ids, deadline)) {
+    for (auto& [id, run] : co_await runs::find_known(database.primary(), ids, deadline)) {
       known.put(id, run, missing.at(id));
       found.emplace(id, run);
     }
@@ -62,7 +64,7 @@ struct Ingest::State {
   }
 
   // Decides about the events as far as they are plain. False when one is not.
-  bool prepare(Submission& submission, const store::RunRows& runs) {
+  bool prepare(Submission& submission, const runs::KnownRunRows& runs) {
     submission.items.reserve(submission.events.size());
     appraiser.begin();
     auto run = runs.end();
@@ -91,6 +93,14 @@ struct Ingest::State {
     if (std::ranges::any_of(submission.rows, [](const auto& rows) { return has_repeats(rows.keys); })) return false;
     submission.catalogue = appraiser.catalogue();
     submission.planned_at = std::chrono::steady_clock::now();
+    return true;
+  }
+
+  // What there is to store of a plain submission, and what follows from it.
+  Async<> plan(Submission& submission, Deadline deadline) {
+    std::vector<Item*> items;
+    for (auto& item : submission.items) items.push_back(&item);
+    submission.budget_edition = co_await cover(budgeting, database.primary(), items, *submission.catalogue, deadline);
     for (auto& rows : submission.rows) {
       constexpr std::size_t bytes_of_row = 384;  // most are shorter
       rows.bytes.reserve(rows.keys.size() * bytes_of_row);
@@ -101,16 +111,16 @@ struct Ingest::State {
       store::encode(item.row, rows.bytes);
       rows.ends.push_back(rows.bytes.size());
       if (item.event->type() == EventType::llm_call) add_to(submission.deltas, item.row);
+      add_to(submission.charging, item);
       item.fate->violation = item.violation;
     }
     for (const auto& rows : submission.rows) submission.room.grow(rows.bytes.size());
-    return true;
   }
 };
 
 Ingest::Ingest(Executor executor, pg::Cluster& database, const prices::CurrentCatalogue& catalogue,
-               runs::KnownRuns& known, Writer& writer)
-    : state_(std::make_unique<State>(std::move(executor), database, catalogue, known, writer)) {}
+               runs::KnownRuns& known, Budgeting budgeting, Writer& writer)
+    : state_(std::make_unique<State>(std::move(executor), database, catalogue, known, budgeting, writer)) {}
 
 Ingest::~Ingest() = default;
 
@@ -129,6 +139,7 @@ Async<Result<std::vector<Fate>>> Ingest::submit(const Call& call, std::vector<Ev
     submission->is_plain = state.prepare(*submission, *runs);
     if (!submission->is_plain) submission->forget_plan();
     if (submission->is_plain && submission->items.empty()) co_return std::move(submission->fates);
+    if (submission->is_plain) co_await state.plan(*submission, call.deadline);
   }
   state.writer.push(submission);
   while (!submission->done) {

@@ -10,14 +10,9 @@ void reject(Item& item, Code code, std::string pointer, std::string message) {
                 .terminate = {}};
 }
 
-bool is_visible(const Principal& principal, const Uuid& team_id, const Uuid& agent_id) {
-  return (!principal.team_id || *principal.team_id == team_id) &&
-         (!principal.agent_id || *principal.agent_id == agent_id);
-}
-
 bool belongs(Item& item, std::shared_ptr<const runs::KnownRun> run) {
   const auto& stated_agent = item.event->base().agent_id;
-  if (!run || !is_visible(item.sender->principal, run->team_id, run->agent_id)) {
+  if (!run || !item.sender->principal.sees(run->team_id, run->agent_id)) {
     reject(item, Code::not_found, "/run_id",
            stated_agent ? "There is no such run."
                         : "There is no such run; with agent_id the event would make a placeholder for it.");

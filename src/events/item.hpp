@@ -39,7 +39,4 @@ void reject(Item& item, Code code, std::string pointer, std::string message);
 // may not see it, or it says to be of another agent. Whether it does.
 bool belongs(Item& item, std::shared_ptr<const runs::KnownRun> run);
 
-// Whether the sender may see what is of this team and agent.
-bool is_visible(const Principal& principal, const Uuid& team_id, const Uuid& agent_id);
-
 }  // namespace cognive::events

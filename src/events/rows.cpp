@@ -9,17 +9,17 @@ using Type = pg::ArrayBuilder::Type;
 
 #define COGNIVE_BASE_COLUMNS                                                                             \
   "bucket, run_id, id, team_id, agent_id, \"timestamp\", parent_step_id, error, duration_ms, metadata, " \
-  "content_hash, content"
+  "content_hash, content, charge_set_id"
 #define COGNIVE_LLM_CALL_COLUMNS                                                                                 \
   COGNIVE_BASE_COLUMNS                                                                                           \
   ", environment, provider, model, status, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, " \
-  "usage, price_status, price_version_id, cost_nano_usd, violation"
+  "usage, price_status, price_version_id, cost_nano_usd, violation, reservation_id"
 #define COGNIVE_TOOL_INVOCATION_COLUMNS COGNIVE_BASE_COLUMNS ", tool, status, data_source, violation"
 #define COGNIVE_STEP_COLUMNS COGNIVE_BASE_COLUMNS ", index, kind, name, status"
 
 #define COGNIVE_BASE_ARRAYS                                                                                 \
   "$1::date[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::timestamptz[], $7::uuid[], $8::text[], " \
-  "$9::bigint[], $10::jsonb[], $11::bigint[], $12::jsonb[]"
+  "$9::bigint[], $10::jsonb[], $11::bigint[], $12::jsonb[], $13::bigint[]"
 
 #define COGNIVE_INSERT(table, columns, arrays) \
   "INSERT INTO " table " (" columns ") SELECT * FROM unnest(" COGNIVE_BASE_ARRAYS ", " arrays ")"
@@ -34,18 +34,19 @@ using Type = pg::ArrayBuilder::Type;
   "SELECT s.run_id, s.id, s.content_hash, " violation " AS violation FROM " table                       \
   " s WHERE s.bucket = wanted.bucket AND s.run_id = wanted.run_id AND s.id = wanted.id LIMIT 1) e"
 
-constexpr std::array base_types{Type::date, Type::uuid, Type::uuid, Type::uuid,  Type::uuid, Type::timestamptz,
-                                Type::uuid, Type::text, Type::int8, Type::jsonb, Type::int8, Type::jsonb};
+constexpr std::array base_types{Type::date,        Type::uuid,  Type::uuid, Type::uuid, Type::uuid,
+                                Type::timestamptz, Type::uuid,  Type::text, Type::int8, Type::jsonb,
+                                Type::int8,        Type::jsonb, Type::int8};
 
 #define COGNIVE_INSERT_LLM_CALLS                                                                                     \
   COGNIVE_INSERT("llm_calls", COGNIVE_LLM_CALL_COLUMNS,                                                              \
-                 "$13::text[], $14::text[], $15::text[], $16::text[], $17::bigint[], $18::bigint[], $19::bigint[], " \
-                 "$20::bigint[], $21::jsonb[], $22::text[], $23::uuid[], $24::bigint[], $25::text[]")
+                 "$14::text[], $15::text[], $16::text[], $17::text[], $18::bigint[], $19::bigint[], $20::bigint[], " \
+                 "$21::bigint[], $22::jsonb[], $23::text[], $24::uuid[], $25::bigint[], $26::text[], $27::uuid[]")
 #define COGNIVE_INSERT_TOOL_INVOCATIONS                               \
   COGNIVE_INSERT("tool_invocations", COGNIVE_TOOL_INVOCATION_COLUMNS, \
-                 "$13::text[], $14::text[], $15::text[], $16::text[]")
+                 "$14::text[], $15::text[], $16::text[], $17::text[]")
 #define COGNIVE_INSERT_STEPS \
-  COGNIVE_INSERT("execution_steps", COGNIVE_STEP_COLUMNS, "$13::bigint[], $14::text[], $15::text[], $16::text[]")
+  COGNIVE_INSERT("execution_steps", COGNIVE_STEP_COLUMNS, "$14::bigint[], $15::text[], $16::text[], $17::text[]")
 
 // All of them must be new.
 constexpr pg::Query add_llm_calls_query{"event_add_llm_calls", COGNIVE_INSERT_LLM_CALLS};
@@ -75,7 +76,7 @@ struct Table {
 const Table& table_of(EventType type) {
   static const Table llm_calls{
       .types = {Type::text, Type::text, Type::text, Type::text, Type::int8, Type::int8, Type::int8, Type::int8,
-                Type::jsonb, Type::text, Type::uuid, Type::int8, Type::text},
+                Type::jsonb, Type::text, Type::uuid, Type::int8, Type::text, Type::uuid},
       .copy_sql = "COPY llm_calls (" COGNIVE_LLM_CALL_COLUMNS ") FROM STDIN BINARY",
       .add = &add_llm_calls_query,
       .insert = &insert_llm_calls_query,
@@ -143,6 +144,7 @@ void each_base_value(const Row& row, const Add& add) {
   add(event.metadata ? std::optional(pg::Json{event.metadata->text}) : std::nullopt);
   add(row.event->content_hash);
   add(row.content ? std::optional(pg::Json{*row.content}) : std::nullopt);
+  add(row.charge_set_id);
 }
 
 template <typename Add>
@@ -164,6 +166,7 @@ void each_value(const Row& row, const LlmCall& call, const Add& add) {
   add(row.price.version != nullptr ? std::optional(row.price.version->id) : std::nullopt);
   add(row.price.has_cost() ? std::optional(row.price.cost.nanos) : std::nullopt);
   add(row.violation);
+  add(call.reservation_id);
 }
 
 template <typename Add>

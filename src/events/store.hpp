@@ -15,8 +15,6 @@
 
 namespace cognive::events::store {
 
-using RunRows = std::unordered_map<Uuid, std::shared_ptr<const runs::KnownRun>>;
-
 struct AgentRow {
   Uuid team_id;
   std::string status;
@@ -38,6 +36,7 @@ struct Row {
   std::optional<std::string> error;
   std::optional<std::string> content;  // JSON
   std::optional<std::string_view> violation;
+  std::optional<std::int64_t> charge_set_id;  // of the budgets that cover it; nothing when none does
 };
 
 // As stored: input, output, cache read, cache write.
@@ -54,8 +53,6 @@ struct Key {
   auto operator<=>(const Key&) const = default;
 };
 
-Async<RunRows> find_runs(pg::Transaction& transaction, const std::set<Uuid>& ids);
-Async<RunRows> find_runs(pg::Pool& database, const std::set<Uuid>& ids, Deadline deadline);
 Async<std::unordered_map<Uuid, AgentRow>> find_agents(pg::Transaction& transaction, const std::set<Uuid>& ids);
 // Leaves runs alone that somebody else has made meanwhile.
 Async<> insert_placeholders(pg::Transaction& transaction, const std::vector<Placeholder>& placeholders);

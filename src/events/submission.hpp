@@ -3,6 +3,7 @@
 
 #include <atomic>
 
+#include "budgets/charging.hpp"
 #include "events/item.hpp"
 #include "events/room.hpp"
 #include "rollups/deltas.hpp"
@@ -43,10 +44,13 @@ struct Submission {
   };
   std::array<Rows, 3> rows;  // by type
   rollups::Deltas deltas;
+  std::int64_t budget_edition = 0;  // by which it was decided which budgets cover the items
+  budgets::Charging charging;
   void forget_plan() {
     items.clear();
     rows = {};
     deltas = {};
+    charging = {};
   }
 
   // Of the request's thread.

@@ -8,6 +8,7 @@ namespace {
 const std::vector<std::string> event_key = {"run_id", "id", "bucket"};
 constexpr const char* content_comment = "What the agent's policy keeps of inputs and outputs";
 constexpr const char* violation_comment = "What of it the agent may not use: provider, model, tool or data_source";
+constexpr const char* charge_set_comment = "The budgets that cover it; NULL: none";
 constexpr const char* by_day = "RANGE (bucket)";
 
 }  // namespace
@@ -32,7 +33,8 @@ std::vector<schema::Table> tables() {
                         .type = "bigint",
                         .comment = "Tells a repeat from other content under the same id"},
                        {.name = "arrived_at", .type = "timestamptz", .default_value = "now()"},
-                       {.name = "content", .type = "jsonb", .nullable = true, .comment = content_comment}},
+                       {.name = "content", .type = "jsonb", .nullable = true, .comment = content_comment},
+                       {.name = "charge_set_id", .type = "bigint", .nullable = true, .comment = charge_set_comment}},
            .primary_key = event_key,
            .partition_by = by_day},
           {.name = "llm_calls",
@@ -65,7 +67,9 @@ std::vector<schema::Table> tables() {
                 {.name = "content_hash", .type = "bigint"},
                 {.name = "arrived_at", .type = "timestamptz", .default_value = "now()"},
                 {.name = "content", .type = "jsonb", .nullable = true, .comment = content_comment},
-                {.name = "violation", .type = "text", .nullable = true, .comment = violation_comment}},
+                {.name = "violation", .type = "text", .nullable = true, .comment = violation_comment},
+                {.name = "reservation_id", .type = "uuid", .nullable = true, .comment = "As the call names it"},
+                {.name = "charge_set_id", .type = "bigint", .nullable = true, .comment = charge_set_comment}},
            .primary_key = event_key,
            .checks = {{.label = "price_status",
                        .expression = "price_status IN ('priced', 'partial', 'no_rates', 'unknown_model', "
@@ -89,7 +93,8 @@ std::vector<schema::Table> tables() {
                        {.name = "arrived_at", .type = "timestamptz", .default_value = "now()"},
                        {.name = "content", .type = "jsonb", .nullable = true, .comment = content_comment},
                        {.name = "violation", .type = "text", .nullable = true, .comment = violation_comment},
-                       {.name = "data_source", .type = "text", .nullable = true}},
+                       {.name = "data_source", .type = "text", .nullable = true},
+                       {.name = "charge_set_id", .type = "bigint", .nullable = true, .comment = charge_set_comment}},
            .primary_key = event_key,
            .partition_by = by_day}};
 }

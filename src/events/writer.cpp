@@ -50,16 +50,17 @@ struct Queue {
 
 struct Writer::State : std::enable_shared_from_this<State> {
   State(Executor writer_executor, pg::Cluster& cluster, const prices::CurrentCatalogue& current, runs::KnownRuns& known,
-        Metrics& metrics, WriterOptions limits)
+        Budgeting budgets_of_process, Metrics& metrics, WriterOptions limits)
       : executor(std::move(writer_executor)),
         database(cluster),
         catalogue(current),
+        budgeting(budgets_of_process),
         options(limits),
         bound(std::make_shared<Bound>(
             limits.queue_bytes_max, 0,
             metrics.gauge("ingest_queue_bytes", "What waits for a commit, as it is kept in memory"))),
         meters(metrics),
-        general_way(cluster, current, known, meters, options.content_key, options.commit_timeout),
+        general_way(cluster, current, known, budgeting, meters, options.content_key, options.commit_timeout),
         changed(executor),
         tasks(executor, [](const std::exception_ptr&) {}),
         copied(metrics.counter("ingest_copies_total", "Group commits of events that were copied")),
@@ -69,6 +70,7 @@ struct Writer::State : std::enable_shared_from_this<State> {
   Executor executor;
   pg::Cluster& database;
   const prices::CurrentCatalogue& catalogue;
+  Budgeting budgeting;
   WriterOptions options;
 
   // From any thread.
@@ -198,13 +200,15 @@ struct Writer::State : std::enable_shared_from_this<State> {
     state->changed.notify_all();
   }
 
-  // Leaves those in the batch whose prices hold and whose runs went on a moment ago: after a long wait a run may have
-  // ended and been summed up, or its calls have been repriced.
+  // Leaves those in the batch whose prices and budgets hold and whose runs went on a moment ago: after a long wait a
+  // run may have ended and been summed up, or its calls have been repriced.
   void set_outdated_aside(Batch& batch) {
     const auto current = catalogue.get();
+    const auto budget_edition = budgeting.coverage.get()->edition();
     const auto planned_first = std::chrono::steady_clock::now() - options.plan_age_max;
     std::erase_if(batch, [&](auto& submission) {
-      const bool is_outdated = submission->catalogue != current || submission->planned_at < planned_first;
+      const bool is_outdated = submission->catalogue != current || submission->planned_at < planned_first ||
+                               submission->budget_edition != budget_edition;
       if (!is_outdated) return false;
       outdated.add();
       put(general, std::move(submission));
@@ -258,9 +262,11 @@ struct Writer::State : std::enable_shared_from_this<State> {
   Async<Position> copy(const Batch& batch, bool& is_copying) {
     auto transaction = co_await database.begin_lazily(Deadline::in(options.commit_timeout));
     rollups::Deltas deltas;
+    budgets::Charging charging;
     Stored stored;
     for (const auto& submission : batch) {
       deltas.merge(submission->deltas);
+      charging.merge(submission->charging);
       for (std::size_t type = 0; type < submission->rows.size(); ++type)
         stored.add(static_cast<EventType>(type), submission->rows[type].keys.size());
     }
@@ -283,6 +289,8 @@ struct Writer::State : std::enable_shared_from_this<State> {
     }
     if (!deltas.empty()) statements.push_back(rollups::append_statement(deltas));
     statements.push_back({&tasks::outbox::append_query(), tasks::outbox::params_of(stored_topic, stored.message())});
+    // Last, since others wait for what it locks.
+    statements.push_back(budgets::charge_statement(charging, batch.front()->budget_edition));
     co_return co_await transaction.commit_with(std::move(statements));
   }
 
@@ -371,8 +379,8 @@ struct Writer::State : std::enable_shared_from_this<State> {
 };
 
 Writer::Writer(Executor executor, pg::Cluster& database, const prices::CurrentCatalogue& catalogue,
-               runs::KnownRuns& known, Metrics& metrics, WriterOptions options)
-    : state_(std::make_shared<State>(std::move(executor), database, catalogue, known, metrics, options)) {}
+               runs::KnownRuns& known, Budgeting budgeting, Metrics& metrics, WriterOptions options)
+    : state_(std::make_shared<State>(std::move(executor), database, catalogue, known, budgeting, metrics, options)) {}
 
 Writer::~Writer() = default;
 

@@ -9,6 +9,7 @@
 #include <memory>
 
 #include "events/appraisal.hpp"
+#include "events/covering.hpp"
 #include "events/submission.hpp"
 #include "observe/metrics.hpp"
 #include "pg/cluster.hpp"
@@ -32,7 +33,7 @@ class Writer {
  public:
   // `executor`: of its thread, with `database` on it.
   Writer(Executor executor, pg::Cluster& database, const prices::CurrentCatalogue& catalogue, runs::KnownRuns& known,
-         Metrics& metrics, WriterOptions options);
+         Budgeting budgeting, Metrics& metrics, WriterOptions options);
   Writer(const Writer&) = delete;
   Writer& operator=(const Writer&) = delete;
   ~Writer();

@@ -96,7 +96,11 @@ std::string_view problem_schema() {
          R"("request_id":{"type":"string"},"errors":{"type":"array","description":"Every fault of the request",)"
          R"("items":{"type":"object","properties":{"pointer":{"type":"string","description":"JSON pointer into the body, or )"
          R"(?name of a parameter"},"message":{"type":"string"},"rejected":{"type":"string","description":"The rejected value )"
-         R"(as JSON text, shortened"}},"required":["pointer","message"]}}},)"
+         R"(as JSON text, shortened"}},"required":["pointer","message"]}},"budget":{"type":"object","description":"With 429: the )"
+         R"(budget that has no room, in dollars of cost or in counts","properties":{"id":{"type":"string","format":"uuid"},)"
+         R"("metric":{"type":"string"},"limit":{"type":"number"},"spent":{"type":"number"},"reserved":{"type":"number"},)"
+         R"("wanted":{"type":"number"},"resets_at":{"type":["string","null"],"format":"date-time"}},"required":["id","metric",)"
+         R"("limit","spent","reserved","wanted","resets_at"]}},)"
          R"("required":["type","title","status","detail","instance","request_id"]})";
 }
 

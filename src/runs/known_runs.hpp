@@ -8,12 +8,14 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
 #include "agents/policy.hpp"
 #include "base/uuid.hpp"
+#include "pg/cluster.hpp"
 
 namespace cognive::runs {
 
@@ -27,6 +29,12 @@ struct KnownRun {
 
   [[nodiscard]] bool is_active() const { return status == "queued" || status == "running"; }
 };
+
+using KnownRunRows = std::unordered_map<Uuid, std::shared_ptr<const KnownRun>>;
+
+// As the primary knows them; those that do not exist are missing.
+Async<KnownRunRows> find_known(pg::Transaction& transaction, const std::set<Uuid>& ids);
+Async<KnownRunRows> find_known(pg::Pool& database, const std::set<Uuid>& ids, Deadline deadline);
 
 class KnownRuns {
  public:

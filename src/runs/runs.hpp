@@ -30,11 +30,11 @@ constexpr auto enum_names(RunStatus) {
 }
 
 // Whose doing `terminated` is.
-enum class TerminatedBy { operator_, policy, silence };
+enum class TerminatedBy { operator_, policy, silence, budget };
 
 constexpr auto enum_names(TerminatedBy) {
   return std::array{json::name(TerminatedBy::operator_, "operator"), json::name(TerminatedBy::policy, "policy"),
-                    json::name(TerminatedBy::silence, "silence")};
+                    json::name(TerminatedBy::silence, "silence"), json::name(TerminatedBy::budget, "budget")};
 }
 
 // A run may be announced before it begins.
@@ -297,6 +297,8 @@ class Runs {
   // this process has been reachable, with a database, for the limit of their agent. For one thread per process, now and
   // then.
   Async<> end_silent(SilenceOptions options, Deadline deadline);
+  // Terminates active runs that have used up a budget of theirs, and the runs below them; `reasons` by run.
+  Async<> end_exhausted(const std::map<Uuid, std::string>& reasons, Deadline deadline);
   // Whether agents can reach us, as far as we know. For the same thread, every second.
   void note_reachable();
   Async<Result<RunDetail>> get(const Call& call, Uuid id);

@@ -335,6 +335,25 @@ Async<> Runs::end_silent(SilenceOptions options, Deadline deadline) {
   } while (std::ssize(runs) == runs_max && !deadline.passed());
 }
 
+Async<> Runs::end_exhausted(const std::map<Uuid, std::string>& reasons, Deadline deadline) {
+  std::vector<store::Termination> terminations;
+  for (const auto& [run_id, reason] : reasons)
+    terminations.push_back({run_id, text_of(reason), text_of("The run " + run_id.text() + " above: " + reason)});
+  std::vector<store::Terminated> ended;
+  Call call;
+  call.principal.kind = Principal::Kind::operator_;
+  call.deadline = deadline;
+  const auto body = [&](pg::Transaction& transaction) -> Async<Result<bool>> {
+    ended = co_await store::terminate(transaction, terminations, TerminatedBy::budget);
+    std::vector<audit::Entry> entries;
+    for (const auto& one : ended) entries.push_back(termination_entry(one.run, one.root));
+    if (!entries.empty()) co_await audit::record(transaction, call, entries);
+    co_return true;
+  };
+  co_await pg::transact(database_, "run_end_exhausted", call, body);
+  note_ended(ended);
+}
+
 Async<std::optional<Run>> find_visible(pg::Reader database, Uuid id, const Call& call) {
   co_return co_await store::find(database, id, call.principal, call.deadline);
 }

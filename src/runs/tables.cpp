@@ -43,7 +43,8 @@ std::vector<schema::Table> tables() {
        .checks = {{.label = "status",
                    .expression = "status IN ('queued', 'running', 'succeeded', 'failed', 'cancelled', "
                                  "'terminated')"},
-                  {.label = "terminated_by", .expression = "terminated_by IN ('operator', 'policy', 'silence')"}},
+                  {.label = "terminated_by",
+                   .expression = "terminated_by IN ('operator', 'policy', 'silence', 'budget')"}},
        .indexes = {{.columns = {"created_at", "id"}, .label = "created_at"},
                    {.columns = {"agent_id"}, .where = "status IN ('queued', 'running')", .label = "active"},
                    {.columns = {"agent_id", "created_at", "id"}, .label = "agent_id_created_at"},

@@ -1,0 +1,16 @@
+// SQL of the windows that a budget has by the calendar of its time zone. PostgreSQL's clock decides, and its time
+// zones. ISO weeks begin on Monday; days are those of the place, 23 or 25 hours long when its clocks are set.
+#pragma once
+
+// Local time at which the window of now begins, of the row `b` of budget_limits; of runs and totals it does not matter.
+#define COGNIVE_LOCAL_BEGIN                                                                            \
+  "date_trunc(CASE WHEN b.window_kind IN ('day', 'week', 'month') THEN b.window_kind ELSE 'day' END, " \
+  "now() AT TIME ZONE b.time_zone)"
+
+// From `window_kind`, `time_zone` and `local_begin`.
+#define COGNIVE_BEGINS_AT \
+  "CASE WHEN window_kind IN ('day', 'week', 'month') THEN local_begin AT TIME ZONE time_zone ELSE '-infinity' END"
+#define COGNIVE_ENDS_AT                                                                                             \
+  "CASE WHEN window_kind IN ('day', 'week', 'month') THEN (local_begin + ('1 ' || window_kind)::interval) AT TIME " \
+  "ZONE "                                                                                                           \
+  "time_zone ELSE 'infinity' END"

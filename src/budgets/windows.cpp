@@ -1,0 +1,172 @@
+#include "budgets/windows.hpp"
+
+#include "audit/audit.hpp"
+#include "budgets/calendar.hpp"
+#include "budgets/store.hpp"
+#include "pg/transact.hpp"
+
+namespace cognive::budgets {
+namespace {
+
+Error no_budget() {
+  return {Code::not_found, "There is no such budget.", {}};
+}
+
+// Counters may be larger than any amount that can be shown.
+#define COGNIVE_SHOWN(amount) "least(" amount ", 999999999999999999)::bigint"
+#define COGNIVE_WINDOW \
+  "w.id, nullif(w.run_id, '00000000-0000-0000-0000-000000000000'), w.metric, nullif(w.begins_at, '-infinity'), "      \
+  "nullif(w.ends_at, 'infinity'), w.limit_amount, " COGNIVE_SHOWN("w.spent") ", w.reserved, "                         \
+  "greatest(w.limit_amount - w.spent - w.reserved, -999999999999999999)::bigint, " COGNIVE_SHOWN("w.unreserved")      \
+  ", " COGNIVE_SHOWN("w.exceeded")
+
+// The window of now, whether or not anything has been charged to it. $2: the run, or nil.
+constexpr pg::Query status_query{
+    "budget_status",
+    "WITH now_of AS (SELECT b.*, " COGNIVE_LOCAL_BEGIN
+    " AS local_begin FROM budget_limits b WHERE b.id = $1), "
+    "wanted AS (SELECT n.id, n.metric, n.limit_amount, " COGNIVE_BEGINS_AT " AS begins_at, " COGNIVE_ENDS_AT
+    " AS ends_at FROM now_of n) "
+    "SELECT " COGNIVE_WINDOW
+    ", (SELECT count(*) FROM budget_reservations r JOIN budget_charge_sets c "
+    "ON c.id = r.charge_set_id WHERE r.state = 'held' AND w.id = ANY (c.windows)), "
+    "(SELECT min(r.expires_at) FROM budget_reservations r JOIN budget_charge_sets c ON c.id = r.charge_set_id "
+    "WHERE r.state = 'held' AND w.id = ANY (c.windows)) "
+    "FROM (SELECT coalesce(w.id, 0) AS id, $2::uuid AS run_id, n.metric, n.begins_at, n.ends_at, n.limit_amount, "
+    "coalesce(w.spent, 0) AS spent, coalesce(w.reserved, 0) AS reserved, coalesce(w.unreserved, 0) AS unreserved, "
+    "coalesce(w.exceeded, 0) AS exceeded FROM wanted n LEFT JOIN budget_windows w ON w.budget_id = n.id "
+    "AND w.run_id = $2 AND w.begins_at = n.begins_at) w"};
+
+constexpr pg::Query list_query{"budget_windows_list",
+                               "SELECT " COGNIVE_WINDOW
+                               " FROM budget_windows w WHERE w.budget_id = $1 AND ($2::bigint IS NULL OR w.id < $2) "
+                               "ORDER BY w.id DESC LIMIT $3"};
+
+#define COGNIVE_ALERT \
+  "SELECT a.id, a.budget_id, a.window_id, a.threshold, w.metric, a.limit_amount, " COGNIVE_SHOWN("a.spent")        \
+  ", nullif(w.run_id, '00000000-0000-0000-0000-000000000000'), a.created_at, a.acknowledged_at, a.acknowledged_by " \
+  "FROM budget_alerts a JOIN budget_windows w ON w.id = a.window_id JOIN budget_limits b ON b.id = a.budget_id "
+#define COGNIVE_VISIBLE(team, agent) \
+  "(" team "::uuid IS NULL OR b.team_id = " team ") AND (" agent "::uuid IS NULL OR b.agent_id = " agent ") "
+
+constexpr pg::Query alerts_query{"budget_alerts_list",
+                                 COGNIVE_ALERT "WHERE " COGNIVE_VISIBLE("$1", "$2")
+                                 "AND ($3::uuid IS NULL OR a.budget_id = $3) "
+                                 "AND ($4::boolean IS NULL OR (a.acknowledged_at IS NOT NULL) = $4) "
+                                 "AND ($5::timestamptz IS NULL OR (a.created_at, a.id) < ($5, $6)) "
+                                 "ORDER BY a.created_at DESC, a.id DESC LIMIT $7"};
+
+constexpr pg::Query alert_query{"budget_alert_get", COGNIVE_ALERT "WHERE a.id = $3 AND " COGNIVE_VISIBLE("$1", "$2")};
+
+constexpr pg::Query acknowledge_query{
+    "budget_alert_acknowledge",
+    "UPDATE budget_alerts SET acknowledged_at = now(), acknowledged_by = $2 WHERE id = $1 AND acknowledged_at IS NULL"};
+
+#undef COGNIVE_VISIBLE
+#undef COGNIVE_ALERT
+#undef COGNIVE_WINDOW
+#undef COGNIVE_SHOWN
+
+// `more`: what stands behind the columns of a window.
+template <typename... More>
+BudgetWindow read_window(pg::Row row, More&... more) {
+  BudgetWindow out;
+  std::int64_t limit = 0;
+  std::int64_t spent = 0;
+  std::int64_t reserved = 0;
+  std::int64_t remaining = 0;
+  std::int64_t unreserved = 0;
+  std::int64_t exceeded = 0;
+  row.read(out.id, out.run_id, out.metric, out.begins_at, out.ends_at, limit, spent, reserved, remaining, unreserved,
+           exceeded, more...);
+  out.limit = amount_of(out.metric, limit);
+  out.spent = amount_of(out.metric, spent);
+  out.reserved = amount_of(out.metric, reserved);
+  out.remaining = amount_of(out.metric, remaining);
+  out.unreserved = amount_of(out.metric, unreserved);
+  out.exceeded = amount_of(out.metric, exceeded);
+  return out;
+}
+
+std::vector<Alert> read_alerts(const pg::Rows& rows) {
+  std::vector<Alert> out(static_cast<std::size_t>(rows.size()));
+  for (int i = 0; i < rows.size(); ++i) {
+    auto& one = out[static_cast<std::size_t>(i)];
+    std::int64_t limit = 0;
+    std::int64_t spent = 0;
+    rows[i].read(one.id, one.budget_id, one.window_id, one.threshold, one.metric, limit, spent, one.run_id,
+                 one.created_at, one.acknowledged_at, one.acknowledged_by);
+    one.limit = amount_of(one.metric, limit);
+    one.spent = amount_of(one.metric, spent);
+  }
+  return out;
+}
+
+}  // namespace
+
+Decimal amount_of(Metric metric, std::int64_t stored) {
+  if (metric != Metric::cost) return {.mantissa = stored, .scale = 0};
+  return Decimal::parse(NanoUsd{stored}.text()).value_or(Decimal{});
+}
+
+Async<Result<BudgetStatus>> Windows::status(const Call& call, StatusQuery query) {
+  auto& primary = database_.primary();
+  BudgetStatus out;
+  auto budget = co_await store::get(primary, query.id, call.principal, call.deadline);
+  if (!budget) co_return fail(no_budget());
+  const bool is_by_run = budget->window == WindowKind::run && budget->scope != Scope::run;
+  if (is_by_run && !query.run_id) co_return unprocessable("?run_id", "The budget counts each run apart: say which.");
+  if (!is_by_run && query.run_id) co_return unprocessable("?run_id", "The budget does not count runs apart.");
+  out.budget = std::move(*budget);
+  auto params = pg::Params::of(query.id, query.run_id.value_or(Uuid{}));
+  const auto rows = co_await primary.execute(status_query, std::move(params), call.deadline);
+  out.window = read_window(rows[0], out.reservations, out.next_expiry_at);
+  co_return out;
+}
+
+Async<Result<WindowPage>> Windows::list(const Call& call, WindowQuery query) {
+  auto reader = database_.read_preferred(call);
+  if (!co_await store::get(reader, query.id, call.principal, call.deadline)) co_return fail(no_budget());
+  auto params = pg::Params::of(query.id, query.before, query.limit + 1);
+  const auto rows = co_await reader.execute(list_query, std::move(params), call.deadline);
+  WindowPage out;
+  for (int i = 0; i < rows.size() && i < query.limit; ++i) out.items.push_back(read_window(rows[i]));
+  if (rows.size() > query.limit) out.next_before = out.items.back().id;
+  co_return out;
+}
+
+Async<Result<json::Page<Alert>>> Windows::alerts(const Call& call, AlertQuery query) {
+  auto params = pg::Params::of(call.principal.team_id, call.principal.agent_id, query.budget_id, query.acknowledged,
+                               query.cursor, query.limit + 1);
+  auto rows =
+      read_alerts(co_await database_.read_preferred(call).execute(alerts_query, std::move(params), call.deadline));
+  co_return json::page_of(std::move(rows), query.limit,
+                          [](const Alert& alert) { return json::PagePosition{alert.created_at, alert.id}; });
+}
+
+Async<Result<Alert>> Windows::acknowledge(const Call& call, Uuid id) {
+  const auto body = [&](pg::Transaction& transaction) -> Async<Result<Alert>> {
+    const auto find = [&]() -> Async<std::optional<Alert>> {
+      auto params = pg::Params::of(call.principal.team_id, call.principal.agent_id, id);
+      auto found = read_alerts(co_await transaction.execute(alert_query, std::move(params)));
+      if (found.empty()) co_return std::nullopt;
+      co_return std::move(found.front());
+    };
+    const auto before = co_await find();
+    if (!before) co_return fail(Code::not_found, "There is no such alert.");
+    const auto changed = co_await transaction.execute(acknowledge_query, pg::Params::of(id, call.principal.id));
+    auto now = co_await find();
+    if (changed.affected() == 1) {
+      co_await audit::record(transaction, call,
+                             {.action = "alert_acknowledge",
+                              .resource_kind = "alert",
+                              .resource_id = id.text(),
+                              .team_id = call.principal.team_id,
+                              .details = json::encode(*now)});
+    }
+    co_return std::move(*now);
+  };
+  co_return co_await pg::transact(database_, "alert_acknowledge", call, body);
+}
+
+}  // namespace cognive::budgets

@@ -1,0 +1,156 @@
+// What budgets have counted: the window of now, those before, and the alerts that they raised.
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "budgets/budgets.hpp"
+
+namespace cognive::budgets {
+
+// An amount of a metric as people and JSON know it: dollars of money, else a count.
+Decimal amount_of(Metric metric, std::int64_t stored);
+
+struct BudgetWindow {
+  std::int64_t id = 0;
+  std::optional<Uuid> run_id;
+  Metric metric = Metric::cost;
+  std::optional<Timestamp> begins_at;
+  std::optional<Timestamp> ends_at;
+  Decimal limit;
+  Decimal spent;
+  Decimal reserved;
+  Decimal remaining;
+  Decimal unreserved;
+  Decimal exceeded;
+
+  static constexpr std::string_view schema_name = "BudgetWindow";
+  static constexpr auto fields() {
+    return json::fields(
+        json::field("id", &BudgetWindow::id, "Ascending in the order in which windows were first used; 0: not yet."),
+        json::field("run_id", &BudgetWindow::run_id, "Of budgets that count each run apart."),
+        json::field("metric", &BudgetWindow::metric, "What the amounts are: dollars of cost, else counts."),
+        json::field("begins_at", &BudgetWindow::begins_at,
+                    "null: it has no beginning, but counts since the budget is there."),
+        json::field("ends_at", &BudgetWindow::ends_at, "null: never."),
+        json::field("limit", &BudgetWindow::limit, "Now, or when the window ended."),
+        json::field("spent", &BudgetWindow::spent, "By calls that have been reported."),
+        json::field("reserved", &BudgetWindow::reserved, "Set aside for calls that have not."),
+        json::field("remaining", &BudgetWindow::remaining,
+                    "What may still be reserved; negative when it is overspent."),
+        json::field("unreserved", &BudgetWindow::unreserved, "The part of spent that nobody had reserved."),
+        json::field("exceeded", &BudgetWindow::exceeded,
+                    "The part of spent by which calls went over what they had reserved."));
+  }
+};
+
+struct StatusQuery {
+  Uuid id;
+  std::optional<Uuid> run_id;
+
+  static constexpr auto fields() {
+    return json::fields(json::field("id", &StatusQuery::id, "The budget's id."),
+                        json::field("run_id", &StatusQuery::run_id, "Of a budget that counts each run apart: which."));
+  }
+};
+
+struct BudgetStatus {
+  Budget budget;
+  BudgetWindow window;
+  std::int64_t reservations = 0;
+  std::optional<Timestamp> next_expiry_at;
+
+  static constexpr std::string_view schema_name = "BudgetStatus";
+  static constexpr auto fields() {
+    return json::fields(
+        json::field("budget", &BudgetStatus::budget, ""),
+        json::field("window", &BudgetStatus::window, "The one of now."),
+        json::field("reservations", &BudgetStatus::reservations, "How many are held."),
+        json::field("next_expiry_at", &BudgetStatus::next_expiry_at, "When the first of them expires."));
+  }
+};
+
+struct WindowQuery {
+  Uuid id;
+  std::optional<std::int64_t> before;
+  std::int64_t limit = 50;
+
+  static constexpr auto fields() {
+    return json::fields(json::field("id", &WindowQuery::id, "The budget's id."),
+                        json::field("before", &WindowQuery::before, "next_before of the page before.", {.min = 1}),
+                        json::field("limit", &WindowQuery::limit, "Items per page.", json::page_limit_rules));
+  }
+};
+
+struct WindowPage {
+  std::vector<BudgetWindow> items;
+  std::optional<std::int64_t> next_before;
+
+  static constexpr std::string_view schema_name = "BudgetWindowPage";
+  static constexpr auto fields() {
+    return json::fields(
+        json::field("items", &WindowPage::items, "Newest first."),
+        json::field("next_before", &WindowPage::next_before, "Continues the list; null on its last page."));
+  }
+};
+
+struct Alert {
+  Uuid id;
+  Uuid budget_id;
+  std::int64_t window_id = 0;
+  std::int64_t threshold = 0;
+  Metric metric = Metric::cost;
+  Decimal limit;
+  Decimal spent;
+  std::optional<Uuid> run_id;
+  Timestamp created_at;
+  std::optional<Timestamp> acknowledged_at;
+  std::optional<Uuid> acknowledged_by;
+
+  static constexpr std::string_view schema_name = "Alert";
+  static constexpr auto fields() {
+    return json::fields(json::field("id", &Alert::id, ""), json::field("budget_id", &Alert::budget_id, ""),
+                        json::field("window_id", &Alert::window_id, "There is one alert of a threshold in a window."),
+                        json::field("threshold", &Alert::threshold, "Percent of the limit."),
+                        json::field("metric", &Alert::metric, "What the amounts are: dollars of cost, else counts."),
+                        json::field("limit", &Alert::limit, "When it was crossed."),
+                        json::field("spent", &Alert::spent, "By the call that crossed it and all before."),
+                        json::field("run_id", &Alert::run_id, "Of budgets that count each run apart."),
+                        json::field("created_at", &Alert::created_at, ""),
+                        json::field("acknowledged_at", &Alert::acknowledged_at, "null: nobody has."),
+                        json::field("acknowledged_by", &Alert::acknowledged_by, "The key."));
+  }
+};
+
+struct AlertQuery {
+  std::optional<Uuid> budget_id;
+  std::optional<bool> acknowledged;
+  std::int64_t limit = 50;
+  std::optional<json::PagePosition> cursor;
+
+  static constexpr auto fields() {
+    return json::fields(json::field("budget_id", &AlertQuery::budget_id, "Only alerts of this budget."),
+                        json::field("acknowledged", &AlertQuery::acknowledged, "Only those that are, or are not."),
+                        json::field("limit", &AlertQuery::limit, "Items per page.", json::page_limit_rules),
+                        json::field("cursor", &AlertQuery::cursor, "next_cursor of the page before."));
+  }
+};
+
+class Windows {
+ public:
+  explicit Windows(pg::Cluster& database) : database_(database) {}
+
+  // On the primary: it tells what authorising would meet. Code::unprocessable without a run where one is needed.
+  Async<Result<BudgetStatus>> status(const Call& call, StatusQuery query);
+  Async<Result<WindowPage>> list(const Call& call, WindowQuery query);
+  Async<Result<json::Page<Alert>>> alerts(const Call& call, AlertQuery query);
+  // A repeat changes nothing: who was first stays.
+  Async<Result<Alert>> acknowledge(const Call& call, Uuid id);
+
+ private:
+  pg::Cluster& database_;
+};
+
+void add_routes(http::Router& router, Windows& windows);
+
+}  // namespace cognive::budgets
