@@ -22,10 +22,13 @@ def wire(installation):
 
 @pytest.fixture(scope="module")
 def things(installation):
-    """Ids of an agent and of a run of it that nobody should manage to end."""
+    """Ids of an agent, of a run of it that nobody should manage to end, of a budget, and of a reservation."""
     api = installation.api()
     agent = api.agent()["id"]
-    return {"agent": agent, "run": api.run(agent, started_at=TIME)["run_id"]}
+    budget = api.post("/api/v1/budgets", json={"scope": "agent", "agent_id": agent, "window": "total", "limit_usd": 1_000_000}).json()["id"]
+    asked = {"agent_id": agent, "model": "gpt-4o", "max_cost_usd": 1, "expires_in_s": 86_400}
+    reservation = api.post("/api/v1/budgets/authorize", json=asked).json()["reservation_id"]
+    return {"agent": agent, "run": api.run(agent, started_at=TIME)["run_id"], "budget": budget, "reservation": reservation}
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 import requests
 
 from installation import ROOT, clean_environment, llm_call, run_cognive, uuid7
+from reports import post_batch
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -339,7 +340,15 @@ def world(installation):
     assert api.post(f"/api/v1/runs/{ended['run_id']}/end", json={"status": "failed", "error": "e"}).status_code == 200
     override = {"provider": "acme", "model": "openapi", "rates": {"input_mtok": 1}, "windows": [{"from": "22:00:00", "to": "06:00:00", "rates": {"input_mtok": 2}}]}
     assert api.post("/api/v1/prices/overrides", json=override).status_code == 201
-    return {"team": team, "agent": agent, "run": run, "ended": ended, "call": events[0]["id"]}
+    body = {"scope": "agent", "agent_id": agent["id"], "window": "day", "limit_requests": 1, "thresholds": [100]}
+    budget = api.post("/api/v1/budgets", json=body).json()
+    by_run = api.post("/api/v1/budgets", json=body | {"window": "run"}).json()
+    asked = {"agent_id": agent["id"], "run_id": run["run_id"], "provider": "openai", "model": "gpt-4o", "max_cost_usd": 0.1}
+    reservation, held = (api.post("/api/v1/budgets/authorize", json=asked).json()["reservation_id"] for _ in range(2))
+    money = api.post("/api/v1/budgets", json={"scope": "agent", "agent_id": agent["id"], "window": "day", "limit_usd": 1}).json()
+    assert post_batch(api, [llm_call(run["run_id"], reservation_id=reservation), llm_call(run["run_id"])])["accepted"] == 2
+    return {"team": team, "agent": agent, "run": run, "ended": ended, "call": events[0]["id"], "budget": budget, "by_run": by_run, "reservation": reservation,
+            "held": held, "money": money}
 
 
 GETS = {
@@ -362,6 +371,12 @@ GETS = {
     "analytics_latency": ["/api/v1/analytics/latency", "/api/v1/analytics/latency?group_by=team,agent,model,provider,environment&agent_id={agent}"],
     "analytics_tools": ["/api/v1/analytics/tools", "/api/v1/analytics/tools?group_by=team,agent,tool,data_source&agent_id={agent}"],
     "analytics_coverage": ["/api/v1/analytics/coverage", "/api/v1/analytics/coverage?from=2999-01-01T00:00:00Z"],
+    "budget_list": ["/api/v1/budgets", "/api/v1/budgets?team={team_name}&scope=agent&agent_id={agent}&limit=1", "/api/v1/budgets?run_id={run}"],
+    "budget_get": ["/api/v1/budgets/{budget}"],
+    "budget_status": ["/api/v1/budgets/{budget}/status", "/api/v1/budgets/{by_run}/status?run_id={run}"],
+    "budget_windows": ["/api/v1/budgets/{budget}/windows", "/api/v1/budgets/{by_run}/windows?limit=1&before=1000000"],
+    "reservation_get": ["/api/v1/budgets/reservations/{reservation}"],
+    "alert_list": ["/api/v1/alerts", "/api/v1/alerts?budget_id={budget}&acknowledged=false&limit=1"],
     "root": ["/"], "welcome": ["/api/v1/"], "health_liveness": ["/api/v1/health/liveness"], "health_readiness": ["/api/v1/health/readiness"],
     "health_replication": ["/api/v1/health/replication"], "metrics": ["/metrics"], "docs": ["/docs"], "redoc": ["/redoc"], "openapi": ["/openapi.json"],
 }
@@ -374,7 +389,8 @@ def test_every_get_is_tried_here():
 @pytest.mark.parametrize("operation_id", GETS)
 def test_a_get_answers_as_declared(api, world, operation_id):
     words = {"team": world["team"]["id"], "team_name": world["team"]["name"], "agent": world["agent"]["id"], "run": world["run"]["run_id"],
-             "ended": world["ended"]["run_id"], "call": world["call"]}
+             "ended": world["ended"]["run_id"], "call": world["call"], "budget": world["budget"]["id"], "by_run": world["by_run"]["id"],
+             "reservation": world["reservation"]}
     for target in GETS[operation_id]:
         check_answer(operation_id, api.get(target.format(**words)), 200)
 
@@ -400,6 +416,33 @@ def test_agents_answer_as_declared(installation, api):
     check_answer("agent_update", api.patch(path, json={"version": "3"}), 409)
     check_answer("agent_put", api.put("/api/v1/agents", json={"name": name, "version": "3"}), 409)
     assert check_answer("agent_get", api.get(path), 200)["archived_at"]
+
+
+def test_budgets_answer_as_declared(api, world):
+    body = {"id": uuid7(), "scope": "agent", "agent_id": world["agent"]["id"], "window": "day", "limit_usd": 0.5, "hard_stop": True}
+    check_answer("budget_create", api.post("/api/v1/budgets", json=body), 201)
+    check_answer("budget_create", api.post("/api/v1/budgets", json=body), 200)
+    check_answer("budget_create", api.post("/api/v1/budgets", json=body | {"window": "week"}), 409)
+    check_answer("budget_create", api.post("/api/v1/budgets", json=body | {"window": "run", "limit_usd": -1}), 422)
+    path = f"/api/v1/budgets/{body['id']}"
+    asked = {"agent_id": world["agent"]["id"], "provider": "openai", "model": "gpt-4o", "reservation_id": uuid7(), "max_cost_usd": 0.4}
+    check_answer("budget_authorize", api.post("/api/v1/budgets/authorize", json=asked), 200)
+    check_answer("budget_authorize", api.post("/api/v1/budgets/authorize", json=asked | {"max_cost_usd": 0.3}), 409)
+    check_answer("budget_authorize", api.post("/api/v1/budgets/authorize", json=asked | {"reservation_id": uuid7()}), 429)
+    check_answer("budget_authorize", api.post("/api/v1/budgets/authorize", json=asked | {"agent_id": uuid7()}), 404)
+    check_answer("budget_authorize", api.post("/api/v1/budgets/authorize", json=asked | {"model": "o3"}), 403)
+    check_answer("budget_authorize", api.post("/api/v1/budgets/authorize", json=asked | {"model": "gpt-unpriced", "reservation_id": uuid7()}), 422)
+    reservation = f"/api/v1/budgets/reservations/{asked['reservation_id']}"
+    check_answer("reservation_renew", api.post(reservation + "/renew", json={}), 200)
+    check_answer("reservation_release", api.post(reservation + "/release"), 200)
+    check_answer("reservation_renew", api.post(reservation + "/renew", json={}), 409)
+    check_answer("reservation_get", api.get(f"/api/v1/budgets/reservations/{uuid7()}"), 404)
+    check_answer("budget_update", api.patch(path, json={"limit_usd": 1, "name": "n"}), 200)
+    check_answer("budget_delete", api.request("DELETE", path), 200)
+    check_answer("budget_delete", api.request("DELETE", path), 404)
+    alert = api.get("/api/v1/alerts", params={"budget_id": world["budget"]["id"]}).json()["items"][0]
+    assert check_answer("alert_acknowledge", api.post(f"/api/v1/alerts/{alert['id']}/acknowledge"), 200)["acknowledged_at"]
+    check_answer("alert_acknowledge", api.post(f"/api/v1/alerts/{uuid7()}/acknowledge"), 404)
 
 
 def test_runs_answer_as_declared(api):
@@ -495,7 +538,8 @@ def test_a_body_made_from_the_schemas_examples_is_accepted(api, world, operation
         check_body(body, schema)
     else:
         body = example(schema)
-    target = path.replace("{id}", run if "/runs/" in path else world["agent"]["id"])
+    ids = {"/runs/": run, "/reservations/": world["held"], "/budgets/": world["money"]["id"]}
+    target = path.replace("{id}", next((ids[part] for part in ids if part in path), world["agent"]["id"]))
     answer = api.request(method, target, json=body)
     assert answer.status_code in (200, 201), answer.text
     check_answer(operation_id, answer)

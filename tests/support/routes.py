@@ -32,6 +32,12 @@ SAMPLES = {
     "llm_call_create": {"id": "new", "timestamp": TIME, "provider": "openai", "model": "gpt-4o", "usage": {"input_tokens": 10},
                         "status": "ok", "duration_ms": 12, "metadata": {"a": 1}},
     "tool_invocation_create": {"id": "new", "timestamp": TIME, "tool": "search", "data_source": "crm", "status": "error", "error": "timeout"},
+    "budget_create": {"id": "new", "name": "sampled", "scope": "organisation", "provider": "openai", "model": "gpt-*", "window": "day",
+                      "time_zone": "Europe/Berlin", "limit_usd": 1, "hard_stop": False, "thresholds": [50, 100], "assumed_usd_per_call": 0.01, "enabled": True},
+    "budget_update": {"name": "renamed", "limit_usd": 2, "hard_stop": False, "thresholds": [90], "enabled": True},
+    "budget_authorize": {"reservation_id": "new", "agent_id": "agent", "run_id": "run", "provider": "openai", "model": "gpt-4o", "max_cost_usd": 0.01,
+                         "usage": {"input_tokens": 10}, "expires_in_s": 60},
+    "reservation_renew": {"expires_in_s": 60},
 }
 
 
@@ -46,7 +52,7 @@ class Route:
 
     def send(self, api, things, data, **kwargs):
         """Send a body, given as bytes, to the route."""
-        path = self.path.replace("{id}", things["run" if "/runs/" in self.path else "agent"])
+        path = self.path.replace("{id}", things[next((thing for thing in ("run", "reservation", "budget") if f"/{thing}s/" in self.path), "agent")])
         return api.request(self.method, path, data=data, **kwargs)
 
     def sample(self, things):
