@@ -498,7 +498,8 @@ def test_a_run_that_has_used_up_its_budget_is_terminated_with_those_below(api):
     found = api.get(f"/api/v1/runs/{run}").json()
     assert (found["status"], found["terminated_by"]) == ("terminated", "budget") and budget["id"] in found["error"]
     assert api.get(f"/api/v1/runs/{below}").json()["status"] == "terminated"
-    assert post_batch(api, [llm_call(run)])["terminate"][0]["run_id"] == run
+    told = wait_until(lambda: post_batch(api, [llm_call(run)]).get("terminate"), "an event is answered so", 2)
+    assert told[0]["run_id"] == run and budget["id"] in told[0]["reason"]
     assert api.get(f"/api/v1/runs/{beside}").json()["status"] == "running"
     check_problem(ask(api, {"agent_id": agent, "run_id": run}), 409)
 
