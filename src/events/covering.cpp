@@ -41,6 +41,11 @@ Alike alike(const Item& item) {
 
 }  // namespace
 
+std::optional<std::int64_t> edition_without_budgets(const Budgeting& budgeting) {
+  const auto coverage = budgeting.coverage.loaded();
+  return coverage->empty() ? coverage->edition() : std::nullopt;
+}
+
 Async<std::int64_t> cover(const Budgeting& budgeting, pg::Pool& database, std::span<Item* const> items,
                           const prices::Catalogue& catalogue, Deadline deadline) {
   const auto coverage = budgeting.coverage.loaded();
@@ -79,8 +84,10 @@ Async<std::int64_t> cover(const Budgeting& budgeting, pg::Pool& database, std::s
 void add_to(budgets::Charging& charging, const Item& item) {
   const auto& row = item.row;
   const auto set_id = row.charge_set_id.value_or(0);
+  const auto* call = std::get_if<LlmCall>(&item.event->body);
+  if (set_id == 0 && (call == nullptr || !call->reservation_id)) return;
   budgets::Used used;
-  if (const auto* call = std::get_if<LlmCall>(&item.event->body)) {
+  if (call != nullptr) {
     const auto tokens = store::tokens_of(call->usage);
     used.requests = 1;
     used.tokens = tokens[0] + tokens[1];
@@ -103,7 +110,7 @@ void add_to(budgets::Charging& charging, const Item& item) {
   } else {
     used.steps = 1;
   }
-  if (set_id != 0) charging.add(set_id, used);
+  charging.add(set_id, used);
 }
 
 }  // namespace cognive::events

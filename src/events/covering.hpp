@@ -16,6 +16,9 @@ struct Budgeting {
   budgets::ChargeSets& charge_sets;
 };
 
+// The edition of the budgets when there are none at all, and so nothing to fill in. Throws Unavailable.
+std::optional<std::int64_t> edition_without_budgets(const Budgeting& budgeting);
+
 // Fills in the charge sets of items, which have been appraised; the edition of the budgets by which that was decided.
 // `catalogue`: to which their prices belong. Throws Unavailable.
 Async<std::int64_t> cover(const Budgeting& budgeting, pg::Pool& database, std::span<Item* const> items,

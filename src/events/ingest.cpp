@@ -98,9 +98,13 @@ struct Ingest::State {
 
   // What there is to store of a plain submission, and what follows from it.
   Async<> plan(Submission& submission, Deadline deadline) {
-    std::vector<Item*> items;
-    for (auto& item : submission.items) items.push_back(&item);
-    submission.budget_edition = co_await cover(budgeting, database.primary(), items, *submission.catalogue, deadline);
+    if (const auto edition = edition_without_budgets(budgeting)) {
+      submission.budget_edition = *edition;
+    } else {
+      std::vector<Item*> items;
+      for (auto& item : submission.items) items.push_back(&item);
+      submission.budget_edition = co_await cover(budgeting, database.primary(), items, *submission.catalogue, deadline);
+    }
     for (auto& rows : submission.rows) {
       constexpr std::size_t bytes_of_row = 384;  // most are shorter
       rows.bytes.reserve(rows.keys.size() * bytes_of_row);
