@@ -52,10 +52,11 @@ ReservationAnswer answer_of(const store::Reservation& found) {
 void AuthoriseRequest::check(json::Faults& faults) const {
   if (!max_cost_usd && usage.reported_units() == 0 && !faults.has_at("max_cost_usd") && !faults.has_at("usage"))
     faults.add_at("max_cost_usd", "Say what the call may cost at most, or its expected usage.");
-  if (max_cost_usd && !faults.has_at("max_cost_usd") &&
-      (max_cost_usd->is_negative() || !NanoUsd::exactly(*max_cost_usd))) {
-    faults.add_at("max_cost_usd", "It must be dollars from 0 to 9.2 billion with at most nine digits after the point.",
-                  max_cost_usd->text());
+  if (max_cost_usd && !faults.has_at("max_cost_usd")) {
+    const auto cost = NanoUsd::exactly(*max_cost_usd);
+    if (!cost || max_cost_usd->is_negative() || *cost > cost_max)
+      faults.add_at("max_cost_usd", "It must be dollars from 0 to a million with at most nine digits after the point.",
+                    max_cost_usd->text());
   }
 }
 
@@ -116,6 +117,7 @@ Result<void> Authorisation::appraise(const AuthoriseRequest& request, const agen
   if (has_price && request.max_cost_usd) {
     waiting.amounts.cost_nanos = NanoUsd::exactly(*request.max_cost_usd)->nanos;
   } else if (has_price) {
+    if (price.cost > cost_max) return unprocessable("/usage", "No call costs more than a million dollars.");
     waiting.amounts.cost_nanos = price.cost.nanos;
   }
   return {};

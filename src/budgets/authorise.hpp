@@ -14,6 +14,7 @@ namespace cognive::budgets {
 
 inline constexpr std::int64_t lifetime_s_default = 600;
 inline constexpr std::int64_t lifetime_s_max = 86'400;
+inline constexpr NanoUsd cost_max{1'000'000'000'000'000};  // a million dollars: no call comes near
 
 struct AuthoriseRequest {
   std::optional<Uuid> reservation_id;

@@ -148,7 +148,8 @@ struct Authoriser::State : std::enable_shared_from_this<State> {
 
   Async<> decide(const Batch& batch, Deadline deadline) {
     bool may_expire = true;
-    for (int attempt = 0; attempt < attempts_max; ++attempt) {
+    int expiries = 0;
+    for (int attempt = 0; attempt < attempts_max;) {
       const auto current = coverage.loaded();
       auto candidates = find_budgets(batch, *current);
       std::vector<Covered*> covered;
@@ -164,10 +165,13 @@ struct Authoriser::State : std::enable_shared_from_this<State> {
       }
       if (outcome == Outcome::decided) co_return;
       if (outcome == Outcome::expiry_first) {
-        may_expire = co_await store::expire(database, expired_max, deadline) > 0;
+        // Once is enough unless there is more than fits; what expires meanwhile is for those who ask next.
+        const auto expired = co_await store::expire(database, expired_max, deadline);
+        may_expire = expired == expired_max && ++expiries < attempts_max;
         continue;
       }
-      charge_sets.forget_windows();
+      ++attempt;
+      charge_sets.forget();
       co_await refresh(coverage, database.primary(), deadline);
     }
     throw Unavailable("budgets change faster than reservations can be decided");
@@ -209,7 +213,7 @@ struct Authoriser::State : std::enable_shared_from_this<State> {
       waiting.refusal.reset();
       waiting.error.reset();
       if (const auto repeat = known.find(waiting.id); repeat != known.end()) {
-        repeat_grant(waiting, repeat->second);
+        repeat_grant(waiting, repeat->second, locked.now);
         continue;
       }
       if (candidate.covered.budgets.empty()) {
@@ -246,6 +250,10 @@ struct Authoriser::State : std::enable_shared_from_this<State> {
         added.push_back(locked.windows[i].reserved - before[i].reserved);
       }
       co_await transaction.commit_with(store::hold(held, touched, added));
+    } else if (!known.empty()) {
+      // To repeat a grant is to say that it is safe.
+      co_await transaction.vouch_for_reads();
+      co_await transaction.commit();
     }
     batches.add();
     for (const auto& candidate : candidates) (candidate.waiting->grant ? granted : refused).add();
@@ -253,13 +261,15 @@ struct Authoriser::State : std::enable_shared_from_this<State> {
   }
 
   // The same request has been answered before.
-  static void repeat_grant(Waiting& waiting, const store::Reservation& stored) {
+  static void repeat_grant(Waiting& waiting, const store::Reservation& stored, Timestamp now) {
     if (stored.request_hash != waiting.request_hash || stored.subject.agent_id != waiting.subject.agent_id) {
       waiting.error = Error{Code::conflict, "There is a reservation with this id already, for something else.", {}};
     } else if (stored.state != ReservationState::held) {
       waiting.error = Error{Code::conflict,
                             fmt::format("The reservation with this id is {} already.", json::enum_text(stored.state)),
                             {}};
+    } else if (stored.expires_at <= now) {
+      waiting.error = Error{Code::conflict, "The reservation with this id is expired already.", {}};
     } else {
       waiting.grant = Grant{.expires_at = stored.expires_at, .remaining = {}};
     }

@@ -7,10 +7,15 @@
   "date_trunc(CASE WHEN b.window_kind IN ('day', 'week', 'month') THEN b.window_kind ELSE 'day' END, " \
   "now() AT TIME ZONE b.time_zone)"
 
+// When a local time is reached for the first time: where clocks are set back at midnight, that comes twice.
+#define COGNIVE_FIRST(local)                                                                           \
+  "CASE WHEN ((" local " AT TIME ZONE time_zone) - interval '1 hour') AT TIME ZONE time_zone = " local \
+  " "                                                                                                  \
+  "THEN (" local " AT TIME ZONE time_zone) - interval '1 hour' ELSE " local " AT TIME ZONE time_zone END"
+
 // From `window_kind`, `time_zone` and `local_begin`.
 #define COGNIVE_BEGINS_AT \
-  "CASE WHEN window_kind IN ('day', 'week', 'month') THEN local_begin AT TIME ZONE time_zone ELSE '-infinity' END"
-#define COGNIVE_ENDS_AT                                                                                             \
-  "CASE WHEN window_kind IN ('day', 'week', 'month') THEN (local_begin + ('1 ' || window_kind)::interval) AT TIME " \
-  "ZONE "                                                                                                           \
-  "time_zone ELSE 'infinity' END"
+  "CASE WHEN window_kind IN ('day', 'week', 'month') THEN " COGNIVE_FIRST("local_begin") " ELSE '-infinity' END"
+#define COGNIVE_ENDS_AT                                                    \
+  "CASE WHEN window_kind IN ('day', 'week', 'month') THEN " COGNIVE_FIRST( \
+      "(local_begin + ('1 ' || window_kind)::interval)") " ELSE 'infinity' END"

@@ -42,7 +42,13 @@ Async<> ChargeSets::resolve(pg::Pool& database, std::span<Covered* const> covere
       if (windows_.size() > remembered_max) windows_.clear();
       for (const auto& [key, window] : opened) windows_[key] = {window.id, now + window.left};
     }
-    look_up(covered);
+    // From what was found, not from what is remembered: others may have made that forget, and a window may just end.
+    for (auto* one : covered) {
+      for (std::size_t i = 0; i < one->budgets.size(); ++i) {
+        const auto found = opened.find(key_of(*one->budgets[i], *one));
+        if (one->window_ids[i] == 0 && found != opened.end()) one->window_ids[i] = found->second.id;
+      }
+    }
   }
   for (auto* one : covered) {
     auto set = one->window_ids;
@@ -63,9 +69,10 @@ Async<> ChargeSets::resolve(pg::Pool& database, std::span<Covered* const> covere
   }
 }
 
-void ChargeSets::forget_windows() {
+void ChargeSets::forget() {
   const std::lock_guard lock(mutex_);
   windows_.clear();
+  sets_.clear();
 }
 
 }  // namespace cognive::budgets

@@ -33,8 +33,9 @@ class ChargeSets {
 
   // Fills in windows and sets. Throws Unavailable.
   Async<> resolve(pg::Pool& database, std::span<Covered* const> covered, Deadline deadline);
-  // Windows may have ended before their time: budgets have changed, or PostgreSQL's clock has been set.
-  void forget_windows();
+  // Windows may have ended before their time, and sets be gone: budgets have changed, PostgreSQL's clock has been set,
+  // or a standby that lacked the latest commits has become the primary.
+  void forget();
 
  private:
   static constexpr std::size_t remembered_max = 100'000;

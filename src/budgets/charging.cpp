@@ -25,10 +25,10 @@ constexpr pg::Query charge_query{
     "$13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[]) AS s (id, agent_id, run_id, call_id, set_id, cost, "
     "tokens, requests, unpriced)), "
     "held AS MATERIALIZED (SELECT r.id FROM settling s JOIN budget_reservations r ON r.id = s.id "
-    "AND r.agent_id = s.agent_id WHERE r.state = 'held' ORDER BY r.id FOR UPDATE OF r), "
+    "AND r.agent_id = s.agent_id AND (r.run_id IS NULL OR r.run_id = s.run_id) WHERE r.state = 'held' ORDER BY r.id FOR UPDATE OF r), "
     "settled AS (UPDATE budget_reservations r SET state = 'settled', ended_at = now(), call_run_id = s.run_id, "
-    "call_id = s.call_id FROM held h JOIN settling s ON s.id = h.id WHERE r.id = h.id AND r.state = 'held' "
-    "RETURNING r.id, r.charge_set_id AS set_id, r.cost_nano_usd AS held_cost, r.tokens AS held_tokens, "
+    "call_id = s.call_id FROM held h JOIN settling s ON s.id = h.id WHERE r.id = h.id AND r.agent_id = s.agent_id AND r.state = 'held' "
+    "RETURNING r.id, r.agent_id, r.charge_set_id AS set_id, r.cost_nano_usd AS held_cost, r.tokens AS held_tokens, "
     "CASE WHEN r.is_unpriced THEN 1 ELSE 0 END AS held_unpriced, s.set_id AS own_set_id, s.cost, s.tokens, s.requests, "
     "s.unpriced), "
     // What was reserved: to the windows of the reservation.
@@ -44,14 +44,16 @@ constexpr pg::Query charge_query{
     // Reservations that are not held any more, or were never there.
     "UNION ALL SELECT window_id, s.cost, s.tokens, s.requests, s.unpriced, 0, 0, 0, 0, 0, 0, false FROM settling s "
     "JOIN budget_charge_sets c ON c.id = s.set_id CROSS JOIN unnest(c.windows) AS window_id "
-    "WHERE s.id NOT IN (SELECT id FROM settled) "
+    "WHERE NOT EXISTS (SELECT FROM settled t WHERE t.id = s.id AND t.agent_id = s.agent_id) "
     "UNION ALL SELECT window_id, u.cost, u.tokens, u.requests, u.unpriced, u.steps, u.tool_calls, 0, 0, 0, 0, false "
     "FROM unreserved u JOIN budget_charge_sets c ON c.id = u.set_id CROSS JOIN unnest(c.windows) AS window_id), "
     "locked AS MATERIALIZED (SELECT w.id FROM budget_windows w WHERE w.id IN (SELECT window_id FROM parts) "
     "ORDER BY w.id FOR UPDATE), "
     // In the unit of each window.
     "amounts AS (SELECT p.window_id, p.is_reserved, CASE w.metric "
-    "WHEN 'cost' THEN p.cost::numeric + p.unpriced::numeric * coalesce(w.assumed_cost_nano_usd, 0) "
+    "WHEN 'cost' THEN CASE WHEN p.is_reserved AND p.unpriced > 0 THEN greatest(p.held_cost + p.held_unpriced * "
+    "coalesce(w.assumed_cost_nano_usd, 0), coalesce(w.assumed_cost_nano_usd, 0)) "
+    "ELSE p.cost::numeric + p.unpriced::numeric * coalesce(w.assumed_cost_nano_usd, 0) END "
     "WHEN 'tokens' THEN p.tokens WHEN 'requests' THEN p.requests WHEN 'steps' THEN p.steps "
     "WHEN 'tool_calls' THEN p.tool_calls END AS used, CASE w.metric "
     "WHEN 'cost' THEN p.held_cost + p.held_unpriced * coalesce(w.assumed_cost_nano_usd, 0) "
@@ -74,10 +76,11 @@ constexpr pg::Query charge_query{
     // A budget of one run, or the window of a run: what used it up has to stop.
     "exhausted AS (SELECT c.budget_id, coalesce(b.run_id, c.run_id) AS run_id FROM charged c "
     "JOIN budget_limits b ON b.id = c.budget_id WHERE c.hard_stop AND c.spent >= c.limit_amount "
-    "AND c.spent - c.added < c.limit_amount AND (b.scope = 'run' OR b.window_kind = 'run')), "
+    "AND (c.spent - c.added < c.limit_amount OR c.limit_amount = 0) AND (b.scope = 'run' OR b.window_kind = 'run')), "
     "told AS (INSERT INTO outbox (topic, payload) SELECT 'budgets.exhausted', jsonb_build_object('runs', "
     "jsonb_agg(jsonb_build_object('run_id', run_id, 'budget_id', budget_id))) FROM exhausted HAVING count(*) > 0) "
-    COGNIVE_EDITION("$17::bigint")};
+    COGNIVE_EDITION("$17::bigint AND NOT EXISTS (SELECT FROM unnest($1::bigint[] || $12::bigint[]) AS set (id) "
+                    "WHERE set.id <> 0 AND NOT EXISTS (SELECT FROM budget_charge_sets c WHERE c.id = set.id))")};
 // clang-format on
 
 #undef COGNIVE_EDITION
@@ -125,13 +128,13 @@ void Charging::add(std::int64_t charge_set_id, const Used& used) {
 }
 
 void Charging::settle(const Settlement& settlement) {
-  const bool is_first = settlements_.try_emplace(settlement.reservation_id, settlement).second;
+  const bool is_first = settlements_.try_emplace({settlement.reservation_id, settlement.agent_id}, settlement).second;
   if (!is_first && settlement.charge_set_id != 0) add(settlement.charge_set_id, settlement.used);
 }
 
 void Charging::merge(const Charging& other) {
   for (const auto& row : other.rows_) add(row.charge_set_id, row.used);
-  for (const auto& [id, settlement] : other.settlements_) settle(settlement);
+  for (const auto& [key, settlement] : other.settlements_) settle(settlement);
 }
 
 pg::Statement charge_statement(const Charging& charging, std::int64_t edition) {
@@ -152,9 +155,9 @@ pg::Statement charge_statement(const Charging& charging, std::int64_t edition) {
   std::array<pg::ArrayBuilder, 5> counts{pg::ArrayBuilder(Type::int8), pg::ArrayBuilder(Type::int8),
                                          pg::ArrayBuilder(Type::int8), pg::ArrayBuilder(Type::int8),
                                          pg::ArrayBuilder(Type::int8)};
-  for (const auto& [id, one] : charging.settlements_) {
+  for (const auto& [key, one] : charging.settlements_) {
     auto* id_column = ids.data();
-    for (const auto& value : {id, one.agent_id, one.run_id, one.call_id}) (id_column++)->add(value);
+    for (const auto& value : {one.reservation_id, one.agent_id, one.run_id, one.call_id}) (id_column++)->add(value);
     auto* column = counts.data();
     for (const auto value :
          {one.charge_set_id, one.used.cost_nanos, one.used.tokens, one.used.requests, one.used.unpriced})

@@ -61,13 +61,14 @@ class Charging {
     std::int64_t charge_set_id = 0;
     Used used;
   };
-  std::vector<Row> rows_;                        // a set may have several, none of which overflows
-  std::map<std::int64_t, std::size_t> last_of_;  // of each set
-  std::map<Uuid, Settlement> settlements_;
+  std::vector<Row> rows_;                                    // a set may have several, none of which overflows
+  std::map<std::int64_t, std::size_t> last_of_;              // of each set
+  std::map<std::pair<Uuid, Uuid>, Settlement> settlements_;  // by reservation and agent
 };
 
 // Charges, and raises alerts; the last statement of its transaction, since many wait for the windows that it locks.
-// Fails with `outdated` when budgets are of another edition than the one by which it was decided what covers what.
+// Fails with `outdated` when budgets are of another edition than the one by which it was decided what covers what, or a
+// set is not known.
 pg::Statement charge_statement(const Charging& charging, std::int64_t edition);
 inline constexpr std::string_view outdated = "22012";  // SQLSTATE: division by zero, which nothing else here can do
 

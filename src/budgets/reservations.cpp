@@ -12,10 +12,10 @@ constexpr pg::Query lock_query{
     "budget_edition), 0), "
     "now(), "
     "EXISTS (SELECT FROM budget_reservations WHERE state = 'held' AND expires_at <= now()) FROM budget_windows w "
-    "WHERE w.id = ANY ($1::bigint[]) AND w.covers AND w.begins_at <= now() AND w.ends_at > now() ORDER BY w.id FOR "
+    "WHERE w.id = ANY ($1::bigint[]) AND w.covers AND w.ends_at > now() ORDER BY w.id FOR "
     "UPDATE"};
 
-constexpr pg::Query edition_query{"budget_edition", "SELECT coalesce((SELECT version FROM budget_edition), 0)"};
+constexpr pg::Query edition_query{"budget_edition", "SELECT coalesce((SELECT version FROM budget_edition), 0), now()"};
 
 #define COGNIVE_RESERVATION                                                                                        \
   "SELECT id, team_id, agent_id, run_id, charge_set_id, cost_nano_usd, tokens, is_unpriced, request_hash, state, " \
@@ -96,7 +96,7 @@ std::vector<Reservation> read(const pg::Rows& rows) {
 Async<Locked> lock_windows(pg::Transaction& transaction, const std::vector<std::int64_t>& ids) {
   if (ids.empty()) {
     const auto edition = co_await transaction.execute(edition_query, {});
-    co_return Locked{.edition = edition[0].at<std::int64_t>(0)};
+    co_return Locked{.edition = edition[0].at<std::int64_t>(0), .now = edition[0].at<Timestamp>(1)};
   }
   pg::ArrayBuilder array(pg::ArrayBuilder::Type::int8);
   for (const auto id : ids) array.add(id);

@@ -13,6 +13,9 @@ Error not_found() {
   return {Code::not_found, "There is no such budget.", {}};
 }
 
+// Of one scope: each call is charged to all of them.
+constexpr std::int64_t alike_max = 50;
+
 Error agents_key() {
   return {Code::forbidden, "This key belongs to one agent and cannot set budgets.", {}};
 }
@@ -96,6 +99,10 @@ Async<Result<CreateAnswer>> Budgets::create(const Call& call, BudgetCreate reque
     auto now = co_await store::lock(transaction, budget->id, call.principal);
     if (!now || (!created && !same(*now, *budget)))
       co_return fail(Code::conflict, "There is a budget with this id already, and it is another one.");
+    if (created && co_await store::count_alike(transaction, *budget) > alike_max) {
+      co_return fail(Code::conflict,
+                     fmt::format("There are {} budgets of it already: delete one, or change one.", alike_max));
+    }
     if (created) {
       auto made = entry("budget_create", *now);
       co_await audit::record(transaction, call, std::move(made));

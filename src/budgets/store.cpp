@@ -27,6 +27,11 @@ constexpr pg::Query insert_query{
     "window_kind, time_zone, limit_amount, hard_stop, thresholds, assumed_cost_nano_usd, enabled, edition) VALUES "
     "($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18) ON CONFLICT (id) DO NOTHING"};
 
+constexpr pg::Query count_query{"budget_count",
+                                "SELECT count(*) FROM budget_limits WHERE deleted_at IS NULL AND scope = $1 AND "
+                                "coalesce(run_id, api_key_id, agent_id, "
+                                "team_id) IS NOT DISTINCT FROM $2"};
+
 constexpr pg::Query lock_query{"budget_lock",
                                "SELECT " COGNIVE_BUDGET_COLUMNS
                                "FROM budget_limits WHERE id = $1 AND " COGNIVE_VISIBLE("$2", "$3") "FOR NO KEY UPDATE"};
@@ -172,6 +177,15 @@ Async<bool> insert(pg::Transaction& transaction, const Budget& budget, std::int6
   co_return rows.affected() == 1;
 }
 
+Async<std::int64_t> count_alike(pg::Transaction& transaction, const Budget& budget) {
+  auto subject = budget.team_id;
+  for (const auto& id : {budget.agent_id, budget.api_key_id, budget.run_id}) {
+    if (id) subject = id;
+  }
+  const auto rows = co_await transaction.execute(count_query, pg::Params::of(budget.scope, subject));
+  co_return rows[0].at<std::int64_t>(0);
+}
+
 Async<std::optional<Budget>> lock(pg::Transaction& transaction, Uuid id, const Principal& principal) {
   auto params = pg::Params::of(id, principal.team_id, principal.agent_id);
   co_return first(read(co_await transaction.execute(lock_query, std::move(params))));
@@ -228,7 +242,7 @@ Async<std::optional<std::optional<Uuid>>> team_of(pg::Pool& database, Scope scop
 
 Async<std::shared_ptr<const Coverage>> load(pg::Pool& database, const Coverage& known, Deadline deadline) {
   const auto since = known.edition().value_or(-1);
-  const auto rows = co_await database.execute_apart(load_query, pg::Params::of(since), deadline);
+  const auto rows = co_await database.execute(load_query, pg::Params::of(since), deadline);
   Coverage::Definitions changed;
   std::vector<Uuid> gone;
   std::int64_t edition = 0;
@@ -263,8 +277,6 @@ Async<std::shared_ptr<const Coverage>> load(pg::Pool& database, const Coverage& 
 
 Async<std::map<WindowKey, OpenWindow>> open(pg::Pool& database, const std::vector<WindowKey>& keys, Deadline deadline) {
   std::map<WindowKey, OpenWindow> out;
-  Call call;
-  call.deadline = deadline;
   for (int attempt = 0; attempt < attempts_max && out.size() < keys.size(); ++attempt) {
     pg::ArrayBuilder budget_id(pg::ArrayBuilder::Type::uuid);
     pg::ArrayBuilder run_id(pg::ArrayBuilder::Type::uuid);
@@ -275,7 +287,7 @@ Async<std::map<WindowKey, OpenWindow>> open(pg::Pool& database, const std::vecto
     pg::Params params;
     std::move(budget_id).move_into(params);
     std::move(run_id).move_into(params);
-    const auto rows = co_await database.write(open_query, std::move(params), call);
+    const auto rows = co_await database.execute(open_query, std::move(params), deadline);
     for (int i = 0; i < rows.size(); ++i) {
       WindowKey key;
       OpenWindow window;
@@ -289,10 +301,8 @@ Async<std::map<WindowKey, OpenWindow>> open(pg::Pool& database, const std::vecto
 }
 
 Async<std::int64_t> intern(pg::Pool& database, const std::vector<std::int64_t>& windows, Deadline deadline) {
-  Call call;
-  call.deadline = deadline;
   for (int attempt = 0; attempt < attempts_max; ++attempt) {
-    const auto rows = co_await database.write(intern_query, bigints(windows), call);
+    const auto rows = co_await database.execute(intern_query, bigints(windows), deadline);
     if (!rows.empty()) co_return rows[0].at<std::int64_t>(0);
   }
   throw Unavailable("a set of budget windows appeared and vanished");

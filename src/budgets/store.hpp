@@ -13,6 +13,8 @@ namespace cognive::budgets::store {
 
 // Everything that changes budgets stands behind this lock: the next edition.
 Async<std::int64_t> next_edition(pg::Transaction& transaction);
+// How many budgets there are of the same team, agent, key or run, or of the organisation.
+Async<std::int64_t> count_alike(pg::Transaction& transaction, const Budget& budget);
 // False when the id is taken.
 Async<bool> insert(pg::Transaction& transaction, const Budget& budget, std::int64_t edition);
 Async<std::optional<Budget>> lock(pg::Transaction& transaction, Uuid id, const Principal& principal);
@@ -31,6 +33,8 @@ Async<bool> knows_time_zone(pg::Pool& database, const std::string& name, Deadlin
 // The team of an agent, key or run that the principal may see; nothing when there is none such. Outer: none visible.
 Async<std::optional<std::optional<Uuid>>> team_of(pg::Pool& database, Scope scope, Uuid id, const Principal& principal,
                                                   Deadline deadline);
+
+// Of what follows, nothing waits for a connection of its own: who asks may hold one.
 
 // What has changed since an edition; all there is when nothing is known.
 Async<std::shared_ptr<const Coverage>> load(pg::Pool& database, const Coverage& known, Deadline deadline);

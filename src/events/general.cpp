@@ -162,7 +162,7 @@ Async<> GeneralWay::charge(pg::Transaction& transaction, const ByType& by_type, 
     is_outdated = true;
   }
   if (!is_outdated) co_return;
-  budgeting_.charge_sets.forget_windows();
+  budgeting_.charge_sets.forget();
   co_await budgets::refresh(budgeting_.coverage, database_.primary(), transaction.deadline());
   throw pg::Retryable("budgets have changed");
 }

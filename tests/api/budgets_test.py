@@ -3,14 +3,14 @@
 import concurrent.futures
 import datetime
 import itertools
-import time
+import re
 import zoneinfo
 from decimal import Decimal
 
 import pytest
 
 from budget_ledger import recompute
-from installation import llm_call, uuid7, wait_until
+from installation import ROOT, llm_call, uuid7, wait_until
 from problems import check_problem, pointers
 from reports import post_batch, step, tool
 
@@ -288,6 +288,52 @@ def test_a_model_without_a_price_needs_an_assumption(api, subject):
     assert window(api, assumed) | {"limit": 0, "remaining": 0} == {"limit": 0, "spent": Decimal("0.4"), "reserved": Decimal("0.4"), "remaining": 0,
                                                                 "unreserved": 0, "exceeded": 0}
     assert spent(api, soft) == 0
+
+
+def test_a_reserved_call_whose_cost_nobody_knows_costs_what_it_had_reserved(api, subject):
+    budget = make_of(api, subject, limit_usd=1)
+    for unknown in ({"usage": {}}, UNPRICED):
+        post_batch(api, [llm_call(subject["run_id"], reservation_id=granted(api, subject, max_cost_usd=0.3), **unknown)])
+    assert window(api, budget) == {"limit": 1, "spent": Decimal("0.6"), "reserved": 0, "remaining": Decimal("0.4"), "unreserved": 0, "exceeded": 0}
+
+
+def test_a_reservation_is_settled_in_its_run_and_by_its_agent_only(api, subject):
+    budget = make_of(api, subject, limit_usd=1)
+    reservation = granted(api, subject, max_cost_usd=0.3)
+    stranger = api.agent()["id"]
+    for run in (api.run(subject["agent_id"])["run_id"], api.run(stranger)["run_id"]):
+        post_batch(api, [llm_call(run, reservation_id=reservation)])
+    assert window(api, budget)["unreserved"] == CALL_USD and state(api, reservation) == "held"
+    # Also when the stranger's comes first in the same commit.
+    post_batch(api, [llm_call(api.run(stranger)["run_id"], reservation_id=reservation), llm_call(subject["run_id"], reservation_id=reservation)])
+    assert state(api, reservation) == "settled" and window(api, budget)["reserved"] == 0
+
+
+def test_a_run_without_a_budget_left_from_the_start_ends_with_its_first_call(api, subject):
+    make(api, scope="run", run_id=subject["run_id"], window="run", limit_requests=0)
+    refused(api, subject)
+    post_batch(api, [llm_call(subject["run_id"])])
+    wait_until(lambda: api.get(f"/api/v1/runs/{subject['run_id']}").json()["status"] == "terminated", "the run is terminated", 10)
+
+
+def test_there_are_at_most_fifty_budgets_of_one_subject(api, subject):
+    budgets = [make_of(api, subject, limit_requests=100) for _ in range(50)]
+    check_problem(api.post("/api/v1/budgets", json={"scope": "agent", "agent_id": subject["agent_id"], "window": "day", "limit_usd": 1}), 409)
+    granted(api, subject)
+    post_batch(api, [llm_call(subject["run_id"])])
+    assert (spent(api, budgets[0]), spent(api, budgets[-1])) == (1, 1)
+    api.request("DELETE", f"/api/v1/budgets/{budgets[0]['id']}")
+    make_of(api, subject, limit_requests=100)
+
+
+def test_where_midnight_comes_twice_the_day_begins_with_the_first(installation):
+    """As the product's statement has it, asked with other times than now."""
+    text = (ROOT / "src/budgets/calendar.hpp").read_text()
+    first = re.sub(r'"|\\\n', "", text[text.index("COGNIVE_FIRST(local)") + len("COGNIVE_FIRST(local)"):text.index("// From")]).strip()
+    for zone, local, expected in (("Atlantic/Azores", "2026-10-25 00:00", "2026-10-25 00:00+00"), ("America/Havana", "2026-11-01 00:00", "2026-11-01 04:00+00"),
+                                  ("Europe/Berlin", "2026-10-25 00:00", "2026-10-24 22:00+00"), ("Asia/Beirut", "2026-03-29 00:00", "2026-03-28 22:00+00")):
+        expression = re.sub(r"\blocal\b", f"timestamp '{local}'", first).replace("time_zone", f"'{zone}'")
+        assert installation.sql(f"SELECT ({expression}) = timestamptz '{expected}'") == [(True,)], (zone, expression)
 
 
 # Who may ask for what.

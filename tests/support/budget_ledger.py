@@ -40,7 +40,9 @@ def recompute(sql):
         if state == "settled" and settled_by == [run, call]:
             held = (0 if held_unpriced else held_cost, held_tokens, 1, int(held_unpriced))
             for window in sets[reserved_set]:
-                charge(window, amount(windows[window], *used), amount(windows[window], *held))
+                reserved = amount(windows[window], *held)
+                is_unknown = cost is None and windows[window]["metric"] == "cost"
+                charge(window, max(reserved, windows[window]["assumed"] or 0) if is_unknown else amount(windows[window], *used), reserved)
             budgets = {windows[window]["budget"] for window in sets[reserved_set]}
             own = [window for window in own if windows[window]["budget"] not in budgets]
         for window in own:
