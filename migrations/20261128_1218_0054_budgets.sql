@@ -137,7 +137,7 @@ ALTER TABLE llm_calls ADD COLUMN charge_set_id bigint;
 COMMENT ON COLUMN llm_calls.charge_set_id IS 'The budgets that cover it; NULL: none';
 ALTER TABLE tool_invocations ADD COLUMN charge_set_id bigint;
 COMMENT ON COLUMN tool_invocations.charge_set_id IS 'The budgets that cover it; NULL: none';
-ALTER TABLE agent_runs ADD CONSTRAINT agent_runs_terminated_by_check CHECK ((terminated_by = ANY (ARRAY['operator'::text, 'policy'::text, 'silence'::text, 'budget'::text]))) NOT VALID;
+ALTER TABLE agent_runs ADD CONSTRAINT agent_runs_terminated_by_check CHECK ((terminated_by = ANY (ARRAY['operator'::text, 'policy'::text, 'silence'::text, 'budget'::text])));
 ALTER TABLE budget_alerts ADD CONSTRAINT budget_alerts_window_id_fkey FOREIGN KEY (window_id) REFERENCES budget_windows(id);
 ALTER TABLE budget_limits ADD CONSTRAINT budget_limits_agent_id_fkey FOREIGN KEY (agent_id) REFERENCES agents(id);
 ALTER TABLE budget_limits ADD CONSTRAINT budget_limits_api_key_id_fkey FOREIGN KEY (api_key_id) REFERENCES api_keys(id);

@@ -14,7 +14,7 @@ TABLES = "SELECT quote_ident(tablename) FROM pg_tables WHERE schemaname = 'publi
 def contents(node):
     """The number of rows of every table of a node."""
     tables = node.superuser(TABLES, database="cognive")
-    return node.superuser(" UNION ALL ".join(f"SELECT '{name}', count(*) FROM {name}" for (name,) in tables), database="cognive")
+    return sorted(node.superuser(" UNION ALL ".join(f"SELECT '{name}', count(*) FROM {name}" for (name,) in tables), database="cognive"))
 
 
 def writing(service, threads=3):

@@ -14,7 +14,7 @@ from installation import run_cognive, uuid7, wait_until
 from time_series import AGENT, RUN, SERIES, TEAM, UNDATED, add_agent, id_of_day, insert_text, today
 from workers import Worker
 
-SCHEDULED = {"partitions.make_ahead": 3600, "rollups.compact": 15, "rollups.verify": 86400, "runs.end_silent": 15, "runs.sum_costs": 15}
+SCHEDULED = {"budgets.expire": 5, "partitions.make_ahead": 3600, "rollups.compact": 15, "rollups.verify": 86400, "runs.end_silent": 15, "runs.sum_costs": 15}
 
 
 @pytest.fixture
