@@ -114,7 +114,7 @@ Result<void> Authorisation::appraise(const AuthoriseRequest& request, const agen
     return unprocessable("/usage", "Parts of it exceed what contains them.");
   waiting.model = request.model;
   waiting.amounts = {.cost_nanos = 0, .tokens = tokens_of(request.usage), .is_unpriced = !has_price};
-  if (has_price && request.max_cost_usd) {
+  if (request.max_cost_usd) {
     waiting.amounts.cost_nanos = NanoUsd::exactly(*request.max_cost_usd)->nanos;
   } else if (has_price) {
     if (price.cost > cost_max) return unprocessable("/usage", "No call costs more than a million dollars.");

@@ -39,7 +39,7 @@ enum class Outcome {
 std::int64_t Amounts::of(Metric metric, std::int64_t assumed_cost) const {
   switch (metric) {
     case Metric::cost:
-      return is_unpriced ? assumed_cost : cost_nanos;
+      return is_unpriced ? std::max(assumed_cost, cost_nanos) : cost_nanos;
     case Metric::tokens:
       return tokens;
     case Metric::requests:

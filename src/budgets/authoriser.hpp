@@ -16,7 +16,7 @@ namespace cognive::budgets {
 struct Amounts {
   std::int64_t cost_nanos = 0;
   std::int64_t tokens = 0;
-  bool is_unpriced = false;  // it costs what each budget assumes
+  bool is_unpriced = false;  // it costs at least what each budget assumes
 
   // In the unit of the metric.
   [[nodiscard]] std::int64_t of(Metric metric, std::int64_t assumed_cost) const;

@@ -129,7 +129,7 @@ TEST(Exhausted, is_read_from_its_message) {
   const auto run = Uuid::make();
   const auto found_runs = exhausted_of(R"({"runs": [{"run_id": ")" + run.text() + R"(", "budget_id": "b"}]})");
   ASSERT_EQ(found_runs.size(), 1U);
-  EXPECT_EQ(found_runs.at(run), "Its budget b is used up.");
+  EXPECT_EQ(found_runs.at(run), "Its budget b is used up");
   EXPECT_THROW(exhausted_of("{}"), std::runtime_error);
   EXPECT_THROW(exhausted_of("rubbish"), std::runtime_error);
 }

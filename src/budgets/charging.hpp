@@ -42,6 +42,7 @@ struct Settlement {
   Uuid run_id;
   Uuid call_id;
   std::int64_t charge_set_id = 0;  // 0: nothing covers it now
+  bool is_measured = true;         // else its tokens are those that it had reserved
   Used used;
 };
 

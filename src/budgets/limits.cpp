@@ -96,7 +96,7 @@ void BudgetCreate::check(json::Faults& faults) const {
   check_money(assumed_usd_per_call, "assumed_usd_per_call", faults);
   if (!window && scope != Scope::run && !faults.has_at("window"))
     faults.add_at("window", "It must be day, week, month, total, or run for each run anew.");
-  if (window && scope == Scope::run && *window != WindowKind::run && *window != WindowKind::total)
+  if (window && scope == Scope::run && *window != WindowKind::run)
     faults.add_at("window", "A run has one window: run.", json::quoted(json::enum_text(*window)));
   if (!limit) return;
   const bool is_of_calls =

@@ -45,17 +45,15 @@ constexpr pg::Query hold_query{"budget_windows_hold",
 
 // What follows from the CTE `ended` (charge_set_id, cost_nano_usd, tokens, is_unpriced): its windows, locked in their
 // order, hold so much less.
-#define COGNIVE_GIVE_BACK                                                                                              \
-  "given AS (SELECT window_id, sum(e.cost_nano_usd) AS cost, sum(e.tokens) AS tokens, count(*) AS requests, count(*) " \
-  "FILTER (WHERE e.is_unpriced) AS unpriced "                                                                          \
-  "FROM ended e JOIN budget_charge_sets s ON s.id = e.charge_set_id CROSS JOIN unnest(s.windows) AS window_id "        \
-  "GROUP BY window_id), "                                                                                              \
-  "locked AS (SELECT w.id FROM budget_windows w WHERE w.id IN (SELECT window_id FROM given) ORDER BY w.id FOR "        \
-  "UPDATE), "                                                                                                          \
-  "less AS (UPDATE budget_windows w SET reserved = w.reserved - CASE w.metric WHEN 'cost' THEN g.cost + g.unpriced * " \
-  "coalesce(w.assumed_cost_nano_usd, 0) "                                                                              \
-  "WHEN 'tokens' THEN g.tokens WHEN 'requests' THEN g.requests ELSE 0 END FROM given g JOIN locked l "                 \
-  "ON l.id = g.window_id WHERE w.id = g.window_id) "
+#define COGNIVE_GIVE_BACK                                                                                            \
+  "given AS (SELECT w.id, sum(CASE w.metric WHEN 'cost' THEN CASE WHEN e.is_unpriced "                               \
+  "THEN greatest(e.cost_nano_usd, w.assumed_cost_nano_usd) ELSE e.cost_nano_usd END WHEN 'tokens' THEN e.tokens "    \
+  "WHEN 'requests' THEN 1 ELSE 0 END)::bigint AS amount FROM ended e JOIN budget_charge_sets s "                     \
+  "ON s.id = e.charge_set_id CROSS JOIN unnest(s.windows) AS window_id JOIN budget_windows w ON w.id = window_id "   \
+  "GROUP BY w.id), "                                                                                                 \
+  "locked AS (SELECT w.id FROM budget_windows w WHERE w.id IN (SELECT id FROM given) ORDER BY w.id FOR UPDATE), "    \
+  "less AS (UPDATE budget_windows w SET reserved = w.reserved - g.amount FROM given g JOIN locked l ON l.id = g.id " \
+  "WHERE w.id = g.id) "
 
 constexpr pg::Query expire_query{
     "budget_reservations_expire",

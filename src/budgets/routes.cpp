@@ -69,7 +69,8 @@ http::Response refuse(const Refusal& refusal, const http::Request& request) {
       {}};
   auto response = http::problem(error, request, extension.text());
   // What is reserved may come back any moment, what is spent only with the next window.
-  if (refusal.reserved == 0 && refusal.resets_at) {
+  const bool may_come_back = refusal.reserved > 0 && refusal.spent <= refusal.limit - refusal.wanted;
+  if (!may_come_back && refusal.resets_at) {
     const auto seconds = std::max<std::int64_t>((refusal.resets_at->micros - Timestamp::now().micros) / 1'000'000, 1);
     for (auto& [name, value] : response.headers) {
       if (name == "Retry-After") value = std::to_string(seconds);

@@ -97,7 +97,8 @@ Async<Result<CreateAnswer>> Budgets::create(const Call& call, BudgetCreate reque
     const auto edition = co_await store::next_edition(transaction);
     const bool created = co_await store::insert(transaction, *budget, edition);
     auto now = co_await store::lock(transaction, budget->id, call.principal);
-    if (!now || (!created && !same(*now, *budget)))
+    const bool has_changed = now && now->updated_at != now->created_at;
+    if (!now || (!created && (!same(*now, *budget) || (!has_changed && stored(*now).amount != stored(*budget).amount))))
       co_return fail(Code::conflict, "There is a budget with this id already, and it is another one.");
     if (created && co_await store::count_alike(transaction, *budget) > alike_max) {
       co_return fail(Code::conflict,

@@ -91,9 +91,12 @@ void add_to(budgets::Charging& charging, const Item& item) {
     const auto tokens = store::tokens_of(call->usage);
     used.requests = 1;
     used.tokens = tokens[0] + tokens[1];
+    // A call that failed and reports nothing has used nothing.
+    const bool is_reported = call->usage.reported_units() != 0;
+    const bool has_failed_unmeasured = !is_reported && call->status == Outcome::error;
     if (row.price.has_cost()) {
       used.cost_nanos = row.price.cost.nanos;
-    } else {
+    } else if (!has_failed_unmeasured) {
       used.unpriced = 1;
     }
     if (call->reservation_id) {
@@ -102,6 +105,7 @@ void add_to(budgets::Charging& charging, const Item& item) {
                        .run_id = item.event->run_id,
                        .call_id = item.event->base().id,
                        .charge_set_id = set_id,
+                       .is_measured = is_reported || has_failed_unmeasured,
                        .used = used});
       return;
     }

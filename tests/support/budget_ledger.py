@@ -5,6 +5,11 @@ from collections import defaultdict
 COUNTERS = ("spent", "reserved", "unreserved", "exceeded")
 
 
+def held_amount(window, cost, tokens, is_unpriced):
+    """What a reservation sets aside on a window."""
+    return {"cost": max(cost, window["assumed"] or 0) if is_unpriced else cost, "tokens": tokens, "requests": 1}.get(window["metric"], 0)
+
+
 def amount(window, cost, tokens, requests, unpriced, steps=0, tool_calls=0):
     """What counts in the unit of a window."""
     return {"cost": cost + unpriced * (window["assumed"] or 0), "tokens": tokens, "requests": requests, "steps": steps,
@@ -22,7 +27,7 @@ def recompute(sql):
     for state, charge_set, cost, tokens, is_unpriced, _, _ in reservations.values():
         if state == "held":
             for window in sets[charge_set]:
-                due[window]["reserved"] += amount(windows[window], 0 if is_unpriced else cost, tokens, 1, int(is_unpriced))
+                due[window]["reserved"] += held_amount(windows[window], cost, tokens, is_unpriced)
 
     def charge(window, used, held=None):
         due[window]["spent"] += used
@@ -31,18 +36,23 @@ def recompute(sql):
         else:
             due[window]["exceeded"] += max(used - held, 0)
 
-    for run, call, charge_set, reservation, cost, tokens in sql(
-            "SELECT run_id::text, id::text, charge_set_id, reservation_id::text, cost_nano_usd, coalesce(input_tokens, 0) + coalesce(output_tokens, 0) "
+    for run, call, charge_set, reservation, cost, tokens, is_measured, has_failed in sql(
+            "SELECT run_id::text, id::text, charge_set_id, reservation_id::text, cost_nano_usd, coalesce(input_tokens, 0) + coalesce(output_tokens, 0), "
+            "input_tokens IS NOT NULL, status = 'error' "
             "FROM llm_calls WHERE charge_set_id IS NOT NULL OR reservation_id IS NOT NULL"):
-        used = (cost or 0, tokens, 1, int(cost is None))
+        is_unknown = cost is None and (is_measured or not has_failed)  # what failed and reports nothing has used nothing
+        used = (cost or 0, tokens, 1, int(is_unknown))
         own = sets.get(charge_set, [])
         state, reserved_set, held_cost, held_tokens, held_unpriced, *settled_by = reservations.get(reservation, ("unknown", *[None] * 6))
         if state == "settled" and settled_by == [run, call]:
-            held = (0 if held_unpriced else held_cost, held_tokens, 1, int(held_unpriced))
             for window in sets[reserved_set]:
-                reserved = amount(windows[window], *held)
-                is_unknown = cost is None and windows[window]["metric"] == "cost"
-                charge(window, max(reserved, windows[window]["assumed"] or 0) if is_unknown else amount(windows[window], *used), reserved)
+                held = held_amount(windows[window], held_cost, held_tokens, held_unpriced)
+                used_here = amount(windows[window], *used)
+                if is_unknown and windows[window]["metric"] == "cost":
+                    used_here = max(held_cost, windows[window]["assumed"] or 0)
+                if not is_measured and not has_failed and windows[window]["metric"] == "tokens":
+                    used_here = held
+                charge(window, used_here, held)
             budgets = {windows[window]["budget"] for window in sets[reserved_set]}
             own = [window for window in own if windows[window]["budget"] not in budgets]
         for window in own:
