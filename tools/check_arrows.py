@@ -37,6 +37,7 @@ ALLOWED = {
     "runs": WORDS | {"audit", "identity", "agents", "privacy"},
     "privacy": BASIS,
     "budgets": WORDS | {"audit", "identity", "teams", "agents", "prices", "runs"},
+    "alerts": WORDS | {"audit", "budgets", "client", "identity", "teams"},
     "events": WORDS | {"audit", "identity", "agents", "budgets", "prices", "privacy", "rollups", "runs", "tasks"},
     "charges": PORTS | {"audit", "identity", "prices", "rollups", "runs", "tasks", "teams"},
     "replay": PORTS | {"identity", "prices", "runs", "events"},
@@ -48,7 +49,7 @@ ALLOWED = {
 }
 
 # Within a folder of the product: only these files may see SQL and HTTP.
-PRODUCT = {"teams", "agents", "prices", "runs", "budgets", "events", "charges", "replay", "analytics"}
+PRODUCT = {"teams", "agents", "prices", "runs", "budgets", "alerts", "events", "charges", "replay", "analytics"}
 HTTP_FILES = {"routes.cpp", "gate.cpp", "gate.hpp"}
 
 # Third-party headers and the only folders that may include them.

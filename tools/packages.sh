@@ -7,7 +7,7 @@ build=(clang-19 lld-19 cmake ninja-build ccache pkg-config libboost1.81-dev libb
   libspdlog-dev libcli11-dev libsimdjson-dev libargon2-dev libre2-dev libssl-dev zlib1g-dev libcurl4-openssl-dev
   prometheus-cpp-dev libgtest-dev postgresql-15 ca-certificates)
 test=(libclang-rt-19-dev clang-format-19 clang-tidy-19 git python3 python3-pytest python3-pytest-xdist python3-requests python3-psycopg2
-  python3-jsonschema procps curl)
+  python3-jsonschema python3-aiosmtpd procps curl)
 # Node.js is often there already from elsewhere, and Debian's would not go beside it.
 command -v node >/dev/null || test+=(nodejs)
 command -v npm >/dev/null || test+=(npm)

@@ -44,5 +44,7 @@ class KeyedHash {
 bool equal_constant_time(std::span<const std::uint8_t> a, std::span<const std::uint8_t> b);
 
 std::string to_hex(std::span<const std::uint8_t> bytes);
+// RFC 4648 section 4, padded.
+std::string to_base64(std::span<const std::uint8_t> bytes);
 
 }  // namespace cognive

@@ -35,6 +35,18 @@ std::string shortened(std::string_view text, std::size_t length) {
   return std::string(text.substr(0, end)) + "…";
 }
 
+bool looks_like_mail_address(std::string_view text) {
+  constexpr std::size_t length_max = 254;  // RFC 5321 section 4.5.3.1.3, less the brackets
+  const auto at = text.find('@');
+  if (at == std::string_view::npos || at == 0 || at != text.rfind('@') || text.size() > length_max) return false;
+  const auto domain = text.substr(at + 1);
+  if (domain.empty() || domain.starts_with('.') || domain.ends_with('.')) return false;
+  // What would end the address, or begin another one.
+  return std::ranges::none_of(text, [](char c) {
+    return c <= ' ' || c >= '\x7F' || std::string_view("<>(),;:\\\"[]").find(c) != std::string_view::npos;
+  });
+}
+
 std::string grouped(long long number) {
   std::string out = std::to_string(number);
   const std::size_t first = out[0] == '-' ? 1 : 0;

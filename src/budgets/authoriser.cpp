@@ -46,6 +46,7 @@ std::int64_t Amounts::of(Metric metric, std::int64_t assumed_cost) const {
       return 1;
     case Metric::steps:
     case Metric::tool_calls:
+    case Metric::wall_clock:
       return 0;
   }
   return 0;

@@ -32,13 +32,17 @@ constexpr auto enum_names(Scope) {
                     json::name(Scope::run, "run")};
 }
 
-// What is counted. Steps and tool calls are events of their own; the others are of LLM calls.
-enum class Metric { cost, tokens, requests, steps, tool_calls };
+// What is counted. Steps and tool calls are events of their own, wall clock is the time that runs take; the others are
+// of LLM calls.
+enum class Metric { cost, tokens, requests, steps, tool_calls, wall_clock };
 
 constexpr auto enum_names(Metric) {
-  return std::array{json::name(Metric::cost, "cost"), json::name(Metric::tokens, "tokens"),
-                    json::name(Metric::requests, "requests"), json::name(Metric::steps, "steps"),
-                    json::name(Metric::tool_calls, "tool_calls")};
+  return std::array{json::name(Metric::cost, "cost"),
+                    json::name(Metric::tokens, "tokens"),
+                    json::name(Metric::requests, "requests"),
+                    json::name(Metric::steps, "steps"),
+                    json::name(Metric::tool_calls, "tool_calls"),
+                    json::name(Metric::wall_clock, "wall_clock")};
 }
 
 // For how long it is counted, before counting begins anew. Weeks are those of ISO 8601.
@@ -53,6 +57,7 @@ constexpr auto enum_names(WindowKind) {
 inline constexpr std::array<std::int64_t, 3> default_thresholds{80, 90, 100};
 inline constexpr std::int64_t threshold_max = 1'000;
 inline constexpr std::int64_t count_max = 1'000'000'000'000'000;  // of tokens, calls, steps
+inline constexpr std::int64_t seconds_max = 1'000'000'000'000;    // of wall clock
 
 // The limit of a budget, by its metric: one of these is said.
 struct Limits {
@@ -61,6 +66,7 @@ struct Limits {
   std::optional<std::int64_t> limit_requests;
   std::optional<std::int64_t> limit_steps;
   std::optional<std::int64_t> limit_tool_calls;
+  std::optional<std::int64_t> limit_wall_clock_s;
 
   template <typename T>
   static constexpr auto fields_of() {
@@ -69,7 +75,10 @@ struct Limits {
                         json::field("limit_tokens", &T::limit_tokens, "Input and output tokens of LLM calls.", counts),
                         json::field("limit_requests", &T::limit_requests, "LLM calls.", counts),
                         json::field("limit_steps", &T::limit_steps, "Steps.", counts),
-                        json::field("limit_tool_calls", &T::limit_tool_calls, "Tool invocations.", counts));
+                        json::field("limit_tool_calls", &T::limit_tool_calls, "Tool invocations.", counts),
+                        json::field("limit_wall_clock_s", &T::limit_wall_clock_s,
+                                    "Seconds that runs take, counted every few seconds. Not with scope api_key.",
+                                    {.min = 0, .max = seconds_max}));
   }
 
   // The metric and its amount as it is stored. Nothing when none, several or a wrong one is said; then faults say so.

@@ -2,6 +2,7 @@
 
 #include <stdexcept>
 
+#include "budgets/consequences.hpp"
 #include "json/cursor.hpp"
 
 namespace cognive::budgets {
@@ -67,18 +68,7 @@ constexpr pg::Query charge_query{
     "unreserved = w.unreserved + s.unreserved, exceeded = w.exceeded + s.exceeded FROM sums s "
     "JOIN locked l ON l.id = s.window_id WHERE w.id = s.window_id "
     "RETURNING w.id, w.budget_id, w.run_id, w.spent, w.limit_amount, w.hard_stop, s.spent AS added), "
-    "crossed AS (SELECT c.*, t.threshold FROM charged c JOIN budget_limits b ON b.id = c.budget_id "
-    "CROSS JOIN unnest(b.thresholds) AS t (threshold) WHERE c.spent * 100 >= c.limit_amount::numeric * t.threshold "
-    "AND NOT EXISTS (SELECT FROM budget_alerts a WHERE a.window_id = c.id AND a.threshold = t.threshold)), "
-    "alerted AS (INSERT INTO budget_alerts (id, window_id, budget_id, threshold, spent, limit_amount) "
-    "SELECT gen_random_uuid(), id, budget_id, threshold, spent, limit_amount FROM crossed ORDER BY id, threshold "
-    "ON CONFLICT (window_id, threshold) DO NOTHING), "
-    // A budget of one run, or the window of a run: what used it up has to stop.
-    "exhausted AS (SELECT c.budget_id, coalesce(b.run_id, c.run_id) AS run_id FROM charged c "
-    "JOIN budget_limits b ON b.id = c.budget_id WHERE c.hard_stop AND c.spent >= c.limit_amount "
-    "AND (c.spent - c.added < c.limit_amount OR c.limit_amount = 0) AND (b.scope = 'run' OR b.window_kind = 'run')), "
-    "told AS (INSERT INTO outbox (topic, payload) SELECT 'budgets.exhausted', jsonb_build_object('runs', "
-    "jsonb_agg(jsonb_build_object('run_id', run_id, 'budget_id', budget_id))) FROM exhausted HAVING count(*) > 0) "
+    COGNIVE_CONSEQUENCES("(c.spent - c.added < c.limit_amount OR c.limit_amount = 0)")
     COGNIVE_EDITION("$18::bigint AND NOT EXISTS (SELECT FROM unnest($1::bigint[] || $12::bigint[]) AS set (id) "
                     "WHERE set.id <> 0 AND NOT EXISTS (SELECT FROM budget_charge_sets c WHERE c.id = set.id))")};
 // clang-format on

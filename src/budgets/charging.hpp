@@ -19,6 +19,9 @@ namespace cognive::budgets {
 // The name of the messages about runs whose budget is used up.
 inline constexpr std::string_view exhausted_topic = "budgets.exhausted";
 
+// The name of the messages about alerts that were raised; who gets one looks for them himself.
+inline constexpr std::string_view alerted_topic = "budgets.alerted";
+
 // The runs of such a message, and why each has to stop. Throws std::runtime_error when it is none.
 std::map<Uuid, std::string> exhausted_of(std::string_view message);
 

@@ -17,6 +17,8 @@ bool counts(Metric metric, EventKind kind) {
       return kind == EventKind::step;
     case Metric::tool_calls:
       return kind == EventKind::tool_invocation;
+    case Metric::wall_clock:
+      return false;
   }
   return false;
 }

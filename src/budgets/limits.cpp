@@ -44,9 +44,9 @@ void check_subject(const BudgetCreate& body, json::Faults& faults) {
 }
 
 bool has_limit_faults(const json::Faults& faults) {
-  return std::ranges::any_of(
-      std::array{"limit_usd", "limit_tokens", "limit_requests", "limit_steps", "limit_tool_calls"},
-      [&](const char* name) { return faults.has_at(name); });
+  return std::ranges::any_of(std::array{"limit_usd", "limit_tokens", "limit_requests", "limit_steps",
+                                        "limit_tool_calls", "limit_wall_clock_s"},
+                             [&](const char* name) { return faults.has_at(name); });
 }
 
 }  // namespace
@@ -59,6 +59,7 @@ std::optional<Limits::Stored> Limits::stored(json::Faults& faults) const {
   if (limit_requests) said.push_back({Metric::requests, *limit_requests});
   if (limit_steps) said.push_back({Metric::steps, *limit_steps});
   if (limit_tool_calls) said.push_back({Metric::tool_calls, *limit_tool_calls});
+  if (limit_wall_clock_s) said.push_back({Metric::wall_clock, *limit_wall_clock_s * 1'000});
   if (said.size() > 1 && !has_limit_faults(faults)) faults.add("A budget has one limit; make a budget for each.");
   if (said.size() != 1) return std::nullopt;
   return said.front();
@@ -82,6 +83,9 @@ Limits Limits::of(const Stored& stored) {
     case Metric::tool_calls:
       out.limit_tool_calls = stored.amount;
       break;
+    case Metric::wall_clock:
+      out.limit_wall_clock_s = stored.amount / 1'000;
+      break;
   }
   return out;
 }
@@ -99,6 +103,8 @@ void BudgetCreate::check(json::Faults& faults) const {
   if (window && scope == Scope::run && *window != WindowKind::run)
     faults.add_at("window", "A run has one window: run.", json::quoted(json::enum_text(*window)));
   if (!limit) return;
+  if (limit->metric == Metric::wall_clock && scope == Scope::api_key && !faults.has_at("limit_wall_clock_s"))
+    faults.add_at("limit_wall_clock_s", "Runs belong to no API key: limit those of an agent, a team or all.");
   const bool is_of_calls =
       limit->metric == Metric::cost || limit->metric == Metric::tokens || limit->metric == Metric::requests;
   for (const auto& [field, pattern] : {std::pair("provider", &provider), std::pair("model", &model)}) {

@@ -19,11 +19,6 @@ Async<Result<http::Reply<Budget>>> create(Budgets& budgets, const Call& call, Bu
   co_return http::Reply<Budget>{.body = std::move(answer->budget), .status = answer->created ? 201 : 200};
 }
 
-struct AlertPath {
-  Uuid id;
-  static constexpr auto fields() { return json::fields(json::field("id", &AlertPath::id, "The alert's id.")); }
-};
-
 struct ReservationPath {
   Uuid id;
   static constexpr auto fields() {
@@ -34,11 +29,6 @@ struct ReservationPath {
 void add_amount(json::Writer& out, std::string_view name, Metric metric, std::int64_t amount) {
   out.key(name);
   out.raw(amount_of(metric, amount).text());
-}
-
-std::string amount_text(Metric metric, std::int64_t amount) {
-  return fmt::format("{} {}", amount_of(metric, amount).text(),
-                     metric == Metric::cost ? "USD" : json::enum_text(metric));
 }
 
 // Which budget refuses, and when asking again may help.
@@ -64,8 +54,10 @@ http::Response refuse(const Refusal& refusal, const http::Request& request) {
   const Error error{
       Code::too_many,
       fmt::format("Budget {} has {} spent and {} reserved of {}: {} more do not fit.", refusal.budget_id.text(),
-                  amount_text(refusal.metric, refusal.spent), amount_text(refusal.metric, refusal.reserved),
-                  amount_text(refusal.metric, refusal.limit), amount_text(refusal.metric, refusal.wanted)),
+                  amount_text(refusal.metric, amount_of(refusal.metric, refusal.spent)),
+                  amount_text(refusal.metric, amount_of(refusal.metric, refusal.reserved)),
+                  amount_text(refusal.metric, amount_of(refusal.metric, refusal.limit)),
+                  amount_text(refusal.metric, amount_of(refusal.metric, refusal.wanted))),
       {}};
   auto response = http::problem(error, request, extension.text());
   // What is reserved may come back any moment, what is spent only with the next window.
@@ -216,25 +208,6 @@ void add_routes(http::Router& router, Windows& windows) {
               .summary = "What a budget has counted, window by window",
               .permission = permission::budgets_read},
              [&windows](const Call& call, WindowQuery query, http::NoInput) { return windows.list(call, query); });
-  constexpr std::string_view tag = "Alerts";
-  router.add(
-      {.method = "GET",
-       .path = "/api/v1/alerts",
-       .id = "alert_list",
-       .tag = tag,
-       .summary = "List alerts",
-       .description = "One for each threshold that a budget has crossed in a window.",
-       .permission = permission::budgets_read},
-      [&windows](const Call& call, AlertQuery query, http::NoInput) { return windows.alerts(call, std::move(query)); });
-  router.add(
-      {.method = "POST",
-       .path = "/api/v1/alerts/{id}/acknowledge",
-       .id = "alert_acknowledge",
-       .tag = tag,
-       .summary = "Say that somebody has seen to an alert",
-       .description = "A repeat changes nothing.",
-       .permission = permission::budgets_write},
-      [&windows](const Call& call, AlertPath path, http::NoInput) { return windows.acknowledge(call, path.id); });
 }
 
 }  // namespace cognive::budgets

@@ -3,7 +3,7 @@
 namespace cognive::budgets {
 namespace {
 
-constexpr const char* amount_comment = "1e-9 USD, tokens, calls or steps, by the budget's metric";
+constexpr const char* amount_comment = "1e-9 USD, tokens, calls, steps or milliseconds, by the budget's metric";
 
 }  // namespace
 
@@ -40,7 +40,8 @@ std::vector<schema::Table> tables() {
                         {.columns = {"agent_id"}, .table = "agents"},
                         {.columns = {"api_key_id"}, .table = "api_keys"}},
        .checks = {{.label = "scope", .expression = "scope IN ('organisation', 'team', 'agent', 'api_key', 'run')"},
-                  {.label = "metric", .expression = "metric IN ('cost', 'tokens', 'requests', 'steps', 'tool_calls')"},
+                  {.label = "metric",
+                   .expression = "metric IN ('cost', 'tokens', 'requests', 'steps', 'tool_calls', 'wall_clock')"},
                   {.label = "window_kind", .expression = "window_kind IN ('run', 'day', 'week', 'month', 'total')"},
                   {.label = "limit_amount", .expression = "limit_amount >= 0"}},
        .indexes = {{.columns = {"created_at", "id"}, .label = "created_at"}, {.columns = {"edition"}}}},
@@ -71,7 +72,7 @@ std::vector<schema::Table> tables() {
             {.name = "spent",
              .type = "numeric",
              .default_value = "0",
-             .comment = "1e-9 USD, tokens, calls or steps: no sum of what callers choose can overflow"},
+             .comment = "1e-9 USD, tokens, calls, steps or milliseconds: no sum of what callers choose can overflow"},
             {.name = "reserved", .type = "bigint", .default_value = "0", .comment = "By reservations that are held"},
             {.name = "unreserved",
              .type = "numeric",
@@ -80,10 +81,26 @@ std::vector<schema::Table> tables() {
             {.name = "exceeded",
              .type = "numeric",
              .default_value = "0",
-             .comment = "The part of spent by which calls went over their reservations"}},
+             .comment = "The part of spent by which calls went over their reservations"},
+            {.name = "created_at", .type = "timestamptz", .default_value = "now()"}},
        .primary_key = {"id"},
        .uniques = {{.columns = {"budget_id", "run_id", "begins_at"}}},
-       .foreign_keys = {{.columns = {"budget_id"}, .table = "budget_limits"}}},
+       .foreign_keys = {{.columns = {"budget_id"}, .table = "budget_limits"}},
+       .indexes = {{.columns = {"budget_id", "id"}},
+                   {.columns = {"created_at"},
+                    .where = "run_id <> '00000000-0000-0000-0000-000000000000'",
+                    .label = "of_runs"}}},
+      {.name = "budget_run_times",
+       .comment = "What of the time of a run was charged to which window: the ledger of wall clock",
+       .columns = {{.name = "budget_id", .type = "uuid"},
+                   {.name = "run_id", .type = "uuid"},
+                   {.name = "window_id", .type = "bigint"},
+                   {.name = "milliseconds", .type = "bigint"},
+                   {.name = "until", .type = "timestamptz", .comment = "What was before has been counted"},
+                   {.name = "is_open", .type = "boolean", .comment = "The run went on when this was counted"}},
+       .primary_key = {"budget_id", "run_id", "window_id"},
+       .foreign_keys = {{.columns = {"window_id"}, .table = "budget_windows"}},
+       .indexes = {{.columns = {"until"}, .where = "is_open", .label = "open"}, {.columns = {"window_id"}}}},
       {.name = "budget_charge_sets",
        .comment = "Sets of windows, for the calls and reservations that were charged to all of them",
        .columns = {{.name = "id", .type = "bigint", .identity = schema::IdentityKind::always},
@@ -110,7 +127,8 @@ std::vector<schema::Table> tables() {
        .primary_key = {"id"},
        .foreign_keys = {{.columns = {"charge_set_id"}, .table = "budget_charge_sets"}},
        .checks = {{.label = "state", .expression = "state IN ('held', 'settled', 'released', 'expired')"}},
-       .indexes = {{.columns = {"expires_at"}, .where = "state = 'held'", .label = "held"}}},
+       .indexes = {{.columns = {"expires_at"}, .where = "state = 'held'", .label = "held"},
+                   {.columns = {"granted_at"}, .method = "brin"}}},
       {.name = "budget_alerts",
        .comment = "One for each threshold that a budget has crossed in a window",
        .columns =
@@ -122,11 +140,16 @@ std::vector<schema::Table> tables() {
             {.name = "limit_amount", .type = "bigint", .comment = amount_comment},
             {.name = "created_at", .type = "timestamptz", .default_value = "now()"},
             {.name = "acknowledged_at", .type = "timestamptz", .nullable = true},
-            {.name = "acknowledged_by", .type = "uuid", .nullable = true, .comment = "The principal; NULL: nobody"}},
+            {.name = "acknowledged_by", .type = "uuid", .nullable = true, .comment = "The principal; NULL: nobody"},
+            {.name = "dispatched_at",
+             .type = "timestamptz",
+             .nullable = true,
+             .comment = "When it was handed over to its channels; NULL: not yet"}},
        .primary_key = {"id"},
        .uniques = {{.columns = {"window_id", "threshold"}}},
        .foreign_keys = {{.columns = {"window_id"}, .table = "budget_windows"}},
-       .indexes = {{.columns = {"created_at", "id"}, .label = "created_at"}}}};
+       .indexes = {{.columns = {"created_at", "id"}, .label = "created_at"},
+                   {.columns = {"created_at"}, .where = "dispatched_at IS NULL", .label = "undispatched"}}}};
 }
 
 }  // namespace cognive::budgets

@@ -37,7 +37,8 @@ constexpr pg::Query verify_query{
     "WHEN 'requests' THEN p.requests WHEN 'steps' THEN p.steps WHEN 'tool_calls' THEN p.tool_calls END AS used, "
     "CASE w.metric WHEN 'cost' THEN CASE WHEN p.held_unpriced > 0 THEN greatest(p.held_cost, w.assumed_cost_nano_usd) "
     "ELSE p.held_cost END WHEN 'tokens' THEN p.held_tokens WHEN 'requests' THEN p.held_requests ELSE 0 END AS held "
-    "FROM parts p JOIN budget_windows w ON w.id = p.window_id), "
+    "FROM parts p JOIN budget_windows w ON w.id = p.window_id "
+    "UNION ALL SELECT window_id, false, milliseconds, 0 FROM budget_run_times), "
     "charged AS (SELECT window_id, sum(used) AS spent, coalesce(sum(used) FILTER (WHERE NOT is_reserved), 0) AS unreserved, "
     "coalesce(sum(greatest(used - held, 0)) FILTER (WHERE is_reserved), 0) AS exceeded FROM amounts GROUP BY window_id), "
     "held AS (SELECT window_id, sum(CASE w.metric WHEN 'cost' THEN CASE WHEN r.is_unpriced "
@@ -49,7 +50,7 @@ constexpr pg::Query verify_query{
     "LEFT JOIN held h ON h.window_id = w.id CROSS JOIN LATERAL (VALUES ('spent', w.spent, coalesce(c.spent, 0)), "
     "('reserved', w.reserved::numeric, coalesce(h.reserved, 0)), "
     "('unreserved', w.unreserved, coalesce(c.unreserved, 0)), ('exceeded', w.exceeded, coalesce(c.exceeded, 0))) "
-    "AS counter (name, stored, ledger) WHERE w.ends_at > $1) "
+    "AS counter (name, stored, ledger) WHERE w.created_at >= $1) "
     "SELECT id, budget_id, name, stored::text, ledger::text, 0::bigint FROM compared WHERE stored <> ledger "
     "UNION ALL SELECT 0, '00000000-0000-0000-0000-000000000000', '', '', '', count(*) / 4 FROM compared "
     "ORDER BY 1, 3 LIMIT 10000"};

@@ -12,7 +12,7 @@ struct WrongCounter {
   std::int64_t window_id = 0;
   Uuid budget_id;
   std::string counter;  // spent, reserved, unreserved or exceeded
-  std::string stored;   // in the unit that is stored: 1e-9 USD of money, else a count
+  std::string stored;   // in the unit that is stored: 1e-9 USD of money, milliseconds of time, else a count
   std::string ledger;
 };
 
@@ -21,8 +21,8 @@ struct Verification {
   std::vector<WrongCounter> wrong;
 };
 
-// Compares the windows that have not ended before `since`, in one snapshot, with everything that was ever charged to
-// them. Reads every call that is kept, on the primary. Calls that retention has dropped are missed.
+// Compares the windows that were first used since `since`, in one snapshot, with everything that was ever charged to
+// them. Reads every call that is kept, on the primary. Of older windows retention may have dropped calls.
 Async<Verification> verify(pg::Pool& database, Timestamp since, Deadline deadline);
 
 }  // namespace cognive::budgets

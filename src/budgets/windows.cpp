@@ -1,9 +1,7 @@
 #include "budgets/windows.hpp"
 
-#include "audit/audit.hpp"
 #include "budgets/calendar.hpp"
 #include "budgets/store.hpp"
-#include "pg/transact.hpp"
 
 namespace cognive::budgets {
 namespace {
@@ -42,28 +40,6 @@ constexpr pg::Query list_query{"budget_windows_list",
                                " FROM budget_windows w WHERE w.budget_id = $1 AND ($2::bigint IS NULL OR w.id < $2) "
                                "ORDER BY w.id DESC LIMIT $3"};
 
-#define COGNIVE_ALERT \
-  "SELECT a.id, a.budget_id, a.window_id, a.threshold, w.metric, a.limit_amount, " COGNIVE_SHOWN("a.spent")        \
-  ", nullif(w.run_id, '00000000-0000-0000-0000-000000000000'), a.created_at, a.acknowledged_at, a.acknowledged_by " \
-  "FROM budget_alerts a JOIN budget_windows w ON w.id = a.window_id JOIN budget_limits b ON b.id = a.budget_id "
-#define COGNIVE_VISIBLE(team, agent) \
-  "(" team "::uuid IS NULL OR b.team_id = " team ") AND (" agent "::uuid IS NULL OR b.agent_id = " agent ") "
-
-constexpr pg::Query alerts_query{"budget_alerts_list",
-                                 COGNIVE_ALERT "WHERE " COGNIVE_VISIBLE("$1", "$2")
-                                 "AND ($3::uuid IS NULL OR a.budget_id = $3) "
-                                 "AND ($4::boolean IS NULL OR (a.acknowledged_at IS NOT NULL) = $4) "
-                                 "AND ($5::timestamptz IS NULL OR (a.created_at, a.id) < ($5, $6)) "
-                                 "ORDER BY a.created_at DESC, a.id DESC LIMIT $7"};
-
-constexpr pg::Query alert_query{"budget_alert_get", COGNIVE_ALERT "WHERE a.id = $3 AND " COGNIVE_VISIBLE("$1", "$2")};
-
-constexpr pg::Query acknowledge_query{
-    "budget_alert_acknowledge",
-    "UPDATE budget_alerts SET acknowledged_at = now(), acknowledged_by = $2 WHERE id = $1 AND acknowledged_at IS NULL"};
-
-#undef COGNIVE_VISIBLE
-#undef COGNIVE_ALERT
 #undef COGNIVE_WINDOW
 #undef COGNIVE_SHOWN
 
@@ -88,25 +64,23 @@ BudgetWindow read_window(pg::Row row, More&... more) {
   return out;
 }
 
-std::vector<Alert> read_alerts(const pg::Rows& rows) {
-  std::vector<Alert> out(static_cast<std::size_t>(rows.size()));
-  for (int i = 0; i < rows.size(); ++i) {
-    auto& one = out[static_cast<std::size_t>(i)];
-    std::int64_t limit = 0;
-    std::int64_t spent = 0;
-    rows[i].read(one.id, one.budget_id, one.window_id, one.threshold, one.metric, limit, spent, one.run_id,
-                 one.created_at, one.acknowledged_at, one.acknowledged_by);
-    one.limit = amount_of(one.metric, limit);
-    one.spent = amount_of(one.metric, spent);
-  }
-  return out;
-}
-
 }  // namespace
 
 Decimal amount_of(Metric metric, std::int64_t stored) {
+  if (metric == Metric::wall_clock) {
+    const auto [seconds, rest] = std::lldiv(std::llabs(stored), 1'000);
+    return Decimal::parse(fmt::format("{}{}.{:03}", stored < 0 ? "-" : "", seconds, rest)).value_or(Decimal{});
+  }
   if (metric != Metric::cost) return {.mantissa = stored, .scale = 0};
   return Decimal::parse(NanoUsd{stored}.text()).value_or(Decimal{});
+}
+
+std::string amount_text(Metric metric, const Decimal& amount) {
+  std::string unit(json::enum_text(metric));
+  if (metric == Metric::cost) unit = "USD";
+  if (metric == Metric::wall_clock) unit = "s";
+  std::ranges::replace(unit, '_', ' ');
+  return amount.text() + " " + unit;
 }
 
 Async<Result<BudgetStatus>> Windows::status(const Call& call, StatusQuery query) {
@@ -133,40 +107,6 @@ Async<Result<WindowPage>> Windows::list(const Call& call, WindowQuery query) {
   for (int i = 0; i < rows.size() && i < query.limit; ++i) out.items.push_back(read_window(rows[i]));
   if (rows.size() > query.limit) out.next_before = out.items.back().id;
   co_return out;
-}
-
-Async<Result<json::Page<Alert>>> Windows::alerts(const Call& call, AlertQuery query) {
-  auto params = pg::Params::of(call.principal.team_id, call.principal.agent_id, query.budget_id, query.acknowledged,
-                               query.cursor, query.limit + 1);
-  auto rows =
-      read_alerts(co_await database_.read_preferred(call).execute(alerts_query, std::move(params), call.deadline));
-  co_return json::page_of(std::move(rows), query.limit,
-                          [](const Alert& alert) { return json::PagePosition{alert.created_at, alert.id}; });
-}
-
-Async<Result<Alert>> Windows::acknowledge(const Call& call, Uuid id) {
-  const auto body = [&](pg::Transaction& transaction) -> Async<Result<Alert>> {
-    const auto find = [&]() -> Async<std::optional<Alert>> {
-      auto params = pg::Params::of(call.principal.team_id, call.principal.agent_id, id);
-      auto found = read_alerts(co_await transaction.execute(alert_query, std::move(params)));
-      if (found.empty()) co_return std::nullopt;
-      co_return std::move(found.front());
-    };
-    const auto before = co_await find();
-    if (!before) co_return fail(Code::not_found, "There is no such alert.");
-    const auto changed = co_await transaction.execute(acknowledge_query, pg::Params::of(id, call.principal.id));
-    auto now = co_await find();
-    if (changed.affected() == 1) {
-      co_await audit::record(transaction, call,
-                             {.action = "alert_acknowledge",
-                              .resource_kind = "alert",
-                              .resource_id = id.text(),
-                              .team_id = call.principal.team_id,
-                              .details = json::encode(*now)});
-    }
-    co_return std::move(*now);
-  };
-  co_return co_await pg::transact(database_, "alert_acknowledge", call, body);
 }
 
 }  // namespace cognive::budgets

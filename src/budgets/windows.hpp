@@ -1,4 +1,4 @@
-// What budgets have counted: the window of now, those before, and the alerts that they raised.
+// What budgets have counted: the window of now, and those before.
 #pragma once
 
 #include <optional>
@@ -8,8 +8,10 @@
 
 namespace cognive::budgets {
 
-// An amount of a metric as people and JSON know it: dollars of money, else a count.
+// An amount of a metric as people and JSON know it: dollars of money, seconds of time, else a count.
 Decimal amount_of(Metric metric, std::int64_t stored);
+// "1.5 USD", "20 tool calls".
+std::string amount_text(Metric metric, const Decimal& amount);
 
 struct BudgetWindow {
   std::int64_t id = 0;
@@ -29,7 +31,8 @@ struct BudgetWindow {
     return json::fields(
         json::field("id", &BudgetWindow::id, "Ascending in the order in which windows were first used; 0: not yet."),
         json::field("run_id", &BudgetWindow::run_id, "Of budgets that count each run apart."),
-        json::field("metric", &BudgetWindow::metric, "What the amounts are: dollars of cost, else counts."),
+        json::field("metric", &BudgetWindow::metric,
+                    "What the amounts are: dollars of cost, seconds of wall clock, else counts."),
         json::field("begins_at", &BudgetWindow::begins_at,
                     "null: it has no beginning, but counts since the budget is there."),
         json::field("ends_at", &BudgetWindow::ends_at, "null: never."),
@@ -94,48 +97,6 @@ struct WindowPage {
   }
 };
 
-struct Alert {
-  Uuid id;
-  Uuid budget_id;
-  std::int64_t window_id = 0;
-  std::int64_t threshold = 0;
-  Metric metric = Metric::cost;
-  Decimal limit;
-  Decimal spent;
-  std::optional<Uuid> run_id;
-  Timestamp created_at;
-  std::optional<Timestamp> acknowledged_at;
-  std::optional<Uuid> acknowledged_by;
-
-  static constexpr std::string_view schema_name = "Alert";
-  static constexpr auto fields() {
-    return json::fields(json::field("id", &Alert::id, ""), json::field("budget_id", &Alert::budget_id, ""),
-                        json::field("window_id", &Alert::window_id, "There is one alert of a threshold in a window."),
-                        json::field("threshold", &Alert::threshold, "Percent of the limit."),
-                        json::field("metric", &Alert::metric, "What the amounts are: dollars of cost, else counts."),
-                        json::field("limit", &Alert::limit, "When it was crossed."),
-                        json::field("spent", &Alert::spent, "By the call that crossed it and all before."),
-                        json::field("run_id", &Alert::run_id, "Of budgets that count each run apart."),
-                        json::field("created_at", &Alert::created_at, ""),
-                        json::field("acknowledged_at", &Alert::acknowledged_at, "null: nobody has."),
-                        json::field("acknowledged_by", &Alert::acknowledged_by, "The key."));
-  }
-};
-
-struct AlertQuery {
-  std::optional<Uuid> budget_id;
-  std::optional<bool> acknowledged;
-  std::int64_t limit = 50;
-  std::optional<json::PagePosition> cursor;
-
-  static constexpr auto fields() {
-    return json::fields(json::field("budget_id", &AlertQuery::budget_id, "Only alerts of this budget."),
-                        json::field("acknowledged", &AlertQuery::acknowledged, "Only those that are, or are not."),
-                        json::field("limit", &AlertQuery::limit, "Items per page.", json::page_limit_rules),
-                        json::field("cursor", &AlertQuery::cursor, "next_cursor of the page before."));
-  }
-};
-
 class Windows {
  public:
   explicit Windows(pg::Cluster& database) : database_(database) {}
@@ -143,9 +104,6 @@ class Windows {
   // On the primary: it tells what authorising would meet. Code::unprocessable without a run where one is needed.
   Async<Result<BudgetStatus>> status(const Call& call, StatusQuery query);
   Async<Result<WindowPage>> list(const Call& call, WindowQuery query);
-  Async<Result<json::Page<Alert>>> alerts(const Call& call, AlertQuery query);
-  // A repeat changes nothing: who was first stays.
-  Async<Result<Alert>> acknowledge(const Call& call, Uuid id);
 
  private:
   pg::Cluster& database_;

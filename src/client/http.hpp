@@ -31,7 +31,6 @@ class HttpClient {
  public:
   // An answer above this is refused, not cut.
   static constexpr std::size_t response_bytes_max = std::size_t{16} << 20;
-  static constexpr std::chrono::seconds connect_timeout{5};
 
   // `api_key` is sent as X-API-Key with every request; empty sends none.
   explicit HttpClient(std::string api_key);

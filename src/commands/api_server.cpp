@@ -7,6 +7,9 @@
 #include <vector>
 
 #include "agents/agents.hpp"
+#include "alerts/alerts.hpp"
+#include "alerts/channels.hpp"
+#include "alerts/routes.hpp"
 #include "analytics/analytics.hpp"
 #include "budgets/authorise.hpp"
 #include "budgets/budgets.hpp"
@@ -75,7 +78,8 @@ pg::PoolOptions pool_options(const Settings& settings) {
 struct Shared {
   explicit Shared(const Settings& settings)
       : recent_writes(std::chrono::milliseconds{settings.database_replica_lag_max_ms +
-                                                settings.database_probe_interval_ms + recent_writes_margin_ms}) {}
+                                                settings.database_probe_interval_ms + recent_writes_margin_ms}),
+        sender(sender_options(settings)) {}
 
   Metrics metrics;
   prices::CurrentCatalogue catalogue;
@@ -83,6 +87,7 @@ struct Shared {
   budgets::CurrentCoverage coverage;
   budgets::ChargeSets charge_sets;
   http::RecentWrites recent_writes;
+  alerts::Sender sender;
   std::unique_ptr<pg::Monitor> monitor;
 };
 
@@ -127,6 +132,8 @@ struct Worker {
         ingest(executor, database, shared.catalogue, shared.known_runs, {shared.coverage, shared.charge_sets}, writer),
         budgets(database),
         budget_windows(database),
+        alerts(database),
+        alert_channels(database, shared.sender),
         authorisation(executor, database, shared.catalogue, shared.known_runs, events::names_of, authoriser),
         charges(database, prices, shared.catalogue),
         replay(database, shared.catalogue),
@@ -142,6 +149,8 @@ struct Worker {
     budgets::add_routes(router, budgets);
     budgets::add_routes(router, budget_windows);
     budgets::add_routes(router, authorisation);
+    alerts::add_routes(router, alerts);
+    alerts::add_routes(router, alert_channels);
     prices::add_routes(router, prices);
     charges::add_routes(router, charges);
     replay::add_routes(router, replay);
@@ -160,6 +169,8 @@ struct Worker {
   events::Ingest ingest;
   budgets::Budgets budgets;
   budgets::Windows budget_windows;
+  alerts::Alerts alerts;
+  alerts::Channels alert_channels;
   budgets::Authorisation authorisation;
   charges::Charges charges;
   replay::Replay replay;

@@ -1,9 +1,13 @@
 #include "commands/background.hpp"
 
+#include "alerts/delivery.hpp"
 #include "budgets/charging.hpp"
+#include "budgets/prune.hpp"
 #include "budgets/reservations.hpp"
+#include "budgets/wall_clock.hpp"
 #include "charges/charges.hpp"
 #include "events/stored.hpp"
+#include "observe/log.hpp"
 #include "pg/cluster.hpp"
 #include "retention/partitions.hpp"
 #include "retention/retention.hpp"
@@ -43,6 +47,13 @@ constexpr tasks::Definition due_reservations{.name = "budgets.expire",
                                              .time_limit = milliseconds{10'000},
                                              .backoff_max = milliseconds{15'000}};
 
+constexpr tasks::Definition wall_clock{.name = "budgets.count_wall_clock",
+                                       .attempts_max = 12,
+                                       .time_limit = milliseconds{10'000},
+                                       .backoff_max = milliseconds{15'000}};
+
+constexpr tasks::Definition budgets_prune{.name = "budgets.prune", .time_limit = milliseconds{300'000}};
+
 constexpr tasks::Definition rollups_compact{.name = "rollups.compact", .time_limit = milliseconds{60'000}};
 constexpr milliseconds fold_delay{2'000};
 // What it finds becomes a dead letter, for people; more than one attempt is for the outages between.
@@ -74,10 +85,13 @@ struct Background::State {
         runs(database, metrics, known),
         runner(executor, database, monitor, worker_options(settings, std::move(options)), metrics),
         retention(database, runner.queue(), settings.retention_days),
+        sender(sender_options(settings)),
+        alert_delivery(database, runner.queue(), sender),
         loops(executor, [](const std::exception_ptr&) {}) {
     add_runs(settings);
     add_rollups(settings, metrics);
-    add_budgets();
+    add_budgets(settings.retention_days);
+    add_alerts();
     add_retention();
   }
 
@@ -136,7 +150,7 @@ struct Background::State {
     runner.scheduler().add({.name = rollups_verify.name, .interval = std::chrono::hours{24}, .task = rollups_verify});
   }
 
-  void add_budgets() {
+  void add_budgets(std::int64_t days) {
     runner.handlers().add(exhausted_runs, [this](const tasks::Task& task, Deadline deadline) -> Async<> {
       co_await runs.end_exhausted(budgets::exhausted_of(task.payload), deadline);
     });
@@ -154,6 +168,22 @@ struct Background::State {
       }
     });
     every(std::chrono::seconds{5}, due_reservations);
+    runner.handlers().add(wall_clock, [this](const tasks::Task&, Deadline deadline) {
+      return budgets::count_wall_clock(database, deadline);
+    });
+    every(budgets::wall_clock_interval, wall_clock);
+    if (days == 0) return;
+    runner.handlers().add(budgets_prune, [this, days](const tasks::Task&, Deadline deadline) -> Async<> {
+      const auto pruned = co_await budgets::prune(database, days, deadline);
+      if (pruned > 0) log(Level::info, "pruned what budgets need not remember", {{"rows", pruned}});
+    });
+    runner.scheduler().add({.name = budgets_prune.name, .interval = std::chrono::hours{1}, .task = budgets_prune});
+  }
+
+  void add_alerts() {
+    alert_delivery.add_handlers(runner.handlers());
+    alerts::Delivery::subscribe(runner.relay());
+    runner.scheduler().add(alerts::Delivery::schedule());
   }
 
   void add_retention() {
@@ -181,6 +211,8 @@ struct Background::State {
   runs::Runs runs;
   tasks::Runner runner;
   retention::Retention retention;
+  alerts::Sender sender;
+  alerts::Delivery alert_delivery;
   TaskGroup loops;
 };
 
@@ -201,6 +233,12 @@ Async<> Background::stop(Deadline deadline) {
   co_await state_->runner.stop(deadline);
   co_await state_->loops.join(deadline);
   co_await state_->database.close();
+}
+
+alerts::SenderOptions sender_options(const Settings& settings) {
+  return {.master_key = settings.master_key,
+          .mail_server = {.url = settings.smtp_url, .from = settings.smtp_from},
+          .private_networks = settings.alerts_private_networks};
 }
 
 std::int64_t background_connections(const Settings& settings) {

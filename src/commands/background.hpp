@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "alerts/sender.hpp"
 #include "config/settings.hpp"
 #include "observe/metrics.hpp"
 #include "pg/monitor.hpp"
@@ -37,6 +38,9 @@ class Background {
   struct State;
   std::unique_ptr<State> state_;
 };
+
+// How both send alerts.
+alerts::SenderOptions sender_options(const Settings& settings);
 
 // How many connections one process needs for it.
 std::int64_t background_connections(const Settings& settings);

@@ -1,6 +1,7 @@
 #include "commands/model.hpp"
 
 #include "agents/tables.hpp"
+#include "alerts/tables.hpp"
 #include "audit/tables.hpp"
 #include "budgets/tables.hpp"
 #include "events/tables.hpp"
@@ -15,8 +16,9 @@ namespace cognive::commands {
 
 schema::Model product_model() {
   schema::Model model;
-  for (auto&& tables : {teams::tables(), identity::tables(), agents::tables(), audit::tables(), prices::tables(),
-                        rollups::tables(), runs::tables(), budgets::tables(), events::tables(), tasks::tables()}) {
+  for (auto&& tables :
+       {teams::tables(), identity::tables(), agents::tables(), audit::tables(), prices::tables(), rollups::tables(),
+        runs::tables(), budgets::tables(), alerts::tables(), events::tables(), tasks::tables()}) {
     model.tables.insert(model.tables.end(), tables.begin(), tables.end());
   }
   return model;

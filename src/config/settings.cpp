@@ -41,6 +41,7 @@ constexpr TextSetting text_settings[] = {
     {"LOG_LEVEL", &Settings::log_level, "info", "debug, info, warning or error"},
     {"READINESS_REQUIRES", &Settings::readiness_requires, "",
      "dependencies that readiness asks: database, redis, rabbitmq, storage; empty means every configured one"},
+    {"SMTP_FROM", &Settings::smtp_from, "", "address that e-mail comes from"},
     {"HTTP_HOST", &Settings::http_host, "127.0.0.1", "address to listen on; 0.0.0.0 for all"},
 };
 
@@ -48,6 +49,8 @@ constexpr TextSetting url_settings[] = {
     {"REDIS_URL", &Settings::redis_url, "", "shared cache and rate limits", true},
     {"RABBITMQ_URL", &Settings::rabbitmq_url, "", "tasks and events", true},
     {"STORAGE_ENDPOINT", &Settings::storage_endpoint, "", "S3-compatible object storage", true},
+    {"SMTP_URL", &Settings::smtp_url, "",
+     "mail server for alerts: smtp://user:password@host:587 or smtps://host:465; empty means none", true},
 };
 
 constexpr FlagSetting flag_settings[] = {
@@ -221,6 +224,20 @@ void load_master_key(const Variables& variables, MasterKey need, Settings& out, 
   }
 }
 
+void load_alerts(const Variables& variables, Settings& out, Faults& faults) {
+  const bool is_mail_url = out.smtp_url.starts_with("smtp://") || out.smtp_url.starts_with("smtps://");
+  if (!out.smtp_url.empty() && !is_mail_url) faults.add("SMTP_URL", "must start with smtp:// or smtps://");
+  if (!out.smtp_url.empty() && out.smtp_from.empty()) faults.add("SMTP_FROM", "is required with SMTP_URL");
+  if (!out.smtp_from.empty() && !looks_like_mail_address(out.smtp_from))
+    faults.add("SMTP_FROM", "must be an e-mail address, without a name before it");
+  auto networks = parse_networks(set_value(variables, "ALERTS_PRIVATE_NETWORKS").value_or(""));
+  if (!networks) {
+    faults.add("ALERTS_PRIVATE_NETWORKS", "must be networks separated by commas, for instance 10.0.0.0/8,fd00::/8");
+  } else {
+    out.alerts_private_networks = std::move(*networks);
+  }
+}
+
 }  // namespace
 
 Result<Settings> load_settings(const Variables& variables, MasterKey master_key) {
@@ -262,6 +279,7 @@ Result<Settings> load_settings(const Variables& variables, MasterKey master_key)
   if (out.log_level != "debug" && out.log_level != "info" && out.log_level != "warning" && out.log_level != "error") {
     faults.add("LOG_LEVEL", "must be debug, info, warning or error");
   }
+  load_alerts(variables, out, faults);
   load_database(variables, out, faults);
   load_master_key(variables, master_key, out, faults);
   if (!faults.text().empty()) return fail(Code::unprocessable, faults.text());
@@ -396,6 +414,12 @@ std::vector<SettingRow> describe(const Settings& settings) {
   for (const auto& setting : url_settings) add(setting.name, masked_url(settings.*setting.member), setting.meaning);
   add("COGNIVE_MASTER_KEY", settings.master_key.empty() ? "" : "***",
       "keys API key hashes; or COGNIVE_MASTER_KEY_FILE");
+  std::string networks;
+  for (const auto& network : settings.alerts_private_networks) {
+    if (!networks.empty()) networks += ",";
+    networks += network.text();
+  }
+  add("ALERTS_PRIVATE_NETWORKS", networks, "private networks that webhooks may reach, separated by commas");
   for (const auto& setting : flag_settings) {
     add(setting.name, settings.*setting.member ? "true" : "false", setting.meaning);
   }

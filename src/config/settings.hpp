@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/error.hpp"
+#include "base/networks.hpp"
 
 namespace cognive {
 
@@ -41,6 +42,10 @@ struct Settings {
   std::int64_t worker_concurrency = 0;  // tasks at a time
   std::int64_t worker_lease_s = 0;      // a worker that is not heard of for so long has lost its tasks
   std::int64_t retention_days = 0;      // 0: everything is kept
+
+  std::string smtp_url;                          // smtp:// or smtps://; empty: no e-mail is sent
+  std::string smtp_from;                         // the address that it comes from
+  std::vector<Network> alerts_private_networks;  // that webhooks may reach
 
   std::string http_host;
   std::int64_t http_port = 0;

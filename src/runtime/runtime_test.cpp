@@ -1,8 +1,10 @@
 #include <gtest/gtest.h>
 
 #include <stdexcept>
+#include <thread>
 
 #include "runtime/async.hpp"
+#include "runtime/blocking.hpp"
 #include "runtime/threads.hpp"
 
 namespace cognive {
@@ -62,6 +64,20 @@ TEST(Signal, wakes_waiters_and_keeps_deadlines) {
   bool ok = false;
   threads.run_on(0, [&]() -> Async<> { ok = co_await notified_in_time(threads.executor(0)); });
   EXPECT_TRUE(ok);
+}
+
+Async<std::thread::id> id_of_blocking_thread(BlockingThreads& threads) {
+  std::thread::id id;
+  const auto own = std::this_thread::get_id();
+  co_await threads.run([&id] { id = std::this_thread::get_id(); });
+  EXPECT_EQ(std::this_thread::get_id(), own);
+  co_return id;
+}
+
+TEST(BlockingThreads, work_is_done_elsewhere_and_the_coroutine_goes_on_where_it_was) {
+  BlockingThreads threads(1);
+  EXPECT_NE(run(id_of_blocking_thread(threads)), std::this_thread::get_id());
+  EXPECT_THROW(run_to_end(threads.run([] { throw std::runtime_error("broken"); })), std::runtime_error);
 }
 
 TEST(TaskGroup, stop_ends_every_task_and_join_sees_it) {

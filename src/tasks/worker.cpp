@@ -150,11 +150,20 @@ struct Worker::State : std::enable_shared_from_this<Worker::State> {
     const auto queues = options.queues.empty() ? handlers.queues() : options.queues;
     const auto first = turn++;
     for (std::size_t i = 0; i < queues.size() && !stopping; ++i) {
-      const auto free = options.concurrency - std::min(options.concurrency, attempts.size());
+      const auto& name_of_queue = queues[(first + i) % queues.size()];
+      auto free = options.concurrency - std::min(options.concurrency, attempts.size());
       if (free == 0) break;
+      if (name_of_queue != default_queue && queues.size() > 1) {
+        // What keeps the product itself going never waits for all slots of others.
+        const auto share = std::max<std::size_t>(options.concurrency / 2, 1);
+        const auto used = static_cast<std::size_t>(
+            std::ranges::count_if(attempts, [&](const auto& attempt) { return attempt->task.queue == name_of_queue; }));
+        free = std::min(free, share - std::min(share, used));
+        if (free == 0) continue;
+      }
       const auto lease_until = Deadline::in(options.lease);
-      auto taken = co_await queue.take(queues[(first + i) % queues.size()], static_cast<std::int64_t>(free), name,
-                                       options.lease, Deadline::in(statement_timeout));
+      auto taken = co_await queue.take(name_of_queue, static_cast<std::int64_t>(free), name, options.lease,
+                                       Deadline::in(statement_timeout));
       for (auto& task : taken) begin(std::move(task), lease_until);
     }
     // With all slots taken, the first that becomes free wakes us; with some left, nothing else is due.

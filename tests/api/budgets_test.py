@@ -9,6 +9,7 @@ from decimal import Decimal
 
 import pytest
 
+from budget_calls import alerts, ask, granted, make, make_of, refused, spent, state, window
 from budget_ledger import recompute
 from installation import ROOT, llm_call, uuid7, wait_until
 from problems import check_problem, pointers
@@ -16,64 +17,6 @@ from reports import post_batch, step, tool
 
 CALL_USD = Decimal("0.0035")  # of installation.llm_call: gpt-4o with 1,000 input and 100 output tokens
 UNPRICED = {"provider": "nobody", "model": "nothing"}
-
-
-@pytest.fixture
-def subject(api):
-    """A new agent and a run of it."""
-    agent = api.agent()["id"]
-    return {"agent_id": agent, "run_id": api.run(agent)["run_id"]}
-
-
-def make(api, **body):
-    """A new budget; its body."""
-    answer = api.post("/api/v1/budgets", json={"window": "day", "hard_stop": True} | body)
-    assert answer.status_code == 201, answer.text
-    return answer.json()
-
-
-def make_of(api, subject, **body):
-    """A new budget of the subject's agent."""
-    return make(api, **{"scope": "agent", "agent_id": subject["agent_id"]} | body)
-
-
-def ask(api, subject, **body):
-    """The answer to a reservation."""
-    wanted = {} if "usage" in body else {"max_cost_usd": 0.01}
-    return api.post("/api/v1/budgets/authorize", json={"provider": "openai", "model": "gpt-4o"} | subject | wanted | body)
-
-
-def granted(api, subject, **body):
-    """The id of a reservation that is granted."""
-    answer = ask(api, subject, **body)
-    assert answer.status_code == 200, answer.text
-    return answer.json()["reservation_id"]
-
-
-def refused(api, subject, **body):
-    """The budget that a reservation is refused by."""
-    answer = ask(api, subject, **body)
-    check_problem(answer, 429)
-    assert int(answer.headers["Retry-After"]) > 0
-    return answer.json()["budget"]
-
-
-def window(api, budget, **query):
-    """The counters of the window of now."""
-    answer = api.get(f"/api/v1/budgets/{budget['id']}/status", params=query)
-    assert answer.status_code == 200, answer.text
-    shown = answer.json(parse_float=Decimal)["window"]
-    return {name: Decimal(shown[name]) for name in ("limit", "spent", "reserved", "remaining", "unreserved", "exceeded")}
-
-
-def spent(api, budget, **query):
-    """What the window of now has spent."""
-    return window(api, budget, **query)["spent"]
-
-
-def state(api, reservation):
-    """What became of a reservation."""
-    return api.get(f"/api/v1/budgets/reservations/{reservation}").json()["state"]
 
 
 # Reservations.
@@ -523,12 +466,6 @@ def test_changes_are_audited_with_them(installation, api, subject):
 
 
 # Alerts, and runs that have used up what they had.
-
-def alerts(api, budget):
-    """The thresholds that have alerted, oldest first."""
-    items = api.get("/api/v1/alerts", params={"budget_id": budget["id"]}).json()["items"]
-    return sorted(item["threshold"] for item in items)
-
 
 def test_a_threshold_alerts_once_in_a_window(installation, api, subject):
     budget = make_of(api, subject, limit_requests=10, hard_stop=False, thresholds=[20, 50, 100, 150])

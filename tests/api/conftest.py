@@ -28,7 +28,8 @@ def things(installation):
     budget = api.post("/api/v1/budgets", json={"scope": "agent", "agent_id": agent, "window": "total", "limit_usd": 1_000_000}).json()["id"]
     asked = {"agent_id": agent, "model": "gpt-4o", "max_cost_usd": 1, "expires_in_s": 86_400}
     reservation = api.post("/api/v1/budgets/authorize", json=asked).json()["reservation_id"]
-    return {"agent": agent, "run": api.run(agent, started_at=TIME)["run_id"], "budget": budget, "reservation": reservation}
+    channel = api.post("/api/v1/alert-channels", json={"kind": "webhook", "url": "https://hooks.example.com/cognive", "enabled": False}).json()["id"]
+    return {"agent": agent, "run": api.run(agent, started_at=TIME)["run_id"], "budget": budget, "reservation": reservation, "alert-channel": channel}
 
 
 @pytest.fixture
@@ -59,3 +60,10 @@ def other_node(installation):
     service = Service(log, variables | {"HTTP_PORT": 0}, installation.key).start()
     yield service
     assert service.stop() == 0
+
+
+@pytest.fixture
+def subject(api):
+    """A new agent and a run of it."""
+    agent = api.agent()["id"]
+    return {"agent_id": agent, "run_id": api.run(agent)["run_id"]}

@@ -10,7 +10,7 @@ from decimal import Decimal
 import pytest
 import requests
 
-from installation import ROOT, clean_environment, llm_call, run_cognive, uuid7
+from installation import ROOT, clean_environment, llm_call, run_cognive, uuid7, wait_until
 from reports import post_batch
 
 with warnings.catch_warnings():
@@ -340,6 +340,8 @@ def world(installation):
     assert api.post(f"/api/v1/runs/{ended['run_id']}/end", json={"status": "failed", "error": "e"}).status_code == 200
     override = {"provider": "acme", "model": "openapi", "rates": {"input_mtok": 1}, "windows": [{"from": "22:00:00", "to": "06:00:00", "rates": {"input_mtok": 2}}]}
     assert api.post("/api/v1/prices/overrides", json=override).status_code == 201
+    # Nothing accepts connections there, if anything were sent.
+    channel = api.post("/api/v1/alert-channels", json={"kind": "webhook", "url": "https://hooks.example.com/cognive"}).json()
     body = {"scope": "agent", "agent_id": agent["id"], "window": "day", "limit_requests": 1, "thresholds": [100]}
     budget = api.post("/api/v1/budgets", json=body).json()
     by_run = api.post("/api/v1/budgets", json=body | {"window": "run"}).json()
@@ -348,7 +350,7 @@ def world(installation):
     money = api.post("/api/v1/budgets", json={"scope": "agent", "agent_id": agent["id"], "window": "day", "limit_usd": 1}).json()
     assert post_batch(api, [llm_call(run["run_id"], reservation_id=reservation), llm_call(run["run_id"])])["accepted"] == 2
     return {"team": team, "agent": agent, "run": run, "ended": ended, "call": events[0]["id"], "budget": budget, "by_run": by_run, "reservation": reservation,
-            "held": held, "money": money}
+            "held": held, "money": money, "channel": channel}
 
 
 GETS = {
@@ -377,6 +379,9 @@ GETS = {
     "budget_windows": ["/api/v1/budgets/{budget}/windows", "/api/v1/budgets/{by_run}/windows?limit=1&before=1000000"],
     "reservation_get": ["/api/v1/budgets/reservations/{reservation}"],
     "alert_list": ["/api/v1/alerts", "/api/v1/alerts?budget_id={budget}&acknowledged=false&limit=1"],
+    "alert_delivery_list": ["/api/v1/alert-deliveries", "/api/v1/alert-deliveries?channel_id={channel}&state=waiting&limit=1"],
+    "alert_channel_list": ["/api/v1/alert-channels", "/api/v1/alert-channels?limit=1"],
+    "alert_channel_get": ["/api/v1/alert-channels/{channel}"],
     "root": ["/"], "welcome": ["/api/v1/"], "health_liveness": ["/api/v1/health/liveness"], "health_readiness": ["/api/v1/health/readiness"],
     "health_replication": ["/api/v1/health/replication"], "metrics": ["/metrics"], "docs": ["/docs"], "redoc": ["/redoc"], "openapi": ["/openapi.json"],
 }
@@ -390,7 +395,7 @@ def test_every_get_is_tried_here():
 def test_a_get_answers_as_declared(api, world, operation_id):
     words = {"team": world["team"]["id"], "team_name": world["team"]["name"], "agent": world["agent"]["id"], "run": world["run"]["run_id"],
              "ended": world["ended"]["run_id"], "call": world["call"], "budget": world["budget"]["id"], "by_run": world["by_run"]["id"],
-             "reservation": world["reservation"]}
+             "reservation": world["reservation"], "channel": world["channel"]["id"]}
     for target in GETS[operation_id]:
         check_answer(operation_id, api.get(target.format(**words)), 200)
 
@@ -443,6 +448,24 @@ def test_budgets_answer_as_declared(api, world):
     alert = api.get("/api/v1/alerts", params={"budget_id": world["budget"]["id"]}).json()["items"][0]
     assert check_answer("alert_acknowledge", api.post(f"/api/v1/alerts/{alert['id']}/acknowledge"), 200)["acknowledged_at"]
     check_answer("alert_acknowledge", api.post(f"/api/v1/alerts/{uuid7()}/acknowledge"), 404)
+
+
+def test_channels_answer_as_declared(installation, api, world):
+    body = {"id": uuid7(), "kind": "webhook", "url": "https://hooks.example.com/cognive"}
+    check_answer("alert_channel_create", api.post("/api/v1/alert-channels", json=body), 201)
+    check_answer("alert_channel_create", api.post("/api/v1/alert-channels", json=body), 200)
+    check_answer("alert_channel_create", api.post("/api/v1/alert-channels", json=body | {"url": "https://example.com"}), 409)
+    check_answer("alert_channel_create", api.post("/api/v1/alert-channels", json=body | {"url": "http://127.0.0.1"}), 422)
+    path = f"/api/v1/alert-channels/{body['id']}"
+    check_answer("alert_channel_rotate_secret", api.post(path + "/rotate-secret"), 200)
+    check_answer("alert_channel_update", api.patch(path, json={"url": "https://hooks.example.com:1/"}), 200)
+    # There is no such name.
+    assert check_answer("alert_channel_test", api.post(path + "/test"), 200)["delivered"] is False
+    delivery = wait_until(lambda: api.get("/api/v1/alert-deliveries", params={"channel_id": world["channel"]["id"]}).json()["items"], "a delivery is made", 30)[0]
+    check_answer("alert_delivery_redeliver", api.post(f"/api/v1/alert-deliveries/{delivery['id']}/redeliver"), 200)
+    check_answer("alert_delivery_redeliver", api.post(f"/api/v1/alert-deliveries/{uuid7()}/redeliver"), 404)
+    check_answer("alert_channel_delete", api.request("DELETE", path), 200)
+    check_answer("alert_channel_delete", api.request("DELETE", path), 404)
 
 
 def test_runs_answer_as_declared(api):
@@ -538,7 +561,7 @@ def test_a_body_made_from_the_schemas_examples_is_accepted(api, world, operation
         check_body(body, schema)
     else:
         body = example(schema)
-    ids = {"/runs/": run, "/reservations/": world["held"], "/budgets/": world["money"]["id"]}
+    ids = {"/runs/": run, "/reservations/": world["held"], "/budgets/": world["money"]["id"], "/alert-channels/": world["channel"]["id"]}
     target = path.replace("{id}", next((ids[part] for part in ids if part in path), world["agent"]["id"]))
     answer = api.request(method, target, json=body)
     assert answer.status_code in (200, 201), answer.text

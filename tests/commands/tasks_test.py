@@ -14,7 +14,8 @@ from installation import run_cognive, uuid7, wait_until
 from time_series import AGENT, RUN, SERIES, TEAM, UNDATED, add_agent, id_of_day, insert_text, today
 from workers import Worker
 
-SCHEDULED = {"budgets.expire": 5, "partitions.make_ahead": 3600, "rollups.compact": 15, "rollups.verify": 86400, "runs.end_silent": 15, "runs.sum_costs": 15}
+SCHEDULED = {"alerts.dispatch": 15, "budgets.count_wall_clock": 5, "budgets.expire": 5, "partitions.make_ahead": 3600, "rollups.compact": 15,
+             "rollups.verify": 86400, "runs.end_silent": 15, "runs.sum_costs": 15}
 
 
 @pytest.fixture
@@ -216,7 +217,7 @@ def test_what_is_no_longer_periodic_is_forgotten(migrated, worker_on):
         return {one["name"] for one in json.loads(tasks(migrated, "schedule", "--json").stdout)["items"]}
 
     worker = worker_on(migrated, RETENTION_DAYS=10)
-    wait_until(lambda: names() == {*SCHEDULED, "retention.drop_days", "retention.begin_pruning"}, "the schedule of retention", 20)
+    wait_until(lambda: names() == {*SCHEDULED, "budgets.prune", "retention.drop_days", "retention.begin_pruning"}, "the schedule of retention", 20)
     assert worker.stop() == 0
     worker_on(migrated)
     wait_until(lambda: names() == set(SCHEDULED), "it is gone", 20)

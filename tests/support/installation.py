@@ -18,7 +18,7 @@ START_SECONDS = 60
 
 def clean_environment(**extra):
     """The environment of a child: ours without anything that Cognive would read."""
-    foreign = re.compile(r"^(COGNIVE_|DATABASE_|HTTP_|REDIS_|RABBITMQ_|STORAGE_|APP_|LOG_LEVEL|READINESS_|RETENTION_|RUN_SILENCE_|WORKER_)")
+    foreign = re.compile(r"^(COGNIVE_|DATABASE_|HTTP_|REDIS_|RABBITMQ_|STORAGE_|APP_|LOG_LEVEL|READINESS_|RETENTION_|RUN_SILENCE_|WORKER_|SMTP_|ALERTS_)")
     base = {name: value for name, value in os.environ.items() if not foreign.match(name)}
     return base | {name: str(value) for name, value in extra.items()}
 

@@ -38,6 +38,8 @@ SAMPLES = {
     "budget_authorize": {"reservation_id": "new", "agent_id": "agent", "run_id": "run", "provider": "openai", "model": "gpt-4o", "max_cost_usd": 0.01,
                          "usage": {"input_tokens": 10}, "expires_in_s": 60},
     "reservation_renew": {"expires_in_s": 60},
+    "alert_channel_create": {"id": "new", "name": "sampled", "team": "default", "kind": "webhook", "url": "https://hooks.example.com/cognive", "enabled": False},
+    "alert_channel_update": {"name": "renamed", "url": "https://hooks.example.com/cognive", "enabled": False},
 }
 
 
@@ -52,7 +54,7 @@ class Route:
 
     def send(self, api, things, data, **kwargs):
         """Send a body, given as bytes, to the route."""
-        path = self.path.replace("{id}", things[next((thing for thing in ("run", "reservation", "budget") if f"/{thing}s/" in self.path), "agent")])
+        path = self.path.replace("{id}", things[next((thing for thing in ("run", "reservation", "budget", "alert-channel") if f"/{thing}s/" in self.path), "agent")])
         return api.request(self.method, path, data=data, **kwargs)
 
     def sample(self, things):

@@ -1,0 +1,50 @@
+#include "alerts/tables.hpp"
+
+namespace cognive::alerts {
+
+std::vector<schema::Table> tables() {
+  return {{.name = "alert_channels",
+           .comment = "Where alerts are sent. Deleted ones stay, for what was sent to them",
+           .columns = {{.name = "id", .type = "uuid"},
+                       {.name = "team_id",
+                        .type = "uuid",
+                        .nullable = true,
+                        .comment = "Whose alerts it gets; NULL: all of the organisation"},
+                       {.name = "name", .type = "text"},
+                       {.name = "kind", .type = "text"},
+                       {.name = "target", .type = "text", .comment = "A URL or an e-mail address, by kind"},
+                       {.name = "enabled", .type = "boolean"},
+                       {.name = "secret_version",
+                        .type = "bigint",
+                        .default_value = "1",
+                        .comment = "The secret that signs follows from the master key, the id and this"},
+                       {.name = "secret_rotated_at",
+                        .type = "timestamptz",
+                        .nullable = true,
+                        .comment = "For a day from then the secret before signs too"},
+                       {.name = "created_at", .type = "timestamptz", .default_value = "now()"},
+                       {.name = "updated_at", .type = "timestamptz", .default_value = "now()"},
+                       {.name = "deleted_at", .type = "timestamptz", .nullable = true}},
+           .primary_key = {"id"},
+           .foreign_keys = {{.columns = {"team_id"}, .table = "teams"}},
+           .checks = {{.label = "kind", .expression = "kind IN ('webhook', 'email')"}},
+           .indexes = {{.columns = {"created_at", "id"}, .label = "created_at"}}},
+          {.name = "alert_deliveries",
+           .comment = "What became of an alert on each channel that it had to go to",
+           .columns = {{.name = "id", .type = "uuid", .comment = "The same on every attempt"},
+                       {.name = "alert_id", .type = "uuid"},
+                       {.name = "channel_id", .type = "uuid"},
+                       {.name = "state", .type = "text", .default_value = "'waiting'"},
+                       {.name = "attempts", .type = "bigint", .default_value = "0"},
+                       {.name = "last_error", .type = "text", .nullable = true},
+                       {.name = "created_at", .type = "timestamptz", .default_value = "now()"},
+                       {.name = "delivered_at", .type = "timestamptz", .nullable = true}},
+           .primary_key = {"id"},
+           .uniques = {{.columns = {"alert_id", "channel_id"}}},
+           .foreign_keys = {{.columns = {"alert_id"}, .table = "budget_alerts"},
+                            {.columns = {"channel_id"}, .table = "alert_channels"}},
+           .checks = {{.label = "state", .expression = "state IN ('waiting', 'delivered', 'failed')"}},
+           .indexes = {{.columns = {"created_at", "id"}, .label = "created_at"}}}};
+}
+
+}  // namespace cognive::alerts

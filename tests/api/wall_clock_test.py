@@ -1,0 +1,80 @@
+"""Budgets of wall clock: the time that runs take is counted while it passes, and ends what takes too long."""
+
+import datetime
+
+from budget_calls import alerts, ask, granted, make_of, refused, spent
+from installation import uuid7, wait_until
+from problems import pointers
+
+
+def test_a_run_that_takes_longer_than_its_budget_allows_is_terminated(installation, api, subject):
+    budget = make_of(api, subject, window="run", limit_wall_clock_s=4, thresholds=[50, 100])
+    assert budget["limit_wall_clock_s"] == 4
+    run = subject["run_id"]
+    assert granted(api, subject)
+    wait_until(lambda: api.get(f"/api/v1/runs/{run}").json()["status"] == "terminated", "the run is terminated", 25)
+    ended = api.get(f"/api/v1/runs/{run}").json()
+    assert ended["terminated_by"] == "budget" and budget["id"] in ended["error"]
+    assert alerts(api, budget) == [50, 100]
+    took = (parse(ended["ended_at"]) - max(parse(ended["started_at"]), parse(budget["created_at"]))).total_seconds()
+    wait_until(lambda: abs(float(spent(api, budget, run_id=run)) - took) < 0.002, "its last seconds are counted", 15)
+    # Another run has a window of its own.
+    other = api.run(subject["agent_id"])["run_id"]
+    assert granted(api, subject | {"run_id": other})
+    api.post(f"/api/v1/runs/{other}/end", json={"status": "succeeded"})
+    assert installation.cli("budgets", "verify").returncode == 0
+
+
+def parse(text):
+    """A time of the API."""
+    return datetime.datetime.fromisoformat(text)
+
+
+def test_time_of_all_runs_of_an_agent_adds_up_in_its_window(installation, api, subject):
+    budget = make_of(api, subject, limit_wall_clock_s=3600, thresholds=[])
+    agent = subject["agent_id"]
+    runs = [api.run(agent)["run_id"] for _ in range(3)]
+    # One that is over before anybody looks, and one that was over before the budget was there.
+    short = api.run(agent)["run_id"]
+    api.post(f"/api/v1/runs/{short}/end", json={"status": "succeeded"})
+    long_ago = api.run(agent, started_at="2026-01-01T00:00:00Z")["run_id"]
+    api.post(f"/api/v1/runs/{long_ago}/end", json={"status": "succeeded", "ended_at": "2026-01-01T01:00:00Z"})
+    wait_until(lambda: spent(api, budget) > 3, "time passes", 25)
+    for run in [*runs, subject["run_id"]]:
+        api.post(f"/api/v1/runs/{run}/end", json={"status": "succeeded"})
+
+    def expected():
+        found = [api.get(f"/api/v1/runs/{run}").json() for run in [*runs, short, subject["run_id"]]]
+        return sum((parse(run["ended_at"]) - max(parse(run["started_at"]), parse(budget["created_at"]))).total_seconds() for run in found)
+
+    # Each to the millisecond.
+    wait_until(lambda: abs(float(spent(api, budget)) - expected()) < 0.005, "all of it is counted", 15)
+    before = spent(api, budget)
+    installation.sql("SELECT pg_sleep(6)")
+    assert spent(api, budget) == before
+    assert installation.cli("budgets", "verify").returncode == 0
+
+
+def test_what_an_agent_may_run_for_is_refused_once_it_has_run_for_it(api, subject):
+    budget = make_of(api, subject, limit_wall_clock_s=1)
+    wait_until(lambda: ask(api, subject).status_code == 429, "its time is up", 20)
+    refusal = refused(api, subject)
+    assert refusal["id"] == budget["id"] and refusal["metric"] == "wall_clock" and refusal["limit"] == 1 and refusal["spent"] >= 1
+    # A window of a day ends no run: it may finish what needs no permission.
+    assert api.get(f"/api/v1/runs/{subject['run_id']}").json()["status"] == "running"
+    api.patch(f"/api/v1/budgets/{budget['id']}", json={"limit_wall_clock_s": 3600})
+    assert granted(api, subject)
+
+
+def test_lowering_the_time_that_a_run_may_take_ends_it(api, subject):
+    budget = make_of(api, subject, scope="run", agent_id=None, run_id=subject["run_id"], window="run", limit_wall_clock_s=3600)
+    wait_until(lambda: spent(api, budget) > 1, "time passes", 20)
+    api.patch(f"/api/v1/budgets/{budget['id']}", json={"limit_wall_clock_s": 1})
+    wait_until(lambda: api.get(f"/api/v1/runs/{subject['run_id']}").json()["status"] == "terminated", "the run is terminated", 20)
+
+
+def test_wall_clock_goes_with_what_runs_belong_to(api, subject):
+    body = {"scope": "api_key", "api_key_id": uuid7(), "window": "day", "limit_wall_clock_s": 1}
+    assert pointers(api.post("/api/v1/budgets", json=body)) == ["/limit_wall_clock_s"]
+    body = {"scope": "agent", "agent_id": subject["agent_id"], "window": "day", "limit_wall_clock_s": 1, "model": "gpt-*"}
+    assert pointers(api.post("/api/v1/budgets", json=body)) == ["/model"]
