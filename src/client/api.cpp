@@ -71,6 +71,10 @@ void take(Cursor& value, std::string& out) {
   if (value.kind() == Kind::string) out = value.string();
 }
 
+void take(Cursor& value, Decimal& out) {
+  if (value.kind() == Kind::number) out = Decimal::parse(value.number()).value_or(Decimal{});
+}
+
 void take(Cursor& value, std::optional<Uuid>& out) {
   if (value.kind() == Kind::string) out = Uuid::parse(value.string());
 }
@@ -132,6 +136,18 @@ struct Problem {
   std::vector<FieldError> fields;
 };
 
+// Whether it is a budget that has no room, which tells more than whoever else wants callers to slow down.
+bool is_of_budget(const HttpResponse& response) {
+  if (response.status != 429) return false;
+  std::string body = response.body;
+  bool found = false;
+  const auto walked = json::walk(body, [&](Cursor& root) {
+    members(root,
+            [&](std::string_view key, Cursor& value) { found |= key == "budget" && value.kind() == Kind::object; });
+  });
+  return walked && found;
+}
+
 // What an error's body says. Empty for anything that is not problem+json (a proxy's HTML page).
 Problem read_problem(std::string& body) {
   Problem problem;
@@ -166,7 +182,7 @@ Result<Agent> ApiClient::agent_put(const AgentPut& agent) {
   optional_field(out, "environment", agent.environment);
   optional_field(out, "store", agent.store);
   out.end_object();
-  auto body = call("PUT", "/api/v1/agents", out.text());
+  auto body = call_for_body("PUT", "/api/v1/agents", out.text());
   if (!body) return std::unexpected(std::move(body).error());
 
   constexpr std::string_view request = "PUT /api/v1/agents";
@@ -195,7 +211,7 @@ Result<Run> ApiClient::run_start(const RunStart& run) {
     out.end_object();
   }
   out.end_object();
-  auto body = call("POST", "/api/v1/runs/start", out.text());
+  auto body = call_for_body("POST", "/api/v1/runs/start", out.text());
   if (!body) return std::unexpected(std::move(body).error());
 
   constexpr std::string_view request = "POST /api/v1/runs/start";
@@ -218,13 +234,13 @@ Result<void> ApiClient::run_end(const Uuid& run_id, const RunEnd& end) {
   if (end.ended_at) out.field("ended_at", end.ended_at->text());
   optional_field(out, "error", end.error);
   out.end_object();
-  const auto body = call("POST", "/api/v1/runs/" + run_id.text() + "/end", out.text());
+  const auto body = call_for_body("POST", "/api/v1/runs/" + run_id.text() + "/end", out.text());
   if (!body) return std::unexpected(body.error());
   return {};
 }
 
 Result<EventsAnswer> ApiClient::events_post(std::string_view events) {
-  auto body = call("POST", "/api/v1/events", events);
+  auto body = call_for_body("POST", "/api/v1/events", events);
   if (!body) return std::unexpected(std::move(body).error());
 
   constexpr std::string_view request = "POST /api/v1/events";
@@ -243,15 +259,57 @@ Result<EventsAnswer> ApiClient::events_post(std::string_view events) {
   return EventsAnswer{.accepted = *accepted, .duplicates = *duplicates, .rejected = *std::move(rejected)};
 }
 
+Result<AuthoriseAnswer> ApiClient::authorise(const AuthoriseRequest& request) {
+  json::Writer out;
+  out.begin_object();
+  out.field("reservation_id", request.reservation_id.text());
+  out.field("agent_id", request.agent_id.text());
+  out.field("run_id", request.run_id.text());
+  out.field("model", request.model);
+  optional_field(out, "provider", request.provider);
+  out.key("usage");
+  out.begin_object();
+  out.key("input_tokens");
+  out.integer(request.input_tokens);
+  out.key("output_tokens");
+  out.integer(request.output_tokens);
+  out.end_object();
+  out.end_object();
+  constexpr std::string_view path = "/api/v1/budgets/authorize";
+  auto response = call("POST", path, out.text());
+  if (!response) return std::unexpected(std::move(response).error());
+  if (response->status != 429) return AuthoriseAnswer{.granted = true};
+
+  AuthoriseAnswer answer;
+  const auto done =
+      read_answer(response->body, "POST /api/v1/budgets/authorize", [&](std::string_view key, Cursor& value) {
+        if (key != "budget") return;
+        members(value, [&](std::string_view name, Cursor& member) {
+          if (name == "id") take(member, answer.budget_id);
+          if (name == "metric") take(member, answer.metric);
+          if (name == "wanted") take(member, answer.wanted);
+        });
+      });
+  if (!done) return std::unexpected(done.error());
+  return answer;
+}
+
 Result<std::string> ApiClient::get(std::string_view path) {
-  return call("GET", path, {});
+  return call_for_body("GET", path, {});
 }
 
 Result<std::string> ApiClient::post(std::string_view path, std::string_view body) {
-  return call("POST", path, body);
+  return call_for_body("POST", path, body);
 }
 
-Result<std::string> ApiClient::call(std::string_view method, std::string_view path, std::string_view body) {
+Result<std::string> ApiClient::call_for_body(std::string_view method, std::string_view path, std::string_view body) {
+  auto response = call(method, path, body);
+  if (!response) return std::unexpected(std::move(response).error());
+  if (response->status == 429) return fail(refusal(method, path, *response));
+  return std::move(response->body);
+}
+
+Result<HttpResponse> ApiClient::call(std::string_view method, std::string_view path, std::string_view body) {
   const std::string url = options_.base_url + std::string(path);
   const auto begin = options_.clock.now();
   const auto elapsed = [&] {
@@ -261,7 +319,7 @@ Result<std::string> ApiClient::call(std::string_view method, std::string_view pa
   for (int attempts = 1;; ++attempts) {
     auto response = http_.send({.method = method, .url = url, .body = body, .content_type = "application/json"},
                                std::min(options_.deadline - elapsed(), attempt_max));
-    if (response && response->status / 100 == 2) return std::move(response->body);
+    if (response && (response->status / 100 == 2 || is_of_budget(*response))) return std::move(*response);
 
     const bool again = response ? worth_repeating(response->status) : response.error().code == Code::unavailable;
     const auto retry_after = response ? response->retry_after : std::nullopt;

@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/decimal.hpp"
 #include "base/error.hpp"
 #include "base/time.hpp"
 #include "base/uuid.hpp"
@@ -75,6 +76,25 @@ struct EventsAnswer {
   std::vector<RejectedEvent> rejected;
 };
 
+// A call that is going to be made.
+struct AuthoriseRequest {
+  Uuid reservation_id;
+  Uuid agent_id;
+  Uuid run_id;
+  std::string model;
+  std::optional<std::string> provider = std::nullopt;
+  std::int64_t input_tokens = 0;
+  std::int64_t output_tokens = 0;
+};
+
+struct AuthoriseAnswer {
+  bool granted = false;
+  // Of a refusal: which budget has no room, what it counts, and how much of that was wanted.
+  std::string budget_id;
+  std::string metric;
+  Decimal wanted;
+};
+
 // Owns one connection; used by one thread at a time (parallel callers have a client each).
 //
 // A refusal by the server becomes an Error with the code of its status, its `detail` and its field errors. 429, 502,
@@ -93,13 +113,18 @@ class ApiClient {
   Result<void> run_end(const Uuid& run_id, const RunEnd& end);
   // POST /api/v1/events: `body` is a JSON array of events.
   Result<EventsAnswer> events_post(std::string_view body);
+  // POST /api/v1/budgets/authorize. A budget that refuses is an answer, and not asked again. Code::conflict when the
+  // reservation has ended already.
+  Result<AuthoriseAnswer> authorise(const AuthoriseRequest& request);
   // GET `path`, which begins with a slash and may have a query; the body of the answer.
   Result<std::string> get(std::string_view path);
   // POST `path` with a JSON body; the body of the answer. Only for what may be repeated.
   Result<std::string> post(std::string_view path, std::string_view body);
 
  private:
-  Result<std::string> call(std::string_view method, std::string_view path, std::string_view body);
+  // Any status from 200 to 299, or 429 of a budget.
+  Result<HttpResponse> call(std::string_view method, std::string_view path, std::string_view body);
+  Result<std::string> call_for_body(std::string_view method, std::string_view path, std::string_view body);
   [[nodiscard]] Error refusal(std::string_view method, std::string_view path, HttpResponse& response) const;
 
   ApiOptions options_;

@@ -21,9 +21,23 @@ struct Flags : ApiFlags {
   std::string model;
   std::string provider;
   std::string environment;
-  std::string store;  // of tau-bench alone
+  std::string store;       // of tau-bench alone
+  bool authorise = false;  // of azure-trace alone
   bool json = false;
 };
+
+void print_refused(const imports::ImportSummary& summary) {
+  using Align = Table::Align;
+  Table table({{""}, {"calls", Align::right}, {"USD", Align::right}});
+  table.add({"accepted", grouped(summary.accepted + summary.duplicates), summary.accepted_cost.text()});
+  table.add({"refused", grouped(summary.refused.rows), summary.refused.cost.text()});
+  std::fputs(table.text().c_str(), stdout);
+  if (summary.refused.unpriced > 0)
+    std::printf("%s of the refused calls met a budget that does not count money: their cost is not in the sum\n",
+                grouped(summary.refused.unpriced).c_str());
+  if (summary.refused.rows > 0)
+    std::printf("the run is left open: with more room, a repeat imports what was refused\n");
+}
 
 void print(const imports::ImportSummary& summary, const Flags& flags) {
   if (flags.json) {
@@ -40,6 +54,14 @@ void print(const imports::ImportSummary& summary, const Flags& flags) {
       out.key(name);
       out.integer(value);
     }
+    if (flags.authorise) {
+      out.key("refused");
+      out.integer(summary.refused.rows);
+      out.key("accepted_cost_usd");
+      out.raw(summary.accepted_cost.text());
+      out.key("refused_cost_usd");
+      out.raw(summary.refused.cost.text());
+    }
     out.end_object();
     std::printf("%s\n", out.text().c_str());
     return;
@@ -49,6 +71,7 @@ void print(const imports::ImportSummary& summary, const Flags& flags) {
               grouped(summary.accepted).c_str(), grouped(summary.duplicates).c_str());
   std::printf("%s input tokens, %s output tokens, %.1f s\n", grouped(summary.input_tokens).c_str(),
               grouped(summary.output_tokens).c_str(), summary.seconds);
+  if (flags.authorise) print_refused(summary);
   std::printf("run %s\n", summary.run_id.text().c_str());
 }
 
@@ -61,7 +84,8 @@ int import_azure_trace(const Flags& flags) {
   imports::ImportOptions import{.agent = flags.agent, .model = flags.model};
   if (!flags.provider.empty()) import.provider = flags.provider;
   if (!flags.environment.empty()) import.environment = flags.environment;
-  imports::ProgressBar bar("importing", "rows");
+  import.authorise = flags.authorise;
+  imports::ProgressBar bar(flags.authorise ? "asking and importing" : "importing", "rows");
   const auto summary =
       imports::import_azure_trace(api, *trace, import, [&](imports::Progress progress) { bar.update(progress); });
   if (!summary) return explain(summary.error());
@@ -163,6 +187,9 @@ void add_import(CLI::App& root, Action& chosen) {
                              "A second import of the same file for the same agent changes nothing.");
   const auto flags = std::make_shared<Flags>();
   add_flags(*azure, *flags, "The trace");
+  azure->add_flag("--authorize", flags->authorise,
+                  "Ask before each request whether the agent's budgets have room for it, in the order of the file;\n"
+                  "what they refuse is not imported. Shows what a budget would have stopped.");
   azure->callback([flags, &chosen] { chosen = [flags] { return import_azure_trace(*flags); }; });
 
   auto* tau = import->add_subcommand("tau-bench",

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/text.hpp"
+#include "json/cursor.hpp"
 #include "json/writer.hpp"
 
 namespace cognive::imports {
@@ -28,7 +29,14 @@ struct Target {
   Uuid run_id;
 };
 
-void write_event(json::Writer& out, const Target& target, const TraceRow& row) {
+// A row that is sent, and the reservation that it settles.
+struct SentRow {
+  std::size_t row = 0;
+  std::optional<Uuid> reservation_id;
+};
+
+void write_event(json::Writer& out, const Target& target, const SentRow& sent) {
+  const auto& row = target.trace.rows[sent.row];
   out.begin_object();
   out.field("type", "llm_call");
   out.field("id", event_id_of(target.trace, row, target.run_id).text());
@@ -45,20 +53,83 @@ void write_event(json::Writer& out, const Target& target, const TraceRow& row) {
   out.integer(row.output_tokens);
   out.end_object();
   out.field("status", "ok");
+  if (sent.reservation_id) out.field("reservation_id", sent.reservation_id->text());
   out.end_object();
 }
 
 struct Batch {
   std::size_t first;  // row
   std::size_t count;
+  std::vector<SentRow> sent;  // of them: all, or those that budgets have room for
 };
 
-std::string batch_body(const Target& target, Batch batch) {
+std::string batch_body(const Target& target, const Batch& batch) {
   json::Writer out;
   out.begin_array();
-  for (const auto& row : std::span(target.trace.rows).subspan(batch.first, batch.count)) write_event(out, target, row);
+  for (const auto& row : batch.sent) write_event(out, target, row);
   out.end_array();
   return std::move(out).text();
+}
+
+// Asks for one row; nothing when a budget refuses it.
+Result<std::optional<Uuid>> authorise(client::ApiClient& api, const Target& target, const TraceRow& row,
+                                      ImportSummary::Refused& refused) {
+  client::AuthoriseRequest request{.reservation_id = event_id_of(target.trace, row, target.run_id),
+                                   .agent_id = target.agent_id,
+                                   .run_id = target.run_id,
+                                   .model = target.options.model,
+                                   .provider = target.options.provider,
+                                   .input_tokens = row.input_tokens,
+                                   .output_tokens = row.output_tokens};
+  auto answer = api.authorise(request);
+  if (!answer && answer.error().code == Code::conflict) {
+    // Asked for by an import before: settled by its call, or given back before there was one.
+    const auto known = api.get("/api/v1/budgets/reservations/" + request.reservation_id.text());
+    if (known && known->find(R"("state":"settled")") != std::string::npos) return request.reservation_id;
+    request.reservation_id = Uuid::make();
+    answer = api.authorise(request);
+  }
+  if (!answer) return std::unexpected(answer.error());
+  if (answer->granted) return request.reservation_id;
+  ++refused.rows;
+  if (answer->metric == "cost") {
+    refused.cost.nanos += NanoUsd::exactly(answer->wanted).value_or(NanoUsd{}).nanos;
+  } else {
+    ++refused.unpriced;
+  }
+  return std::nullopt;
+}
+
+// Which rows of the batch are sent.
+Result<void> choose_rows(client::ApiClient& api, const Target& target, Batch& batch, ImportSummary::Refused& refused) {
+  for (auto row = batch.first; row < batch.first + batch.count; ++row) {
+    if (!target.options.authorise) {
+      batch.sent.push_back({.row = row, .reservation_id = {}});
+      continue;
+    }
+    const auto reservation = authorise(api, target, target.trace.rows[row], refused);
+    if (!reservation) return std::unexpected(reservation.error());
+    if (*reservation) batch.sent.push_back({.row = row, .reservation_id = *reservation});
+  }
+  return {};
+}
+
+// What the server says that the calls of the run cost.
+Result<NanoUsd> cost_of_run(client::ApiClient& api, const Uuid& run_id) {
+  auto body = api.get("/api/v1/runs/" + run_id.text());
+  if (!body) return std::unexpected(body.error());
+  std::optional<NanoUsd> cost;
+  const auto walked = json::walk(*body, [&](json::Cursor& root) {
+    root.each_field([&](std::string_view key, json::Cursor& value) {
+      if (key != "totals") return;
+      value.each_field([&](std::string_view name, json::Cursor& member) {
+        if (name != "cost_usd" || member.kind() != json::Kind::number) return;
+        if (const auto amount = Decimal::parse(member.number())) cost = NanoUsd::exactly(*amount);
+      });
+    });
+  });
+  if (!walked || !cost) return fail(Code::malformed, "The server does not say what the run costs.");
+  return *cost;
 }
 
 // Rows that the server refused: all are counted, the first are kept.
@@ -81,22 +152,23 @@ struct Rejected {
 
 // Adds one batch's answer to the sums. The answer must account for every row: an acknowledgement that does not is a
 // fault that nobody would find later.
-Result<void> tally(const client::EventsAnswer& answer, Batch batch, ImportSummary& summary, Rejected& rejected) {
+Result<void> tally(const client::EventsAnswer& answer, const Batch& batch, ImportSummary& summary, Rejected& rejected) {
   const auto accounted = answer.accepted + answer.duplicates + static_cast<std::int64_t>(answer.rejected.size());
-  if (accounted != static_cast<std::int64_t>(batch.count)) {
+  if (accounted != std::ssize(batch.sent)) {
     return fail(Code::internal,
-                fmt::format("The server was sent {} and accounted for {}.", counted(batch.count), accounted));
+                fmt::format("The server was sent {} and accounted for {}.", counted(batch.sent.size()), accounted));
   }
   summary.accepted += answer.accepted;
   summary.duplicates += answer.duplicates;
   for (const auto& event : answer.rejected) {
-    if (event.index >= batch.count) return fail(Code::internal, "The server rejected a row that it was not sent.");
-    rejected.add(Trace::line_number(batch.first + event.index), event.errors);
+    if (event.index >= batch.sent.size())
+      return fail(Code::internal, "The server rejected a row that it was not sent.");
+    rejected.add(Trace::line_number(batch.sent[event.index].row), event.errors);
   }
   return {};
 }
 
-std::unexpected<Error> in_lines(Batch batch, Error error) {
+std::unexpected<Error> in_lines(const Batch& batch, Error error) {
   error.detail = fmt::format(
       "Lines {} to {} were not imported (those before them are stored; repeating the import completes it): {}",
       Trace::line_number(batch.first), Trace::line_number(batch.first + batch.count - 1), error.detail);
@@ -133,14 +205,28 @@ Result<ImportSummary> import_azure_trace(client::ApiClient& api, const Trace& tr
                         .output_tokens = trace.output_tokens};
   Rejected rejected;
   progress({.done = 0, .total = trace.rows.size()});
-  for (Batch batch{.first = 0, .count = 0}; batch.first < trace.rows.size(); batch.first += batch.count) {
-    batch.count = std::min(options.batch_rows, trace.rows.size() - batch.first);
+  for (std::size_t first = 0; first < trace.rows.size(); first += options.batch_rows) {
+    Batch batch{.first = first, .count = std::min(options.batch_rows, trace.rows.size() - first), .sent = {}};
+    if (const auto chosen = choose_rows(api, target, batch, summary.refused); !chosen)
+      return in_lines(batch, chosen.error());
+    progress({.done = first, .total = trace.rows.size()});
+    if (batch.sent.empty()) continue;
     const auto answer = api.events_post(batch_body(target, batch));
     if (!answer) return in_lines(batch, answer.error());
     if (const auto sums = tally(*answer, batch, summary, rejected); !sums) return in_lines(batch, sums.error());
     progress({.done = batch.first + batch.count, .total = trace.rows.size()});
   }
   if (rejected.rows > 0) return rejection(std::move(rejected), summary);
+  if (options.authorise) {
+    const auto cost = cost_of_run(api, target.run_id);
+    if (!cost) return std::unexpected(cost.error());
+    summary.accepted_cost = *cost;
+  }
+  summary.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  if (summary.refused.rows > 0) {
+    progress({.done = trace.rows.size(), .total = trace.rows.size()});
+    return summary;
+  }
 
   if (const auto ended = api.run_end(target.run_id, {.status = "succeeded", .ended_at = trace.last}); !ended) {
     Error error = ended.error();
@@ -148,7 +234,6 @@ Result<ImportSummary> import_azure_trace(client::ApiClient& api, const Trace& tr
                                target.run_id.text(), error.detail);
     return fail(std::move(error));
   }
-  summary.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   return summary;
 }
 

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "base/decimal.hpp"
 #include "base/error.hpp"
 #include "base/function_ref.hpp"
 #include "base/uuid.hpp"
@@ -21,6 +22,7 @@ struct ImportOptions {
   std::optional<std::string> environment =
       std::nullopt;              // of the agent; replaces what it had, so give it only when meant
   std::size_t batch_rows = 500;  // 1 or more
+  bool authorise = false;        // asks before each row whether budgets have room for it, in the order of the file
 };
 
 struct ImportSummary {
@@ -32,8 +34,21 @@ struct ImportSummary {
   std::int64_t input_tokens = 0;
   std::int64_t output_tokens = 0;
   double seconds = 0;
+
+  // When rows were authorised.
+  struct Refused {
+    std::int64_t rows = 0;
+    NanoUsd cost;               // of the rows that a budget of money has refused
+    std::int64_t unpriced = 0;  // those that another budget has
+  };
+  Refused refused;
+  NanoUsd accepted_cost;  // of the run, as the server adds it up
 };
 
+// With `authorise` a row that a budget refuses is left out, and those behind it are asked for all the same: a smaller
+// one may still fit. A repeat finds the reservations of the rows that it sent before. When rows were refused the run is
+// left open: with more room, a repeat completes it.
+//
 // Registers the agent, starts the run at the first time of the trace, sends the rows in order, one request at a time,
 // and ends the run as succeeded at the last time. Ids come from the content (event_id_of), so an import that failed or
 // was killed is completed by repeating it, and a second import adds nothing. `progress` is called once before the first

@@ -1,6 +1,7 @@
 """`cognive import azure-trace`: real traffic arrives once and costs what the oracle says, whatever happens on the way."""
 
 import json
+import os
 import random
 import re
 import signal
@@ -234,3 +235,61 @@ def test_a_file_that_cannot_be_read_is_named(installation, tmp_path):
     for path in (tmp_path / "nowhere.csv", tmp_path):
         done = installation.cli("import", "azure-trace", path, "--agent", "x", "--model", "gpt-4o")
         assert done.returncode == 1 and done.stderr.startswith(f"cognive: {path} cannot be read")
+
+
+# --- asked before -----------------------------------------------------------------------------------------------------
+
+
+def fits(costs, limit):
+    """What an independent calculation accepts of calls that come one after the other: each that still fits. Sums of accepted and refused, and how many are accepted."""
+    accepted = refused = count = 0
+    for cost in costs:
+        if accepted + cost <= limit:
+            accepted, count = accepted + cost, count + 1
+        else:
+            refused += cost
+    return accepted, refused, count
+
+
+def costs_of(path, rates):
+    """What each row costs, in nano-dollars, by rates in dollars for a million tokens."""
+    rows = [line.split(",") for line in path.read_text().splitlines()[1:]]
+    return [int(a) * rates[0] * 1000 + int(b) * rates[1] * 1000 for _, a, b in rows]
+
+
+IS_LONG = os.environ.get("COGNIVE_LONG") == "1" and FULL.exists()
+
+
+@pytest.mark.parametrize("path", [SAMPLE, *([FULL] if IS_LONG else [])], ids=lambda path: path.stem)
+def test_a_budget_of_half_the_cost_stops_at_the_last_call_that_fits(installation, api, path):
+    # Rates of our own, whole nano-dollars for each token, so that the calculation beside needs no rounding.
+    model = "traced-" + uuid7()
+    assert api.post("/api/v1/prices/overrides", json={"provider": "acme", "model": model, "effective_from": "2020-01-01T00:00:00Z",
+                                                      "rates": {"input_mtok": 3, "output_mtok": 11}}).status_code == 201
+    costs = costs_of(path, (3, 11))
+    limit = sum(costs) // 2
+    agent = api.agent("traced-" + uuid7())
+    body = {"scope": "agent", "agent_id": agent["id"], "window": "total", "limit_usd": "@", "hard_stop": True}
+    answer = api.post("/api/v1/budgets", data=json.dumps(body).replace('"@"', f"{limit // 10**9}.{limit % 10**9:09}"),
+                      headers={"Content-Type": "application/json"})
+    assert answer.status_code == 201, answer.text
+    budget = answer.json()["id"]
+    accepted, refused, count = fits(costs, limit)
+    flags = ("--provider", "acme", "--authorize")
+    done = installation.cli("import", "azure-trace", path, "--agent", agent["name"], "--model", model, "--json", *flags, timeout=300)
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout, parse_float=Decimal)
+    assert (summary["accepted"], summary["refused"]) == (count, len(costs) - count) and 0 < count < len(costs)
+    assert (summary["accepted_cost_usd"] * 10**9, summary["refused_cost_usd"] * 10**9) == (accepted, refused)
+    # Nothing that was refused would have fitted: what is left is less than the cheapest of what came after.
+    window = json.loads(api.get(f"/api/v1/budgets/{budget}/status").text, parse_float=Decimal)["window"]
+    assert window["spent"] * 10**9 == accepted <= limit and window["reserved"] == window["unreserved"] == window["exceeded"] == 0
+    assert totals(installation, summary["run_id"])[3] == accepted
+    # A repeat asks again, and finds what it has sent; with more room it completes the import.
+    assert api.patch(f"/api/v1/budgets/{budget}", json={"limit_usd": sum(costs) // 10**9 + 1}).status_code == 200
+    again = installation.cli("import", "azure-trace", path, "--agent", agent["name"], "--model", model, *flags, timeout=300)
+    assert again.returncode == 0, again.stderr
+    assert totals(installation, summary["run_id"])[:1] + totals(installation, summary["run_id"])[3:] == (len(costs), sum(costs), 0)
+    assert re.search(rf"accepted +{len(costs):,}", again.stdout) and re.search(r"refused +0 ", again.stdout), again.stdout
+    assert api.get(f"/api/v1/runs/{summary['run_id']}").json()["status"] == "succeeded"
+    assert installation.cli("budgets", "verify").returncode == 0
