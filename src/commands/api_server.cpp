@@ -13,6 +13,7 @@
 #include "analytics/analytics.hpp"
 #include "budgets/authorise.hpp"
 #include "budgets/budgets.hpp"
+#include "budgets/gauges.hpp"
 #include "budgets/windows.hpp"
 #include "charges/charges.hpp"
 #include "commands/background.hpp"
@@ -132,6 +133,7 @@ struct Worker {
         ingest(executor, database, shared.catalogue, shared.known_runs, {shared.coverage, shared.charge_sets}, writer),
         budgets(database),
         budget_windows(database),
+        budget_gauges(database, metrics),
         alerts(database),
         alert_channels(database, shared.sender),
         authorisation(executor, database, shared.catalogue, shared.known_runs, events::names_of, authoriser),
@@ -169,6 +171,7 @@ struct Worker {
   events::Ingest ingest;
   budgets::Budgets budgets;
   budgets::Windows budget_windows;
+  budgets::Gauges budget_gauges;
   alerts::Alerts alerts;
   alerts::Channels alert_channels;
   budgets::Authorisation authorisation;
@@ -256,8 +259,9 @@ Async<> start_worker(Worker& worker, Shared& shared, Result<std::uint16_t>& port
     worker.background.spawn(repeat("catalogue", catalogue_interval, [&prices = worker.prices] {
       return prices.refresh(Deadline::in(background_timeout));
     }));
-    worker.background.spawn(repeat("gauges", gauges_interval, [&runs = worker.runs] {
-      return runs.refresh_metrics(Deadline::in(background_timeout));
+    worker.background.spawn(repeat("gauges", gauges_interval, [&worker]() -> Async<> {
+      co_await worker.runs.refresh_metrics(Deadline::in(background_timeout));
+      co_await worker.budget_gauges.refresh(Deadline::in(background_timeout));
     }));
   }
   port = worker.server.listen();

@@ -8,10 +8,12 @@ import zoneinfo
 from decimal import Decimal
 
 import pytest
+import requests
 
 from budget_calls import alerts, ask, granted, make, make_of, refused, spent, state, window
 from budget_ledger import recompute
-from installation import ROOT, llm_call, uuid7, wait_until
+from exposition import samples
+from installation import ROOT, Installation, clean_environment, llm_call, run_cognive, uuid7, wait_until
 from problems import check_problem, pointers
 from reports import post_batch, step, tool
 
@@ -526,3 +528,50 @@ def test_a_wrong_counter_is_named(installation, api, subject):
     assert shown.returncode == 1 and budget["id"] in shown.stdout and "not what was charged" in shown.stderr
     installation.sql("UPDATE budget_windows SET spent = spent - 1 WHERE budget_id = %s", budget["id"])
     assert installation.cli("budgets", "verify").returncode == 0
+
+
+# What is left, for pictures; and what need not be remembered.
+
+def test_what_a_team_has_left_is_a_metric(installation, api):
+    name = "team-" + uuid7()
+    team = api.post("/api/v1/teams", json={"name": name}).json()["id"]
+    for limit in (7, 5, 9):
+        make(api, scope="team", team=name, limit_usd=limit, window="month")
+    api.post("/api/v1/budgets/authorize", json={"agent_id": api.agent(team=name)["id"], "model": "gpt-4o", "max_cost_usd": 1.5})
+    labels = (("budget_type", "month"), ("tenant_id", team))
+
+    def left():
+        return samples(requests.get(installation.url + "/metrics", timeout=10).text)[1].get(("cognive_budget_remaining_usd", labels))
+
+    wait_until(lambda: left() == 3.5, "the gauge is looked at again", 40)
+
+
+def test_reservations_and_windows_of_runs_are_forgotten_after_their_calls(shared_directory):
+    place = Installation(shared_directory / "budgets-pruned", RETENTION_DAYS=10).start()
+    try:
+        api = place.api()
+        agent = api.agent()["id"]
+        budget = make(api, scope="agent", agent_id=agent, window="run", limit_usd=0.5, thresholds=[1])
+        daily = make(api, scope="agent", agent_id=agent, limit_usd=1, thresholds=[1])
+        subjects = [{"agent_id": agent, "run_id": api.run(agent)["run_id"]} for _ in range(2)]
+        for one in subjects:
+            post_batch(api, [llm_call(one["run_id"], reservation_id=granted(api, one, max_cost_usd=0.1)), llm_call(one["run_id"])])
+        held = granted(api, subjects[0])
+        gone, kept = (one["run_id"] for one in subjects)
+        # As if all but the second run had been there for two weeks, and the first run had been dropped with its calls.
+        place.sql("UPDATE budget_reservations SET granted_at = now() - interval '13 days' WHERE run_id = %s", gone)
+        place.sql("UPDATE budget_windows SET created_at = now() - interval '13 days' WHERE run_id <> %s", kept)
+        place.sql("DELETE FROM llm_calls WHERE run_id = %s", gone)
+        place.sql("DELETE FROM agent_runs WHERE id = %s", gone)
+        place.sql("INSERT INTO tasks (id, queue, name, payload, attempts_max, time_limit_ms) VALUES (gen_random_uuid(), 'default', 'budgets.prune', '{}', 5, 60000)")
+        wait_until(lambda: place.sql("SELECT count(*) FROM budget_windows WHERE run_id = %s", gone) == [(0,)], "its window is pruned", 30)
+        assert place.sql("SELECT run_id::text, state FROM budget_reservations ORDER BY state") == [(gone, "held"), (kept, "settled")]
+        assert state(api, held) == "held"
+        assert [one["run_id"] for one in api.get(f"/api/v1/budgets/{budget['id']}/windows").json()["items"]] == [kept]
+        # What was counted by day stays, and so does its alert.
+        assert spent(api, daily) > 0 and alerts(api, daily) == [1] and alerts(api, budget) == [1]
+        # Of what retention has dropped only the counters are left.
+        verified = run_cognive("budgets", "verify", env=clean_environment(COGNIVE_DATA=place.directory, RETENTION_DAYS=10))
+        assert verified.returncode == 0 and verified.stdout.startswith("1 window"), verified.stdout
+    finally:
+        assert place.stop() == 0
