@@ -7,6 +7,13 @@
 #include "tasks/outbox.hpp"
 
 namespace cognive::alerts {
+namespace {
+
+Error agents_key() {
+  return {Code::forbidden, "This key belongs to one agent and cannot see where alerts go.", {}};
+}
+
+}  // namespace
 
 Async<Result<json::Page<Alert>>> Alerts::list(const Call& call, AlertQuery query) {
   auto rows = co_await store::list(database_.read_preferred(call), query, call.principal, call.deadline);
@@ -34,16 +41,18 @@ Async<Result<Alert>> Alerts::acknowledge(const Call& call, Uuid id) {
 }
 
 Async<Result<json::Page<AlertDelivery>>> Alerts::deliveries(const Call& call, DeliveryQuery query) {
+  if (call.principal.agent_id) co_return fail(agents_key());
   auto rows = co_await store::list_deliveries(database_.read_preferred(call), query, call.principal, call.deadline);
   co_return json::page_of(std::move(rows), query.limit,
                           [](const AlertDelivery& one) { return json::PagePosition{one.created_at, one.id}; });
 }
 
 Async<Result<AlertDelivery>> Alerts::redeliver(const Call& call, Uuid id) {
+  if (call.principal.agent_id) co_return fail(agents_key());
   const auto body = [&](pg::Transaction& transaction) -> Async<Result<AlertDelivery>> {
     auto delivery = co_await store::lock_delivery(transaction, id, call.principal);
     if (!delivery) co_return fail(Code::not_found, "There is no such delivery.");
-    if (delivery->state == DeliveryState::waiting) co_return std::move(*delivery);
+    // Also when it waits: its task may have been lost, and where it is not, the key of the two is the same.
     co_await store::wait_again(transaction, id);
     const store::DeliveryTask task{.delivery_id = id};
     co_await tasks::outbox::append(transaction, redelivery_topic, json::encode(task));

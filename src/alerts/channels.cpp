@@ -20,9 +20,9 @@ Error agents_key() {
   return {Code::forbidden, "This key belongs to one agent and cannot say where alerts go.", {}};
 }
 
-// Addresses of webhooks may carry secrets of the other side in their query.
+// Addresses of webhooks carry secrets of the other side, in their path or query.
 audit::Entry entry(std::string_view action, AlertChannel channel) {
-  if (channel.url) channel.url->resize(std::min(channel.url->size(), channel.url->find('?')));
+  if (channel.url) channel.url = client::webhook_origin(*channel.url);
   return {.action = action,
           .resource_kind = "alert_channel",
           .resource_id = channel.id.text(),
@@ -109,7 +109,12 @@ Async<Result<ChannelCreateAnswer>> Channels::create(const Call& call, AlertChann
       auto made = entry("alert_channel_create", *now);
       co_await audit::record(transaction, call, std::move(made));
     }
-    co_return ChannelCreateAnswer{.channel = with_secret(std::move(*now)), .created = created};
+    // Whoever repeats a create may have missed the answer; a secret that has been replaced, or whose channel leads
+    // elsewhere by now, is not told again.
+    const bool is_untouched = now->updated_at == now->created_at;
+    auto shown = with_secret(std::move(*now));
+    if (!is_untouched) shown.secret.reset();
+    co_return ChannelCreateAnswer{.channel = std::move(shown), .created = created};
   };
   co_return co_await pg::transact(database_, "alert_channel_create", call, body);
 }

@@ -15,7 +15,7 @@ constexpr tasks::Definition dispatch_alerts{.name = "alerts.dispatch",
                                             .attempts_max = 12,
                                             .time_limit = milliseconds{10'000},
                                             .backoff_max = milliseconds{15'000}};
-// The waits between attempts add up to eight hours at most, four on average: a receiver may be away for a night's
+// The waits between attempts add up to six hours at most, three on average: a receiver may be away for a night's
 // maintenance. Then it is a dead letter.
 constexpr tasks::Definition deliver_alert{.name = "alerts.deliver",
                                           .queue = "alerts",

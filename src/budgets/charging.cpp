@@ -56,7 +56,7 @@ constexpr pg::Query charge_query{
     "WHEN 'cost' THEN CASE WHEN p.is_reserved AND p.unpriced > 0 THEN greatest(p.held_cost, w.assumed_cost_nano_usd) "
     "ELSE p.cost::numeric + p.unpriced::numeric * coalesce(w.assumed_cost_nano_usd, 0) END "
     "WHEN 'tokens' THEN CASE WHEN p.is_reserved AND p.unmeasured > 0 THEN p.held_tokens ELSE p.tokens END "
-    "WHEN 'requests' THEN p.requests WHEN 'steps' THEN p.steps WHEN 'tool_calls' THEN p.tool_calls END AS used, "
+    "WHEN 'requests' THEN p.requests WHEN 'steps' THEN p.steps WHEN 'tool_calls' THEN p.tool_calls ELSE 0 END AS used, "
     "CASE w.metric WHEN 'cost' THEN CASE WHEN p.held_unpriced > 0 THEN greatest(p.held_cost, w.assumed_cost_nano_usd) "
     "ELSE p.held_cost END WHEN 'tokens' THEN p.held_tokens WHEN 'requests' THEN p.held_requests ELSE 0 END AS held "
     "FROM parts p JOIN budget_windows w ON w.id = p.window_id), "

@@ -66,6 +66,8 @@ Result<UrlParts> parse_url(const std::string& text) {
     curl_url_set(url.get(), secret, nullptr, 0);
   }
   out.shown = part(url.get(), CURLUPART_URL);
+  curl_url_set(url.get(), CURLUPART_PATH, nullptr, 0);
+  out.origin = part(url.get(), CURLUPART_URL);
   return out;
 }
 

@@ -41,7 +41,8 @@ struct UrlParts {
   std::string scheme;  // in lower case, as is the host
   std::string host;    // numbers as dotted quads, IPv6 in brackets
   std::string user;
-  std::string shown;  // without user, password, query and fragment
+  std::string origin;  // scheme, host and port alone
+  std::string shown;   // without user, password, query and fragment
 
   [[nodiscard]] bool is_loopback() const;
 };

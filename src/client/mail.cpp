@@ -51,9 +51,9 @@ Result<void> send_mail(const MailServer& server, const Mail& mail, std::chrono::
   const auto parts = parse_url(server.url);
   if (!parts || (parts->scheme != "smtp" && parts->scheme != "smtps"))
     return fail(Code::malformed, "The mail server's address must start with smtp:// or smtps://.");
+  std::array<char, CURL_ERROR_SIZE> details{};  // outlives the handle, whose end may write to it
   const auto handle = make_handle();
   CURL* easy = handle.get();
-  std::array<char, CURL_ERROR_SIZE> details{};
   Lines recipients;
   recipients.add("<" + mail.to + ">");
   Lines headers;
@@ -77,6 +77,9 @@ Result<void> send_mail(const MailServer& server, const Mail& mail, std::chrono::
   curl_easy_setopt(easy, CURLOPT_USE_SSL, long{needs_tls ? CURLUSESSL_ALL : CURLUSESSL_TRY});
   curl_easy_setopt(easy, CURLOPT_PROXY, "");
   curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+  curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);
+  // Also for the answer to the goodbye, to which the other limit does not apply.
+  curl_easy_setopt(easy, CURLOPT_SERVER_RESPONSE_TIMEOUT, static_cast<long>(connect_timeout.count()));
   curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT, static_cast<long>(connect_timeout.count()));
   curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, std::max(1L, static_cast<long>(timeout.count())));
   curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, details.data());

@@ -58,6 +58,11 @@ std::string webhook_fault(const std::string& url, const std::vector<Network>& al
   return {};
 }
 
+std::string webhook_origin(const std::string& url) {
+  const auto parts = parse_url(url);
+  return parts ? parts->origin : std::string();
+}
+
 Result<int> post_webhook(const WebhookRequest& request, const std::vector<Network>& allowed,
                          std::chrono::milliseconds timeout, const std::atomic<bool>& stop) {
   const auto parts = parse_url(request.url);
@@ -84,6 +89,7 @@ Result<int> post_webhook(const WebhookRequest& request, const std::vector<Networ
   curl_easy_setopt(easy, CURLOPT_OPENSOCKETDATA, &gate);
   curl_easy_setopt(easy, CURLOPT_USERAGENT, "cognive");
   curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+  curl_easy_setopt(easy, CURLOPT_QUICK_EXIT, 1L);  // a name server that hangs keeps nobody
   curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT, static_cast<long>(connect_timeout.count()));
   curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, std::max(1L, static_cast<long>(timeout.count())));
   curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, details.data());
@@ -101,10 +107,10 @@ Result<int> post_webhook(const WebhookRequest& request, const std::vector<Networ
   if (code == CURLE_COULDNT_CONNECT && gate.refused) {
     return fail(Code::forbidden,
                 fmt::format("{} has the private address {}, which ALERTS_PRIVATE_NETWORKS does not allow.",
-                            parts->shown, gate.refused->text()));
+                            parts->origin, gate.refused->text()));
   }
   return fail(Code::unavailable,
-              fmt::format("No answer from {}: {}.", parts->shown, reason_of(code, details.data(), timeout)));
+              fmt::format("No answer from {}: {}.", parts->origin, reason_of(code, details.data(), timeout)));
 }
 
 }  // namespace cognive::client

@@ -24,6 +24,9 @@ struct WebhookRequest {
 // they are private.
 std::string webhook_fault(const std::string& url, const std::vector<Network>& allowed);
 
+// Scheme, host and port: what may be shown of a URL whose path and query may be secret. Empty when it is none.
+std::string webhook_origin(const std::string& url);
+
 // Posts once, over a connection of its own, to an address that is public or allowed; checked for each address that the
 // name has at the moment of connecting, so that no answer of a name server comes in between. Proxies of the environment
 // are not used: what they reach cannot be checked. Whatever status the server answers is a result, also a redirect.
@@ -31,7 +34,7 @@ std::string webhook_fault(const std::string& url, const std::vector<Network>& al
 //   forbidden    the name has only addresses that may not be reached
 //   unavailable  no answer within `timeout`, or `stop` was set
 //   malformed    no URL to send to
-// No message contains the user, password or query of the URL.
+// Messages have its scheme, host and port alone.
 Result<int> post_webhook(const WebhookRequest& request, const std::vector<Network>& allowed,
                          std::chrono::milliseconds timeout, const std::atomic<bool>& stop);
 

@@ -1,10 +1,12 @@
 """Budgets of wall clock: the time that runs take is counted while it passes, and ends what takes too long."""
 
 import datetime
+from decimal import Decimal
 
-from budget_calls import alerts, ask, granted, make_of, refused, spent
-from installation import uuid7, wait_until
+from budget_calls import alerts, ask, granted, make_of, refused, spent, window
+from installation import llm_call, uuid7, wait_until
 from problems import pointers
+from reports import post_batch
 
 
 def test_a_run_that_takes_longer_than_its_budget_allows_is_terminated(installation, api, subject):
@@ -64,6 +66,17 @@ def test_what_an_agent_may_run_for_is_refused_once_it_has_run_for_it(api, subjec
     assert api.get(f"/api/v1/runs/{subject['run_id']}").json()["status"] == "running"
     api.patch(f"/api/v1/budgets/{budget['id']}", json={"limit_wall_clock_s": 3600})
     assert granted(api, subject)
+
+
+def test_calls_are_settled_and_charged_beside_a_budget_of_wall_clock(installation, api, subject):
+    by_time = make_of(api, subject, limit_wall_clock_s=3600)
+    by_money = make_of(api, subject, limit_usd=1)
+    reservation = granted(api, subject, max_cost_usd=0.5)
+    assert post_batch(api, [llm_call(subject["run_id"], reservation_id=reservation), llm_call(subject["run_id"])])["accepted"] == 2
+    counted = window(api, by_money)
+    assert counted["spent"] == Decimal("0.007") and counted["reserved"] == 0
+    assert window(api, by_time)["reserved"] == 0
+    assert installation.cli("budgets", "verify").returncode == 0
 
 
 def test_lowering_the_time_that_a_run_may_take_ends_it(api, subject):
