@@ -122,7 +122,8 @@ def test_every_wrong_key_is_401_and_learns_nothing(installation, method, path, o
         if key.strip():
             body = check_unauthenticated(call(installation.url, method, path, {"X-API-Key": key.encode()}))
             told.add((body["detail"], body["title"]))
-            assert key[:40] not in json.dumps(body), name
+            # The path is what was asked for, whatever words are in it.
+            assert key[:40] not in json.dumps(body | {"instance": ""}), name
     assert len(told) == 1, "the answers tell the kinds of wrong keys apart"
     assert call(installation.url, method, path, {"X-API-Key": installation.key}).status_code not in (401, 403)
 
