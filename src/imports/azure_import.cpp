@@ -209,8 +209,10 @@ Result<ImportSummary> import_azure_trace(client::ApiClient& api, const Trace& tr
     Batch batch{.first = first, .count = std::min(options.batch_rows, trace.rows.size() - first), .sent = {}};
     if (const auto chosen = choose_rows(api, target, batch, summary.refused); !chosen)
       return in_lines(batch, chosen.error());
-    progress({.done = first, .total = trace.rows.size()});
-    if (batch.sent.empty()) continue;
+    if (batch.sent.empty()) {
+      progress({.done = first + batch.count, .total = trace.rows.size()});
+      continue;
+    }
     const auto answer = api.events_post(batch_body(target, batch));
     if (!answer) return in_lines(batch, answer.error());
     if (const auto sums = tally(*answer, batch, summary, rejected); !sums) return in_lines(batch, sums.error());
