@@ -28,10 +28,11 @@ def installation(shared_directory):
 def age(installation, run_id, **back):
     """Let a run, and what it has shown so far, be older than it is."""
     back = datetime.timedelta(**back)
-    installation.sql("UPDATE agent_runs SET created_at = created_at - %s, last_seen_at = last_seen_at - %s, started_at = started_at - %s "
-                     "WHERE id = %s", back, back, back, run_id)
+    # The run last: a search that comes in between would remember the event that it meets.
     for table in ("execution_steps", "llm_calls", "tool_invocations"):
         installation.sql(f"UPDATE {table} SET arrived_at = arrived_at - %s WHERE run_id = %s", back, run_id)
+    installation.sql("UPDATE agent_runs SET created_at = created_at - %s, last_seen_at = last_seen_at - %s, started_at = started_at - %s "
+                     "WHERE id = %s", back, back, back, run_id)
 
 
 def wait_for_search(api):
