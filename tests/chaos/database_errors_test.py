@@ -75,26 +75,13 @@ def test_a_frozen_primary_is_named_and_served_again_when_it_thaws(deployment):
 def test_a_primary_without_free_connections_is_named_and_served_again(deployment):
     service = deployment.serve()
     service.wait_ok()
-    held = []
-    deployment.primary.superuser("ALTER ROLE cognive CONNECTION LIMIT 12")
+    # None at all for the role: of a few that are taken by others, the server may get one back before all are held.
+    deployment.primary.superuser("ALTER ROLE cognive CONNECTION LIMIT 0")
     try:
         deployment.primary.superuser("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'cognive'")
-
-        def full():
-            try:
-                while True:  # faster than the server, which wants some as well
-                    held.append(psycopg2.connect(deployment.primary.url))
-            except psycopg2.OperationalError as error:
-                return "too many connections" in str(error)
-
-        wait_until(full, "no connection is left", seconds=10)
-        deployment.primary.superuser("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'cognive' AND application_name = 'cognive'")
-        wait_until(full, "no connection is left", seconds=10)
         failing(service, "too many connections")
         assert check_write_refused(service) < 16
     finally:
-        for connection in held:
-            connection.close()
         deployment.primary.superuser("ALTER ROLE cognive CONNECTION LIMIT -1")
     heal(service, "no connection left", time.monotonic())
 
