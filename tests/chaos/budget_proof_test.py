@@ -21,7 +21,7 @@ from ports import ReservedPort
 from reports import step, tool
 
 LONG = os.environ.get("COGNIVE_LONG") == "1"
-SECONDS = 180 if LONG else 10
+SECONDS = 180 if LONG else 15
 CALLERS_OF_PROCESS = 32
 PROCESSES = 8 if LONG else 1  # one could not keep 256 callers busy
 LIFETIME_S = 2
@@ -231,6 +231,9 @@ def test_no_grant_exceeds_a_limit_and_no_money_stays_held_whoever_dies(deploymen
     # What a service still has in hand when its caller leaves is granted all the same: they end first.
     for one in services:
         assert one.stop() == 0
+    # So does what was under way to the database when a service died, or still is between the two.
+    wait_until(lambda: not deployment.primary.superuser("SELECT FROM pg_stat_activity WHERE usename = 'cognive' AND application_name = 'cognive'"),
+               "all that services had begun has ended", 30)
     service = services[0].start()
     service.wait_writable()
     wait_until(lambda: not deployment.primary.sql("SELECT FROM budget_reservations WHERE state = 'held'"), "everything that was held came back", 30)
