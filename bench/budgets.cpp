@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
@@ -16,92 +15,34 @@
 #include "base/text.hpp"
 #include "embedded/binaries.hpp"
 #include "ingest/database.hpp"
-#include "ingest/histogram.hpp"
-#include "ingest/http_client.hpp"
 #include "ingest/interruption.hpp"
-#include "ingest/processes.hpp"
+#include "ingest/requests.hpp"
+#include "turns.hpp"
 
 namespace cognive::bench {
 namespace {
 
 constexpr std::size_t many = 1'000;
-constexpr std::chrono::milliseconds warm_up{500};
 
-struct Flags {
-  ServerOptions server;
-  int rounds = 3;
-  std::chrono::milliseconds duration{4'000};
+struct Flags : TurnFlags {
   std::vector<std::size_t> callers{1, 64, 256};
   std::string binary_of_redis = "/usr/bin/redis-server";
 };
 
-// Sends the same kind of request over and over; only answers 200 or 201 count.
-class Requests final : public Traffic {
- public:
-  using Make = std::function<std::string(std::size_t number)>;
-  Requests(const Target& target, std::string path, Make make, std::size_t count, std::chrono::milliseconds duration)
-      : target_(target), path_(std::move(path)), make_(std::move(make)), count_(count), duration_(duration) {}
-
-  bool next(std::size_t, std::string& out) override {
-    if (count_ != 0 ? sent_ == count_ : Clock::now() >= begin_ + warm_up + duration_) return false;
-    const auto body = make_(sent_++);
-    fmt::format_to(std::back_inserter(out),
-                   "POST {} HTTP/1.1\r\nHost: {}\r\nX-API-Key: {}\r\nContent-Type: application/json\r\n"
-                   "Content-Length: {}\r\n\r\n{}",
-                   path_, target_.address.host, target_.api_key, body.size(), body);
-    return true;
-  }
-
-  void answered(std::size_t, const Answer& answer) override {
-    if (answer.status != 200 && answer.status != 201)
-      throw std::runtime_error(fmt::format("{}: {} {}", path_, answer.status, shortened(answer.body, 300)));
-    if (count_ != 0) bodies.emplace_back(answer.body);
-    if (answer.end < begin_ + warm_up || answer.end >= begin_ + warm_up + duration_) return;
-    latency.record(answer.end - answer.begin);
-  }
-
-  [[nodiscard]] double per_second() const {
-    return static_cast<double>(latency.total()) / std::chrono::duration<double>(duration_).count();
-  }
-
-  std::vector<std::string> bodies{};  // when they were counted
-  Histogram latency{};
-
- private:
-  const Target& target_;
-  std::string path_;
-  Make make_;
-  std::size_t count_;
-  std::chrono::milliseconds duration_;
-  std::size_t sent_ = 0;
-  Clock::time_point begin_ = Clock::now();
-};
-
-std::vector<std::string> post_all(const Target& target, const std::string& path, std::size_t count,
-                                  const Requests::Make& make) {
-  Requests requests(target, path, make, count, {});
-  drive(target.address, {.connections = std::min<std::size_t>(count, 16)}, requests);
-  return std::move(requests.bodies);
-}
-
-std::string id_of(std::string_view body) {
-  constexpr std::string_view name = R"("id":")";
-  constexpr std::size_t length = 36;
-  return std::string(body.substr(body.find(name) + name.size(), length));
-}
-
 // So many agents, each with three budgets: of money, of tokens and of requests.
 std::vector<std::string> make_agents(const Target& target, std::size_t count) {
   std::vector<std::string> agents;
-  const auto made = post_all(target, "/api/v1/agents", count, [](std::size_t) {
-    return fmt::format(R"({{"name":"bench-{}"}})", std::string_view(text_of(random_id()).data(), 36));
+  const auto made = send_all(target, count, [](std::size_t) {
+    return Message{"POST", "/api/v1/agents",
+                   fmt::format(R"({{"name":"bench-{}"}})", std::string_view(text_of(random_id()).data(), 36))};
   });
   for (const auto& body : made) agents.push_back(id_of(body));
   constexpr std::array limits{R"("limit_usd":1000000)", R"("limit_tokens":1000000000000)",
                               R"("limit_requests":1000000000)"};
-  post_all(target, "/api/v1/budgets", count * limits.size(), [&](std::size_t number) {
-    return fmt::format(R"({{"scope":"agent","agent_id":"{}","window":"day","hard_stop":true,{}}})",
-                       agents[number / limits.size()], limits[number % limits.size()]);
+  send_all(target, count * limits.size(), [&](std::size_t number) {
+    return Message{"POST", "/api/v1/budgets",
+                   fmt::format(R"({{"scope":"agent","agent_id":"{}","window":"day","hard_stop":true,{}}})",
+                               agents[number / limits.size()], limits[number % limits.size()])};
   });
   return agents;
 }
@@ -110,11 +51,6 @@ struct Cell {
   std::vector<double> rates;
   Histogram latency;
 };
-
-double median(std::vector<double> values) {
-  std::ranges::sort(values);
-  return values.empty() ? 0 : values[values.size() / 2];
-}
 
 // Runs a program to its end; its output.
 std::string run(std::vector<std::string> argv, std::vector<std::string> environment, std::chrono::seconds patience) {
@@ -220,10 +156,12 @@ int measure(const Flags& flags) {
       for (const auto* asked : {&hot, &agents}) {
         throw_if_interrupted();
         Requests requests(
-            target, "/api/v1/budgets/authorize",
+            target,
             [&](std::size_t number) {
-              return fmt::format(R"({{"agent_id":"{}","provider":"openai","model":"gpt-4o","max_cost_usd":0.000001}})",
-                                 (*asked)[(number * 7919) % asked->size()]);
+              return Message{
+                  "POST", "/api/v1/budgets/authorize",
+                  fmt::format(R"({{"agent_id":"{}","provider":"openai","model":"gpt-4o","max_cost_usd":0.000001}})",
+                              (*asked)[(number * 7919) % asked->size()])};
             },
             0, flags.duration);
         drive(target.address, {.connections = callers}, requests);
@@ -266,7 +204,6 @@ int measure(const Flags& flags) {
 int main(int argc, char** argv) {
   using namespace cognive::bench;
   Flags flags;
-  int milliseconds = 4'000;
   CLI::App app(
       "How many authorisations a second the server grants, three budgets for each, one hot agent and a thousand.\n\n"
       "Starts `cognive up` on a data directory of its own. In turns with it: pgbench with one UPDATE of one row for "
@@ -274,22 +211,6 @@ int main(int argc, char** argv) {
       "request, and redis-benchmark with a script that does the same without a disk (where redis-server is "
       "installed).\n"
       "Progress is on stderr. Let nothing else run on the machine.");
-  app.add_option("--binary", flags.server.binary, "The server; the `cognive` beside this program when absent");
-  app.add_option("--rounds", flags.rounds, "How often everything is measured; the median counts")
-      ->check(CLI::Range(1, 100));
-  app.add_option("--milliseconds", milliseconds, "How long each time")->check(CLI::Range(500, 600'000));
   app.add_option("--callers", flags.callers, "Connections")->delimiter(',')->check(CLI::Range(1, 5'000));
-  app.add_option("--set", flags.server.environment, "NAME=value of the server's environment; it inherits nothing");
-  CLI11_PARSE(app, argc, argv);
-  flags.duration = std::chrono::milliseconds{milliseconds};
-  flags.server.directory = std::filesystem::temp_directory_path();
-  if (flags.server.binary.empty())
-    flags.server.binary = std::filesystem::read_symlink("/proc/self/exe").parent_path() / "cognive";
-  catch_signals();
-  try {
-    return measure(flags);
-  } catch (const std::exception& error) {
-    std::fprintf(stderr, "bench_budgets: %s\n", error.what());
-    return 1;
-  }
+  return run_in_turns(app, flags, argc, argv, [&] { return measure(flags); });
 }

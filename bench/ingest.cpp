@@ -48,6 +48,8 @@ void add_options(CLI::App& app, Flags& flags) {
       ->check(CLI::ExistingDirectory);
   app.add_option("--set", settings.server.environment,
                  "NAME=value of the server's environment, for instance HTTP_THREADS=2; it inherits nothing");
+  app.add_option("--budgets", settings.server.budgets, "Budgets that every call is charged to")
+      ->check(CLI::Range(0, 50));
   app.add_option("--rounds", settings.rounds, "How often everything is measured; the median counts")
       ->check(CLI::Range(1, 100));
   app.add_option("--milliseconds", flags.milliseconds_each, "How long each time")->check(CLI::Range(100, 600'000));

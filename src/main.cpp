@@ -25,10 +25,13 @@ int main(int argc, char** argv) {
     commands::add_worker(app, chosen);
     commands::add_tasks(app, chosen);
     commands::add_budgets(app, chosen);
+    commands::add_audit(app, chosen);
     commands::add_rollups(app, chosen);
     commands::add_migrate(app, chosen);
     commands::add_replication(app, chosen);
+    commands::add_users(app, chosen);
     commands::add_keys(app, chosen);
+    commands::add_master_key(app, chosen);
     commands::add_prices(app, chosen);
     commands::add_import(app, chosen);
     commands::add_costs(app, chosen);

@@ -89,7 +89,7 @@ std::string part_name(pid_t pid) {
 
 }  // namespace
 
-ServerProcess::ServerProcess(const ServerOptions& options) {
+ServerProcess::ServerProcess(const ServerOptions& options) : budgets_(options.budgets) {
   static int number = 0;
   const auto name = fmt::format("cognive-bench-{}-{}", ::getpid(), ++number);
   data_.path = options.directory / name;
@@ -144,6 +144,13 @@ const Target& ServerProcess::target() {
     const auto agent = api.agent_put({.name = fmt::format("bench-{}", i), .environment = "bench"});
     if (!agent) throw std::runtime_error("an agent was not registered: " + agent.error().detail);
     target_.agent_ids.push_back(agent->id.text());
+  }
+  constexpr std::array limits{"limit_usd", "limit_tokens", "limit_requests"};
+  for (std::size_t i = 0; i < budgets_; ++i) {
+    const auto made = api.post(
+        "/api/v1/budgets",
+        fmt::format(R"({{"scope":"organisation","window":"day","{}":1000000000}})", limits[i % limits.size()]));
+    if (!made) throw std::runtime_error("a budget was not made: " + made.error().detail);
   }
   return target_;
 }

@@ -18,6 +18,7 @@ struct ServerOptions {
   std::filesystem::path binary;
   std::filesystem::path directory;         // where data directories are made
   std::vector<std::string> environment{};  // NAME=value of the server; it inherits nothing
+  std::size_t budgets = 0;                 // that every call of the load is charged to
 };
 
 // `cognive up` on a data directory of its own, which is removed in the end. Ends with us, however we end.
@@ -48,6 +49,7 @@ class ServerProcess {
   std::unique_ptr<embedded::Child> child_;  // ends before its files go
   std::string database_url_;
   std::string url_;
+  std::size_t budgets_;
   Target target_;
 };
 

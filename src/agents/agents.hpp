@@ -8,8 +8,10 @@
 #include <vector>
 
 #include "agents/policy.hpp"
+#include "audit/audit.hpp"
 #include "base/error.hpp"
 #include "base/text.hpp"
+#include "cache/cache.hpp"
 #include "json/bind.hpp"
 #include "pg/cluster.hpp"
 #include "runtime/call.hpp"
@@ -247,8 +249,12 @@ class Agents {
   using NamesOf = std::function<CallNames(const Uuid& team_id, std::string_view provider, std::string_view model)>;
   // Told of every agent that has been changed, once that is committed.
   using Changed = std::function<void(const Uuid& agent_id)>;
-  Agents(pg::Cluster& database, NamesOf names_of, Changed changed)
-      : database_(database), names_of_(std::move(names_of)), changed_(std::move(changed)) {}
+  Agents(pg::Cluster& database, audit::Trail trail, cache::Cache& cache, NamesOf names_of, Changed changed)
+      : database_(database),
+        trail_(trail),
+        cache_(cache),
+        names_of_(std::move(names_of)),
+        changed_(std::move(changed)) {}
 
   // Code::conflict when the team has an agent of this name.
   Async<Result<Agent>> create(const Call& call, AgentPut request);
@@ -257,6 +263,7 @@ class Agents {
   Async<Result<Agent>> update(const Call& call, Uuid id, AgentChange change);
   // Archiving twice is no error; there is no way back.
   Async<Result<Agent>> archive(const Call& call, Uuid id);
+  // From the cache if it is there, unless the call must see what has just been written.
   Async<Result<Agent>> get(const Call& call, Uuid id);
   Async<Result<json::Page<Agent>>> list(const Call& call, AgentList query);
   // Decided on the primary. Nothing is recorded.
@@ -264,10 +271,15 @@ class Agents {
 
  private:
   Async<Result<PutAnswer>> write(const Call& call, AgentPut request, bool may_exist);
-  static Async<Result<PutAnswer>> write_in(pg::Transaction& transaction, const Call& call, const AgentPut& request,
-                                           bool may_exist);
+  Async<Result<PutAnswer>> write_in(pg::Transaction& transaction, const Call& call, const AgentPut& request,
+                                    bool may_exist) const;
+  // Tells everybody who remembers the agent whose id the change has written to `changed`.
+  template <typename T>
+  Async<Result<T>> telling(const std::optional<Uuid>& changed, Async<Result<T>> changing);
 
   pg::Cluster& database_;
+  audit::Trail trail_;
+  cache::Cache& cache_;
   NamesOf names_of_;
   Changed changed_;
 };

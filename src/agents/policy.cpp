@@ -55,41 +55,46 @@ class Name {
 
   // From each place that has the byte to the next one. Whether there was any.
   bool step(const std::uint64_t* places) {
+    auto* at = at_.data();
     std::uint64_t carry = 0;
     std::uint64_t any = 0;
     for (std::size_t i = 0; i < words_; ++i) {
-      const auto from = at_[i] & places[i];
-      at_[i] = from << 1 | carry;
+      const auto from = at[i] & places[i];
+      at[i] = from << 1 | carry;
       carry = from >> (bits - 1);
-      any |= at_[i];
+      any |= at[i];
     }
     return any != 0;
   }
 
   // To the beginnings of all characters behind the first place, and to the end.
   void go_anywhere() {
+    auto* at = at_.data();
+    const auto* begins = begins_.data();
     std::size_t first = 0;
-    while (at_[first] == 0) ++first;
-    at_[first] = ~std::uint64_t{0} << std::countr_zero(at_[first]);
-    for (std::size_t i = first; i < words_; ++i) at_[i] = (i == first ? at_[i] : ~std::uint64_t{0}) & begins_[i];
+    while (at[first] == 0) ++first;
+    at[first] = ~std::uint64_t{0} << std::countr_zero(at[first]);
+    for (std::size_t i = first; i < words_; ++i) at[i] = (i == first ? at[i] : ~std::uint64_t{0}) & begins[i];
   }
 
   bool pass_character() {
-    at_.back() &= ~(std::uint64_t{1} << text_.size() % bits);  // nothing follows the end
+    auto* at = at_.data();
+    const auto* begins = begins_.data();
+    at[words_ - 1] &= ~(std::uint64_t{1} << text_.size() % bits);  // nothing follows the end
     std::uint64_t any = 0;
     for (std::size_t i = words_; i-- > 0;) {
-      at_[i] = at_[i] << 1 | (i > 0 ? at_[i - 1] >> (bits - 1) : 0);
-      any |= at_[i];
+      at[i] = at[i] << 1 | (i > 0 ? at[i - 1] >> (bits - 1) : 0);
+      any |= at[i];
     }
     // The rest of its bytes, of which there are three at most.
     for (bool inside = true; inside;) {
       inside = false;
       std::uint64_t carry = 0;
       for (std::size_t i = 0; i < words_; ++i) {
-        const auto within = at_[i] & ~begins_[i];
-        at_[i] = (at_[i] & begins_[i]) | within << 1 | carry;
+        const auto within = at[i] & ~begins[i];
+        at[i] = (at[i] & begins[i]) | within << 1 | carry;
         carry = within >> (bits - 1);
-        inside = inside || (at_[i] & ~begins_[i]) != 0;
+        inside = inside || (at[i] & ~begins[i]) != 0;
       }
     }
     return any != 0;

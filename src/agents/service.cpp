@@ -9,6 +9,9 @@ namespace cognive::agents {
 namespace {
 
 constexpr std::string_view default_framework = "custom";
+// How long a read waits for the primary before a replica is asked.
+constexpr std::chrono::milliseconds primary_patience{1'000};
+
 constexpr std::string_view default_environment = "development";
 
 Error not_found() {
@@ -69,7 +72,7 @@ audit::Entry entry(std::string_view action, const Agent& agent, const std::vecto
 }  // namespace
 
 Async<Result<PutAnswer>> Agents::write_in(pg::Transaction& transaction, const Call& call, const AgentPut& request,
-                                          bool may_exist) {
+                                          bool may_exist) const {
   std::optional<Uuid> team_id = call.principal.team_id;
   if (request.team || !team_id) {
     const auto name = request.team.value_or(std::string(teams::default_team));
@@ -89,7 +92,7 @@ Async<Result<PutAnswer>> Agents::write_in(pg::Transaction& transaction, const Ca
     const bool inserted = co_await store::insert(transaction, agent);
     if (inserted) {
       auto created = entry("agent_create", agent, {});
-      co_await audit::record(transaction, call, std::move(created));
+      trail_.record(transaction, call, std::move(created));
       co_return PutAnswer{std::move(agent), true};
     }
     // Somebody else has just created it.
@@ -105,16 +108,27 @@ Async<Result<PutAnswer>> Agents::write_in(pg::Transaction& transaction, const Ca
   if (!changed.empty()) {
     agent.updated_at = co_await store::update(transaction, agent);
     auto updated = entry("agent_update", agent, changed);
-    co_await audit::record(transaction, call, std::move(updated));
+    trail_.record(transaction, call, std::move(updated));
   }
   co_return PutAnswer{std::move(agent), false};
 }
 
-Async<Result<PutAnswer>> Agents::write(const Call& call, AgentPut request, bool may_exist) {
-  const auto body = [&](pg::Transaction& transaction) { return write_in(transaction, call, request, may_exist); };
-  auto answer = co_await pg::transact(database_, "agent_write", call, body);
-  if (answer && !answer->created) changed_(answer->agent.id);
+template <typename T>
+Async<Result<T>> Agents::telling(const std::optional<Uuid>& changed, Async<Result<T>> changing) {
+  auto answer = co_await cache::forgetting(cache_, cache::Kind::agent, changed, std::move(changing));
+  if (answer && changed) changed_(*changed);
   co_return answer;
+}
+
+Async<Result<PutAnswer>> Agents::write(const Call& call, AgentPut request, bool may_exist) {
+  std::optional<Uuid> changed;
+  const auto body = [&](pg::Transaction& transaction) -> Async<Result<PutAnswer>> {
+    auto answer = co_await write_in(transaction, call, request, may_exist);
+    if (answer && !answer->created) changed = answer->agent.id;
+    co_return answer;
+  };
+  auto changing = pg::transact(database_, "agent_write", call, body);
+  co_return co_await telling(changed, std::move(changing));
 }
 
 Async<Result<Agent>> Agents::create(const Call& call, AgentPut request) {
@@ -128,44 +142,61 @@ Async<Result<PutAnswer>> Agents::put(const Call& call, AgentPut request) {
 }
 
 Async<Result<Agent>> Agents::update(const Call& call, Uuid id, AgentChange change) {
+  std::optional<Uuid> changed;
   const auto body = [&](pg::Transaction& transaction) -> Async<Result<Agent>> {
     auto agent = co_await store::lock(transaction, id, call.principal);
     if (!agent) co_return fail(not_found());
+    changed = id;
     if (agent->status == AgentStatus::archived) co_return fail(archived());
-    const auto changed = apply(*agent, change);
-    if (!changed.empty()) {
+    const auto attributes = apply(*agent, change);
+    if (!attributes.empty()) {
       agent->updated_at = co_await store::update(transaction, *agent);
-      auto updated = entry("agent_update", *agent, changed);
-      co_await audit::record(transaction, call, std::move(updated));
+      auto updated = entry("agent_update", *agent, attributes);
+      trail_.record(transaction, call, std::move(updated));
     }
     co_return std::move(*agent);
   };
-  auto agent = co_await pg::transact(database_, "agent_update", call, body);
-  if (agent) changed_(id);
-  co_return agent;
+  auto changing = pg::transact(database_, "agent_update", call, body);
+  co_return co_await telling(changed, std::move(changing));
 }
 
 Async<Result<Agent>> Agents::archive(const Call& call, Uuid id) {
+  std::optional<Uuid> changed;
   const auto body = [&](pg::Transaction& transaction) -> Async<Result<Agent>> {
     auto agent = co_await store::lock(transaction, id, call.principal);
     if (!agent) co_return fail(not_found());
+    changed = id;
     if (agent->status != AgentStatus::archived) {
       agent->status = AgentStatus::archived;
       agent->updated_at = co_await store::update(transaction, *agent);
       agent->archived_at = agent->updated_at;
       auto archived_entry = entry("agent_archive", *agent, {});
-      co_await audit::record(transaction, call, std::move(archived_entry));
+      trail_.record(transaction, call, std::move(archived_entry));
     }
     co_return std::move(*agent);
   };
-  auto agent = co_await pg::transact(database_, "agent_archive", call, body);
-  if (agent) changed_(id);
-  co_return agent;
+  auto changing = pg::transact(database_, "agent_archive", call, body);
+  co_return co_await telling(changed, std::move(changing));
 }
 
 Async<Result<Agent>> Agents::get(const Call& call, Uuid id) {
-  auto agent = co_await store::get(database_.read_preferred(call), id, call.principal, call.deadline);
-  if (!agent) co_return fail(not_found());
+  std::optional<Agent> agent;
+  bool is_answered = false;
+  if (!call.not_before) {
+    const Principal everybody;  // others may read what is found, too
+    const auto deadline = Deadline::in(std::min(call.deadline.remaining(), primary_patience));
+    const auto load = [&] {
+      return cache_.is_shared() ? store::get_for_verdict(database_.primary(), id, everybody, deadline)
+                                : store::get(database_.read_preferred(call), id, everybody, call.deadline);
+    };
+    try {
+      agent = co_await cache_.get<Agent>(cache::Kind::agent, id, call, load);
+      is_answered = true;
+    } catch (const Unavailable&) {  // NOLINT(bugprone-empty-catch): a replica may still know it
+    }
+  }
+  if (!is_answered) agent = co_await store::get(database_.read_preferred(call), id, call.principal, call.deadline);
+  if (!agent || !call.principal.sees(agent->team_id, agent->id)) co_return fail(not_found());
   co_return std::move(*agent);
 }
 

@@ -28,12 +28,12 @@ Async<Result<Alert>> Alerts::acknowledge(const Call& call, Uuid id) {
     const bool is_first = co_await store::acknowledge(transaction, id, call.principal.id);
     auto now = co_await store::find(transaction, id, call.principal);
     if (is_first) {
-      co_await audit::record(transaction, call,
-                             {.action = "alert_acknowledge",
-                              .resource_kind = "alert",
-                              .resource_id = id.text(),
-                              .team_id = call.principal.team_id,
-                              .details = json::encode(*now)});
+      trail_.record(transaction, call,
+                    {.action = "alert_acknowledge",
+                     .resource_kind = "alert",
+                     .resource_id = id.text(),
+                     .team_id = co_await store::team_of_alert(transaction, id),
+                     .details = json::encode(*now)});
     }
     co_return std::move(*now);
   };
@@ -50,20 +50,21 @@ Async<Result<json::Page<AlertDelivery>>> Alerts::deliveries(const Call& call, De
 Async<Result<AlertDelivery>> Alerts::redeliver(const Call& call, Uuid id) {
   if (call.principal.agent_id) co_return fail(agents_key());
   const auto body = [&](pg::Transaction& transaction) -> Async<Result<AlertDelivery>> {
-    auto delivery = co_await store::lock_delivery(transaction, id, call.principal);
-    if (!delivery) co_return fail(Code::not_found, "There is no such delivery.");
-    // Also when it waits: its task may have been lost, and where it is not, the key of the two is the same.
-    co_await store::wait_again(transaction, id);
-    const store::DeliveryTask task{.delivery_id = id};
+    auto locked = co_await store::lock_delivery(transaction, id, call.principal);
+    if (!locked) co_return fail(Code::not_found, "There is no such delivery.");
+    if (!locked->has_channel) co_return fail(Code::conflict, "Its channel has been deleted.");
+    auto& delivery = locked->delivery;
+    // Also when it waits: nobody who asks for it wants to wait for an hour.
+    const store::DeliveryTask task{.delivery_id = id, .series = co_await store::wait_again(transaction, id)};
     co_await tasks::outbox::append(transaction, redelivery_topic, json::encode(task));
-    delivery->state = DeliveryState::waiting;
-    co_await audit::record(transaction, call,
-                           {.action = "alert_delivery_redeliver",
-                            .resource_kind = "alert_delivery",
-                            .resource_id = id.text(),
-                            .team_id = call.principal.team_id,
-                            .details = json::encode(*delivery)});
-    co_return std::move(*delivery);
+    delivery.state = DeliveryState::waiting;
+    trail_.record(transaction, call,
+                  {.action = "alert_delivery_redeliver",
+                   .resource_kind = "alert_delivery",
+                   .resource_id = id.text(),
+                   .team_id = co_await store::team_of_alert(transaction, delivery.alert_id),
+                   .details = json::encode(delivery)});
+    co_return std::move(delivery);
   };
   co_return co_await pg::transact(database_, "alert_redeliver", call, body);
 }

@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "audit/audit.hpp"
 #include "budgets/budgets.hpp"
 #include "json/page.hpp"
 #include "pg/cluster.hpp"
@@ -112,17 +113,18 @@ inline constexpr std::string_view redelivery_topic = "alerts.redeliver";
 
 class Alerts {
  public:
-  explicit Alerts(pg::Cluster& database) : database_(database) {}
+  Alerts(pg::Cluster& database, audit::Trail trail) : database_(database), trail_(trail) {}
 
   Async<Result<json::Page<Alert>>> list(const Call& call, AlertQuery query);
   // A repeat changes nothing: who was first stays.
   Async<Result<Alert>> acknowledge(const Call& call, Uuid id);
   Async<Result<json::Page<AlertDelivery>>> deliveries(const Call& call, DeliveryQuery query);
-  // Sent once more, with the same id, unless it waits anyway.
+  // Sent once more, with the same id, as soon as may be.
   Async<Result<AlertDelivery>> redeliver(const Call& call, Uuid id);
 
  private:
   pg::Cluster& database_;
+  audit::Trail trail_;
 };
 
 }  // namespace cognive::alerts

@@ -9,11 +9,11 @@ namespace {
 
 const Uuid channel_id = *Uuid::parse("0192f0c1-2345-7678-9abc-def012345678");
 
-Sender sender_with(std::string master_key) {
-  return Sender({.master_key = std::move(master_key), .mail_server = {}, .private_networks = {}});
+Sender sender_with(std::string root) {
+  return Sender({.root = keyring::RootKey::of(std::move(root)), .mail_server = {}, .private_networks = {}});
 }
 
-TEST(Sender, secrets_differ_by_channel_version_and_master_key) {
+TEST(Sender, secrets_differ_by_channel_version_and_root_key) {
   const auto sender = sender_with("one");
   EXPECT_EQ(sender.secret_of(channel_id, 1), sender_with("one").secret_of(channel_id, 1));
   EXPECT_NE(sender.secret_of(channel_id, 1), sender.secret_of(channel_id, 2));
@@ -49,6 +49,7 @@ TEST(Message, tells_people_what_has_crossed_which_limit_and_for_how_long) {
   alert.threshold = 80;
   alert.limit = *Decimal::parse("10");
   alert.spent = *Decimal::parse("8.5");
+  alert.begins_at = *Timestamp::parse("2026-11-28T00:00:00Z");
   alert.ends_at = *Timestamp::parse("2026-11-29T00:00:00Z");
   AlertedBudget budget;
   budget.name = "nightly";

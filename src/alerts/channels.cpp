@@ -4,6 +4,7 @@
 #include "alerts/store.hpp"
 #include "audit/audit.hpp"
 #include "base/text.hpp"
+#include "identity/permissions.hpp"
 #include "pg/transact.hpp"
 #include "teams/teams.hpp"
 
@@ -20,14 +21,23 @@ Error agents_key() {
   return {Code::forbidden, "This key belongs to one agent and cannot say where alerts go.", {}};
 }
 
-// Addresses of webhooks carry secrets of the other side, in their path or query.
+// Addresses of webhooks carry secrets of the other side, in their path or query, and those of e-mail name people: what
+// the trail says can never be taken back.
 audit::Entry entry(std::string_view action, AlertChannel channel) {
   if (channel.url) channel.url = client::webhook_origin(*channel.url);
+  if (auto& address = channel.address) address = "***" + address->substr(std::min(address->find('@'), address->size()));
   return {.action = action,
           .resource_kind = "alert_channel",
           .resource_id = channel.id.text(),
           .team_id = channel.team_id,
           .details = json::encode(channel)};
+}
+
+// Whoever only looks needs not know the other side's secret.
+AlertChannel shown_to(const Principal& principal, AlertChannel channel) {
+  if (channel.url && !principal.may(identity::permission::budgets_write))
+    channel.url = client::webhook_origin(*channel.url);
+  return channel;
 }
 
 // Whether a repeat means the same channel: all that was said of it, but for what has been changed since.
@@ -99,15 +109,15 @@ Async<Result<ChannelCreateAnswer>> Channels::create(const Call& call, AlertChann
   }
   if (auto error = target_error(channel.kind, channel.url, channel.address)) co_return fail(std::move(*error));
   const auto body = [&](pg::Transaction& transaction) -> Async<Result<ChannelCreateAnswer>> {
-    const bool created = co_await store::insert(transaction, channel);
-    auto now = co_await store::lock(transaction, channel.id, call.principal);
+    const bool created = co_await store::insert(transaction, channel, targets_);
+    auto now = co_await store::lock(transaction, channel.id, call.principal, targets_);
     if (!now || (!created && !same(*now, channel)))
       co_return fail(Code::conflict, "There is a channel with this id already, and it is another one.");
     if (created && co_await store::count_alike(transaction, channel) > alike_max)
       co_return fail(Code::conflict, fmt::format("There are {} channels of it already: delete one.", alike_max));
     if (created) {
       auto made = entry("alert_channel_create", *now);
-      co_await audit::record(transaction, call, std::move(made));
+      trail_.record(transaction, call, std::move(made));
     }
     // Whoever repeats a create may have missed the answer; a secret that has been replaced, or whose channel leads
     // elsewhere by now, is not told again.
@@ -122,7 +132,7 @@ Async<Result<ChannelCreateAnswer>> Channels::create(const Call& call, AlertChann
 Async<Result<AlertChannel>> Channels::update(const Call& call, Uuid id, AlertChannelChange change) {
   if (call.principal.agent_id) co_return fail(agents_key());
   const auto body = [&](pg::Transaction& transaction) -> Async<Result<AlertChannel>> {
-    auto channel = co_await store::lock(transaction, id, call.principal);
+    auto channel = co_await store::lock(transaction, id, call.principal, targets_);
     if (!channel) co_return fail(not_found());
     const bool is_webhook = channel->kind == ChannelKind::webhook;
     if (change.url && !is_webhook) co_return unprocessable("/url", "It goes with kind webhook only.");
@@ -132,9 +142,9 @@ Async<Result<AlertChannel>> Channels::update(const Call& call, Uuid id, AlertCha
     if (change.url) channel->url = *change.url;
     if (change.address) channel->address = *change.address;
     if (change.enabled) channel->enabled = *change.enabled;
-    channel->updated_at = co_await store::update(transaction, *channel);
+    channel->updated_at = co_await store::update(transaction, *channel, targets_);
     auto changed = entry("alert_channel_update", *channel);
-    co_await audit::record(transaction, call, std::move(changed));
+    trail_.record(transaction, call, std::move(changed));
     co_return std::move(*channel);
   };
   co_return co_await pg::transact(database_, "alert_channel_update", call, body);
@@ -143,11 +153,11 @@ Async<Result<AlertChannel>> Channels::update(const Call& call, Uuid id, AlertCha
 Async<Result<AlertChannel>> Channels::remove(const Call& call, Uuid id) {
   if (call.principal.agent_id) co_return fail(agents_key());
   const auto body = [&](pg::Transaction& transaction) -> Async<Result<AlertChannel>> {
-    auto channel = co_await store::lock(transaction, id, call.principal);
+    auto channel = co_await store::lock(transaction, id, call.principal, targets_);
     if (!channel) co_return fail(not_found());
     co_await store::remove(transaction, id);
     auto removed = entry("alert_channel_delete", *channel);
-    co_await audit::record(transaction, call, std::move(removed));
+    trail_.record(transaction, call, std::move(removed));
     co_return std::move(*channel);
   };
   co_return co_await pg::transact(database_, "alert_channel_delete", call, body);
@@ -155,14 +165,15 @@ Async<Result<AlertChannel>> Channels::remove(const Call& call, Uuid id) {
 
 Async<Result<AlertChannel>> Channels::get(const Call& call, Uuid id) {
   if (call.principal.agent_id) co_return fail(agents_key());
-  auto channel = co_await store::get(database_.read_preferred(call), id, call.principal, call.deadline);
+  auto channel = co_await store::get(database_.read_preferred(call), id, call.principal, targets_, call.deadline);
   if (!channel) co_return fail(not_found());
-  co_return std::move(*channel);
+  co_return shown_to(call.principal, std::move(*channel));
 }
 
 Async<Result<json::Page<AlertChannel>>> Channels::list(const Call& call, AlertChannelList query) {
   if (call.principal.agent_id) co_return fail(agents_key());
-  auto rows = co_await store::list(database_.read_preferred(call), query, call.principal, call.deadline);
+  auto rows = co_await store::list(database_.read_preferred(call), query, call.principal, targets_, call.deadline);
+  for (auto& channel : rows) channel = shown_to(call.principal, std::move(channel));
   co_return json::page_of(std::move(rows), query.limit, [](const AlertChannel& channel) {
     return json::PagePosition{channel.created_at, channel.id};
   });
@@ -171,12 +182,12 @@ Async<Result<json::Page<AlertChannel>>> Channels::list(const Call& call, AlertCh
 Async<Result<AlertChannelSecret>> Channels::rotate_secret(const Call& call, Uuid id) {
   if (call.principal.agent_id) co_return fail(agents_key());
   const auto body = [&](pg::Transaction& transaction) -> Async<Result<AlertChannelSecret>> {
-    const auto channel = co_await store::lock(transaction, id, call.principal);
+    const auto channel = co_await store::lock(transaction, id, call.principal, targets_);
     if (!channel) co_return fail(not_found());
     if (channel->kind != ChannelKind::webhook) co_return unprocessable("", "Only webhooks have a secret.");
-    auto rotated = co_await store::rotate_secret(transaction, id);
+    auto rotated = co_await store::rotate_secret(transaction, id, targets_);
     auto changed = entry("alert_channel_rotate_secret", rotated);
-    co_await audit::record(transaction, call, std::move(changed));
+    trail_.record(transaction, call, std::move(changed));
     co_return with_secret(std::move(rotated));
   };
   co_return co_await pg::transact(database_, "alert_channel_rotate_secret", call, body);
@@ -186,7 +197,7 @@ Async<Result<ChannelTest>> Channels::test(const Call& call, Uuid id) {
   const auto channel = co_await get(call, id);
   if (!channel) co_return std::unexpected(channel.error());
   const auto begun = std::chrono::steady_clock::now();
-  const auto sent = co_await sender_.send(channel->endpoint(), test_message(*channel));
+  const auto sent = co_await sender_.send(channel->endpoint(), test_message(*channel), call.deadline);
   const auto took = std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::steady_clock::now() - begun);
   co_return ChannelTest{.delivered = sent.has_value(),
                         .error = sent ? std::nullopt : std::optional(sent.error().detail),

@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "alerts/sender.hpp"
+#include "alerts/targets.hpp"
+#include "audit/audit.hpp"
 #include "json/bind.hpp"
 #include "json/page.hpp"
 #include "pg/cluster.hpp"
@@ -34,7 +36,10 @@ struct AlertChannel {
     return json::fields(
         json::field("id", &T::id, ""), json::field("name", &T::name, "For people."),
         json::field("team_id", &T::team_id, "Whose alerts it gets; null: all of the organisation."),
-        json::field("kind", &T::kind, ""), json::field("url", &T::url, "Of a webhook."),
+        json::field("kind", &T::kind, ""),
+        json::field("url", &T::url,
+                    "Of a webhook; no more than its origin for callers without budgets:write. Empty: it was changed in "
+                    "the database and has to be set anew."),
         json::field("address", &T::address, "Of e-mail."),
         json::field("enabled", &T::enabled, "Nothing is sent to a disabled channel."),
         json::field("secret_rotated_at", &T::secret_rotated_at, "For a day from then the secret before signs too."),
@@ -136,8 +141,9 @@ struct ChannelCreateAnswer {
 
 class Channels {
  public:
-  // Both must outlive it.
-  Channels(pg::Cluster& database, const Sender& sender) : database_(database), sender_(sender) {}
+  // `database` and `sender` must outlive it.
+  Channels(pg::Cluster& database, audit::Trail trail, const Sender& sender, const keyring::RootKey& root)
+      : database_(database), trail_(trail), sender_(sender), targets_(root) {}
 
   // A repeat with the same id and content returns the channel. Code::conflict when the id is another channel's, or
   // there are too many; Code::forbidden when the caller's key belongs to one agent.
@@ -160,7 +166,9 @@ class Channels {
                                                   const std::optional<std::string>& address) const;
 
   pg::Cluster& database_;
+  audit::Trail trail_;
   const Sender& sender_;
+  Targets targets_;
 };
 
 }  // namespace cognive::alerts

@@ -6,6 +6,7 @@
 #pragma once
 
 #include "alerts/sender.hpp"
+#include "alerts/store.hpp"
 #include "pg/cluster.hpp"
 #include "tasks/outbox.hpp"
 #include "tasks/schedule.hpp"
@@ -15,9 +16,9 @@ namespace cognive::alerts {
 
 class Delivery {
  public:
-  // All must outlive it.
-  Delivery(pg::Cluster& database, tasks::Queue& queue, const Sender& sender)
-      : database_(database), queue_(queue), sender_(sender) {}
+  // `database`, `queue` and `sender` must outlive it.
+  Delivery(pg::Cluster& database, tasks::Queue& queue, const Sender& sender, const keyring::RootKey& root)
+      : database_(database), queue_(queue), sender_(sender), targets_(root) {}
 
   void add_handlers(tasks::Handlers& handlers);
   static void subscribe(tasks::outbox::Relay& relay);
@@ -25,11 +26,15 @@ class Delivery {
 
  private:
   Async<> dispatch(Deadline deadline);
+  Async<> seal_targets(Deadline deadline);
+  Async<> begin_anew(store::DeliveryTask failed, Deadline deadline);
   Async<> deliver(const tasks::Task& task, Deadline deadline);
 
   pg::Cluster& database_;
   tasks::Queue& queue_;
   const Sender& sender_;
+  Targets targets_;
+  bool all_sealed_ = false;
 };
 
 }  // namespace cognive::alerts

@@ -51,10 +51,6 @@ std::string owner_text(const AlertedBudget& budget) {
   return "a run";
 }
 
-std::string time_text(const std::optional<Timestamp>& time, std::string_view otherwise) {
-  return time ? time->text() : std::string(otherwise);
-}
-
 }  // namespace
 
 Message message_of(const Uuid& delivery_id, const Alert& alert, const AlertedBudget& budget) {
@@ -67,8 +63,12 @@ Message message_of(const Uuid& delivery_id, const Alert& alert, const AlertedBud
   };
   add("Spent", budgets::amount_text(alert.metric, alert.spent));
   add("Limit", limit);
-  add("Window", fmt::format("{}, since {}, until {}", json::enum_text(budget.window),
-                            time_text(alert.begins_at, "it was made"), time_text(alert.ends_at, "it is changed")));
+  if (alert.begins_at && alert.ends_at) {
+    add("Window", fmt::format("{}, from {} until {}", json::enum_text(budget.window), alert.begins_at->text(),
+                              alert.ends_at->text()));
+  } else {
+    add("Window", budget.window == budgets::WindowKind::run ? "each run by itself" : "all time, since it was made");
+  }
   if (alert.run_id) add("Run", alert.run_id->text());
   add("At", alert.created_at.text());
   add("Budget", budget.id.text());

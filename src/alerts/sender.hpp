@@ -15,6 +15,7 @@
 #include "client/mail.hpp"
 #include "client/webhook.hpp"
 #include "json/fields.hpp"
+#include "keyring/root_key.hpp"
 #include "runtime/blocking.hpp"
 
 namespace cognive::alerts {
@@ -44,7 +45,7 @@ struct Message {
 };
 
 struct SenderOptions {
-  std::string master_key;                 // empty: webhooks cannot be signed, and are not sent
+  keyring::RootKey root;                  // while it is not known, webhooks cannot be signed, and are not sent
   client::MailServer mail_server;         // without a URL no e-mail is sent
   std::vector<Network> private_networks;  // that webhooks may reach
   std::size_t threads = 2;
@@ -56,6 +57,7 @@ class Sender {
   static constexpr std::chrono::milliseconds timeout{10'000};
   // After a rotation the secret before goes on signing for so long.
   static constexpr std::chrono::hours rotation_overlap{24};
+  static constexpr std::size_t waiting_max = 64;
 
   explicit Sender(SenderOptions options);
   Sender(const Sender&) = delete;
@@ -63,11 +65,17 @@ class Sender {
   // What is under way ends within a second or two.
   ~Sender();
 
-  // From any I/O thread. An error says why it was not accepted: no answer, or one that is not 2xx; in words for whoever
-  // made the channel.
-  Async<Result<void>> send(Endpoint endpoint, Message message) const;
+  // From any I/O thread. An error says why it was not accepted: no answer, one that is not 2xx, or too many that wait
+  // already; in words for whoever made the channel. What has not begun by the deadline is not sent.
+  Async<Result<void>> send(Endpoint endpoint, Message message, Deadline deadline) const;
 
-  // whsec_ and base64. Follows from the master key, so that nothing secret is stored.
+  // What is under way ends within a second or two, and nothing begins any more.
+  void stop() { stop_ = true; }
+  // Waits for that. After stop, and before the threads end that send.
+  void join() { threads_.join(); }
+
+  // whsec_ and base64. Follows from the root key, so that nothing secret is stored. Throws Unavailable while that is
+  // not known.
   [[nodiscard]] std::string secret_of(const Uuid& channel_id, std::int64_t version) const;
   // The value of webhook-signature at a time.
   [[nodiscard]] std::string signature_of(const Endpoint& endpoint, const Message& message, Timestamp time) const;
@@ -77,11 +85,15 @@ class Sender {
   [[nodiscard]] std::string url_fault(const std::string& url) const;
 
  private:
-  [[nodiscard]] Result<void> post(const Endpoint& endpoint, const Message& message) const;
-  [[nodiscard]] Result<void> mail(const Endpoint& endpoint, const Message& message) const;
+  [[nodiscard]] Result<void> send_now(const Endpoint& endpoint, const Message& message, Deadline deadline) const;
+  [[nodiscard]] Result<void> post(const Endpoint& endpoint, const Message& message,
+                                  std::chrono::milliseconds patience) const;
+  [[nodiscard]] Result<void> mail(const Endpoint& endpoint, const Message& message,
+                                  std::chrono::milliseconds patience) const;
 
   SenderOptions options_;
   std::atomic<bool> stop_{false};
+  mutable std::atomic<std::size_t> waiting_{0};
   mutable BlockingThreads threads_;
 };
 

@@ -100,6 +100,15 @@ TEST(NanoUsd, prints_dollars_with_nine_digits) {
   EXPECT_EQ(NanoUsd{INT64_MIN}.text(), "-9223372036.854775808");
 }
 
+TEST(NanoUsd, is_rounded_up_where_it_must_not_be_less) {
+  const auto nanos = [](std::string_view text) { return NanoUsd::at_least(*Decimal::parse(text))->nanos; };
+  EXPECT_EQ(nanos("0.1"), 100'000'000);
+  EXPECT_EQ(nanos("0.30000000000000004"), 300'000'001);
+  EXPECT_EQ(nanos("0.000000000000000001"), 1);
+  EXPECT_EQ(nanos("0"), 0);
+  EXPECT_FALSE(NanoUsd::at_least(*Decimal::parse("99999999999999")));
+}
+
 TEST(Text, shortens_at_a_code_point) {
   EXPECT_EQ(shortened("abcé", 4), "abc…");
   EXPECT_EQ(shortened("abc", 3), "abc");

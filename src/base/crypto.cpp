@@ -7,6 +7,8 @@
 #include <openssl/params.h>
 #include <openssl/rand.h>
 
+#include <charconv>
+#include <memory>
 #include <stdexcept>
 
 namespace cognive {
@@ -96,6 +98,96 @@ std::int64_t KeyedHash::of(std::string_view text) {
   return out;
 }
 
+namespace {
+
+constexpr std::size_t nonce_size = 12;
+constexpr std::size_t tag_size = 16;
+
+const unsigned char* bytes_of(std::string_view text) {
+  return reinterpret_cast<const unsigned char*>(text.data());
+}
+
+unsigned char* bytes_of(std::string& text) {
+  return reinterpret_cast<unsigned char*>(text.data());
+}
+
+using Cipher = std::unique_ptr<EVP_CIPHER_CTX, decltype(&EVP_CIPHER_CTX_free)>;
+
+}  // namespace
+
+std::string encrypt(const Digest& key, std::string_view text, std::string_view context) {
+  std::string out(nonce_size + text.size() + tag_size, '\0');
+  random_bytes({bytes_of(out), nonce_size});
+  auto* const body = bytes_of(out) + nonce_size;
+  const Cipher cipher(EVP_CIPHER_CTX_new(), &EVP_CIPHER_CTX_free);
+  int size = 0;
+  const bool done =
+      cipher != nullptr &&
+      EVP_EncryptInit_ex(cipher.get(), EVP_aes_256_gcm(), nullptr, key.data(), bytes_of(out)) == 1 &&
+      EVP_EncryptUpdate(cipher.get(), nullptr, &size, bytes_of(context), static_cast<int>(context.size())) == 1 &&
+      EVP_EncryptUpdate(cipher.get(), body, &size, bytes_of(text), static_cast<int>(text.size())) == 1 &&
+      EVP_EncryptFinal_ex(cipher.get(), body + text.size(), &size) == 1 &&
+      EVP_CIPHER_CTX_ctrl(cipher.get(), EVP_CTRL_GCM_GET_TAG, tag_size, body + text.size()) == 1;
+  if (!done) throw std::runtime_error("AES-256-GCM is not available");
+  return out;
+}
+
+std::optional<std::string> decrypt(const Digest& key, std::string_view sealed, std::string_view context) {
+  if (sealed.size() < nonce_size + tag_size) return std::nullopt;
+  const auto body = sealed.substr(nonce_size, sealed.size() - nonce_size - tag_size);
+  std::string tag(sealed.substr(sealed.size() - tag_size));
+  std::string out(body.size(), '\0');
+  const Cipher cipher(EVP_CIPHER_CTX_new(), &EVP_CIPHER_CTX_free);
+  if (cipher == nullptr) throw std::runtime_error("AES-256-GCM is not available");
+  int size = 0;
+  const bool is_genuine =
+      EVP_DecryptInit_ex(cipher.get(), EVP_aes_256_gcm(), nullptr, key.data(), bytes_of(sealed)) == 1 &&
+      EVP_DecryptUpdate(cipher.get(), nullptr, &size, bytes_of(context), static_cast<int>(context.size())) == 1 &&
+      EVP_DecryptUpdate(cipher.get(), bytes_of(out), &size, bytes_of(body), static_cast<int>(body.size())) == 1 &&
+      EVP_CIPHER_CTX_ctrl(cipher.get(), EVP_CTRL_GCM_SET_TAG, tag_size, tag.data()) == 1 &&
+      EVP_DecryptFinal_ex(cipher.get(), bytes_of(out) + body.size(), &size) == 1;
+  if (!is_genuine) return std::nullopt;
+  return out;
+}
+
+SigningKey::SigningKey(const Digest& secret)
+    : key_(EVP_PKEY_new_raw_private_key(EVP_PKEY_ED25519, nullptr, secret.data(), secret.size())) {
+  if (key_ == nullptr) throw std::runtime_error("Ed25519 is not available");
+}
+
+SigningKey::~SigningKey() {
+  EVP_PKEY_free(key_);
+}
+
+Signature SigningKey::sign(std::string_view message) const {
+  const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(), &EVP_MD_CTX_free);
+  Signature out;
+  std::size_t size = out.size();
+  const bool done = context != nullptr && EVP_DigestSignInit(context.get(), nullptr, nullptr, nullptr, key_) == 1 &&
+                    EVP_DigestSign(context.get(), out.data(), &size,
+                                   reinterpret_cast<const unsigned char*>(message.data()), message.size()) == 1;
+  if (!done || size != out.size()) throw std::runtime_error("an Ed25519 signature could not be made");
+  return out;
+}
+
+Digest SigningKey::public_key() const {
+  Digest out;
+  std::size_t size = out.size();
+  if (EVP_PKEY_get_raw_public_key(key_, out.data(), &size) != 1 || size != out.size())
+    throw std::runtime_error("Ed25519 is not available");
+  return out;
+}
+
+bool is_signed(const Digest& public_key, std::string_view message, std::span<const std::uint8_t> signature) {
+  const std::unique_ptr<EVP_PKEY, decltype(&EVP_PKEY_free)> key(
+      EVP_PKEY_new_raw_public_key(EVP_PKEY_ED25519, nullptr, public_key.data(), public_key.size()), &EVP_PKEY_free);
+  const std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> context(EVP_MD_CTX_new(), &EVP_MD_CTX_free);
+  return key != nullptr && context != nullptr &&
+         EVP_DigestVerifyInit(context.get(), nullptr, nullptr, nullptr, key.get()) == 1 &&
+         EVP_DigestVerify(context.get(), signature.data(), signature.size(),
+                          reinterpret_cast<const unsigned char*>(message.data()), message.size()) == 1;
+}
+
 bool equal_constant_time(std::span<const std::uint8_t> a, std::span<const std::uint8_t> b) {
   return a.size() == b.size() && CRYPTO_memcmp(a.data(), b.data(), a.size()) == 0;
 }
@@ -107,6 +199,17 @@ std::string to_hex(std::span<const std::uint8_t> bytes) {
   for (const auto byte : bytes) {
     out.push_back(digits[byte >> 4]);
     out.push_back(digits[byte & 0x0F]);
+  }
+  return out;
+}
+
+std::optional<std::vector<std::uint8_t>> from_hex(std::string_view text) {
+  if (text.size() % 2 != 0) return std::nullopt;
+  std::vector<std::uint8_t> out(text.size() / 2);
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    const auto* first = text.data() + 2 * i;
+    const auto read = std::from_chars(first, first + 2, out[i], 16);
+    if (read.ec != std::errc{} || read.ptr != first + 2) return std::nullopt;
   }
   return out;
 }

@@ -103,6 +103,19 @@ std::optional<NanoUsd> NanoUsd::exactly(const Decimal& dollars) {
   return out;
 }
 
+std::optional<NanoUsd> NanoUsd::at_least(const Decimal& dollars) {
+  constexpr int digits = 9;
+  auto shorter = dollars;
+  bool is_more = false;
+  for (; shorter.scale > digits; --shorter.scale) {
+    is_more = is_more || shorter.mantissa % 10 > 0;
+    shorter.mantissa /= 10;
+  }
+  auto out = exactly(shorter);
+  if (out && is_more) ++out->nanos;  // a mantissa that has been shortened is far from its range
+  return out;
+}
+
 std::string NanoUsd::text() const {
   std::string out;
   append_to(out);

@@ -37,6 +37,9 @@ struct NanoUsd {
   // Nothing when dollars have more than nine digits after the point, or are more than the range holds.
   static std::optional<NanoUsd> exactly(const Decimal& dollars);
 
+  // The least that is not less. Nothing when that is more than the range holds.
+  static std::optional<NanoUsd> at_least(const Decimal& dollars);
+
   // Dollars as an exact JSON number with nine digits of fraction: 0.000374500.
   [[nodiscard]] std::string text() const;
   void append_to(std::string& out) const;

@@ -4,6 +4,7 @@
 // std::logic_error). `detail` is written for the caller and never contains secrets, SQL or host names.
 #pragma once
 
+#include <cstdint>
 #include <expected>
 #include <stdexcept>
 #include <string>
@@ -23,6 +24,7 @@ enum class Code {
   conflict,            // contradicts what is stored
   too_large,           // over a size limit
   headers_too_large,   // request line or header fields over their limit
+  uri_too_long,        // the request target over its limit
   unsupported_media,   // content type or encoding we do not read
   unprocessable,       // parses, but breaks rules; `fields` lists every fault
   too_many,            // over a rate limit or budget
@@ -44,6 +46,7 @@ struct Error {
   Code code;
   std::string detail;
   std::vector<FieldError> fields;
+  std::int64_t retry_after_s = 1;  // with too_many and unavailable: when to try again
 };
 
 template <typename T>

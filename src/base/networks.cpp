@@ -1,11 +1,13 @@
 #include "base/networks.hpp"
 
 #include <arpa/inet.h>
+#include <ifaddrs.h>
 #include <netinet/in.h>
 
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <memory>
 
 #include "base/text.hpp"
 
@@ -75,6 +77,15 @@ std::string InternetAddress::text() const {
   return out.data();
 }
 
+std::string InternetAddress::holder_text() const {
+  const auto shown = text();
+  if (shown.find('.') != std::string::npos) return shown;
+  constexpr std::size_t holder_bytes = 8;
+  Network holder{.first = *this, .prefix_bits = 64};
+  std::fill(holder.first.bytes.begin() + holder_bytes, holder.first.bytes.end(), std::uint8_t{0});
+  return holder.text();
+}
+
 std::optional<Network> Network::parse(std::string_view text) {
   const auto slash = text.find('/');
   const auto address = InternetAddress::parse(text.substr(0, slash));
@@ -133,11 +144,24 @@ bool is_public(const InternetAddress& address) {
       networks_of({"0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12",
                    "192.0.0.0/24", "192.0.2.0/24", "192.88.99.0/24", "192.168.0.0/16", "198.18.0.0/15",
                    "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/4", "240.0.0.0/4",
+                   // What machines in Azure reach their host by.
+                   "168.63.129.16",
                    // Tunnels in which another address hides, benchmarks, documentation.
                    "2001::/23", "2001:db8::/32", "2002::/16", "3fff::/20"});
   if (translated.contains(address)) return is_public(mapped(address));
   if (!version4.contains(address) && !unicast.contains(address)) return false;
   return !is_in(special, address);
+}
+
+bool is_own(const InternetAddress& address) {
+  ifaddrs* all = nullptr;
+  if (getifaddrs(&all) != 0) return true;  // who cannot look refuses
+  const std::unique_ptr<ifaddrs, void (*)(ifaddrs*)> kept(all, &freeifaddrs);
+  for (const auto* one = all; one != nullptr; one = one->ifa_next) {
+    const auto own = one->ifa_addr == nullptr ? std::nullopt : InternetAddress::of(*one->ifa_addr);
+    if (own && own->bytes == address.bytes) return true;
+  }
+  return false;
 }
 
 }  // namespace cognive

@@ -22,6 +22,8 @@ struct InternetAddress {
   static std::optional<InternetAddress> of(const sockaddr& socket);
 
   [[nodiscard]] std::string text() const;
+  // Of whoever has it: version 4 itself, version 6 its /64, in which one customer chooses freely.
+  [[nodiscard]] std::string holder_text() const;
 };
 
 struct Network {
@@ -41,5 +43,8 @@ std::optional<std::vector<Network>> parse_networks(std::string_view text);
 // Whether the address may be anybody's in the internet: not of a host itself, its link, a private network, or any other
 // special purpose (the IANA registries of RFC 6890).
 bool is_public(const InternetAddress& address);
+
+// Whether an interface of this machine has it now, or might, when that cannot be found out.
+bool is_own(const InternetAddress& address);
 
 }  // namespace cognive

@@ -37,6 +37,7 @@ TEST(Networks, what_belongs_to_a_host_its_link_or_a_private_network_is_not) {
                            "fc00::1",
                            "fd12::1",
                            "ff02::1",
+                           "168.63.129.16",
                            "::ffff:127.0.0.1",
                            "::ffff:10.0.0.1",
                            "64:ff9b::10.0.0.1",
@@ -45,6 +46,11 @@ TEST(Networks, what_belongs_to_a_host_its_link_or_a_private_network_is_not) {
                            "2001:db8::1",
                            "::127.0.0.1"})
     EXPECT_FALSE(is_public_text(text)) << text;
+}
+
+TEST(Networks, an_address_of_this_machine_is_its_own) {
+  EXPECT_TRUE(is_own(*InternetAddress::parse("127.0.0.1")));
+  EXPECT_FALSE(is_own(*InternetAddress::parse("192.0.2.1")));
 }
 
 TEST(Networks, a_network_contains_what_has_its_prefix) {

@@ -12,13 +12,15 @@
 namespace cognive {
 
 struct Principal {
-  enum class Kind { api_key, user, operator_ };
+  enum class Kind { api_key, user, operator_, anonymous };
 
   Kind kind = Kind::api_key;
-  Uuid id;                               // of the key or user; nil for an operator at the command line
+  Uuid id;                               // of the key or user; nil for the others
   std::optional<Uuid> team_id;           // nothing: organisation-wide
   std::optional<Uuid> agent_id;          // a key may be bound to one agent
+  std::optional<Uuid> session_id;        // of a user who has signed in
   std::vector<std::string> permissions;  // `resource:verb`; "*" is all
+  std::string limited_by;                // for whoever is refused: why it may do nothing; empty: it is not limited
 
   [[nodiscard]] bool may(std::string_view permission) const {
     return std::ranges::any_of(permissions, [&](const auto& held) { return held == "*" || held == permission; });

@@ -53,10 +53,9 @@ void AuthoriseRequest::check(json::Faults& faults) const {
   if (!max_cost_usd && usage.reported_units() == 0 && !faults.has_at("max_cost_usd") && !faults.has_at("usage"))
     faults.add_at("max_cost_usd", "Say what the call may cost at most, or its expected usage.");
   if (max_cost_usd && !faults.has_at("max_cost_usd")) {
-    const auto cost = NanoUsd::exactly(*max_cost_usd);
+    const auto cost = NanoUsd::at_least(*max_cost_usd);
     if (!cost || max_cost_usd->is_negative() || *cost > cost_max)
-      faults.add_at("max_cost_usd", "It must be dollars from 0 to a million with at most nine digits after the point.",
-                    max_cost_usd->text());
+      faults.add_at("max_cost_usd", "It must be dollars from 0 to a million.", max_cost_usd->text());
   }
 }
 
@@ -115,7 +114,7 @@ Result<void> Authorisation::appraise(const AuthoriseRequest& request, const agen
   waiting.model = request.model;
   waiting.amounts = {.cost_nanos = 0, .tokens = tokens_of(request.usage), .is_unpriced = !has_price};
   if (request.max_cost_usd) {
-    waiting.amounts.cost_nanos = NanoUsd::exactly(*request.max_cost_usd)->nanos;
+    waiting.amounts.cost_nanos = NanoUsd::at_least(*request.max_cost_usd)->nanos;
   } else if (has_price) {
     if (price.cost > cost_max) return unprocessable("/usage", "No call costs more than a million dollars.");
     waiting.amounts.cost_nanos = price.cost.nanos;
@@ -128,7 +127,7 @@ Async<Result<Verdict>> Authorisation::authorise(const Call& call, AuthoriseReque
   if (const auto may = co_await check_subject(call, request, *waiting); !may) co_return std::unexpected(may.error());
   waiting->may_be_repeat = request.reservation_id.has_value();
   waiting->id = request.reservation_id.value_or(Uuid::make());
-  if (waiting->may_be_repeat) waiting->request_hash = hash_of(request);
+  waiting->request_hash = hash_of(request);
   waiting->lifetime = std::chrono::seconds{request.expires_in_s};
   if (auto pushed = authoriser_.push(waiting); !pushed) co_return std::unexpected(pushed.error());
   while (!waiting->done) {

@@ -20,6 +20,7 @@ constexpr std::size_t waiting_max = 10'000;
 constexpr std::size_t batch_max = 1'000;  // beyond it only latency grows
 constexpr std::int64_t expired_max = 1'000;
 constexpr milliseconds timeout{10'000};
+constexpr int roomy_batches_wanted = 10;
 constexpr int attempts_max = 10;  // while others change budgets, or windows end
 
 // A reservation among those of its batch.
@@ -32,6 +33,7 @@ enum class Outcome {
   decided,
   outdated,      // a budget has changed, or a window has ended, since the batch was prepared
   expiry_first,  // something did not fit that may fit when what is due has been given back
+  not_at_once,   // they must be looked at one by one
 };
 
 }  // namespace
@@ -79,6 +81,8 @@ struct Authoriser::State : std::enable_shared_from_this<State> {
 
   // Of the authoriser's thread.
   bool is_busy = false;
+  // Batches in which everything was granted, since one in which something was not; PostgreSQL logs each that fails.
+  int roomy_batches = roomy_batches_wanted;
   Signal changed;
   TaskGroup tasks;
   LogThrottle throttle;
@@ -149,6 +153,7 @@ struct Authoriser::State : std::enable_shared_from_this<State> {
 
   Async<> decide(const Batch& batch, Deadline deadline) {
     bool may_expire = true;
+    bool may_grant_all = true;
     int expiries = 0;
     for (int attempt = 0; attempt < attempts_max;) {
       const auto current = coverage.loaded();
@@ -158,13 +163,21 @@ struct Authoriser::State : std::enable_shared_from_this<State> {
       co_await charge_sets.resolve(database.primary(), covered, deadline);
       auto outcome = Outcome::outdated;
       try {
-        outcome = co_await decide_once(candidates, *current->edition(), may_expire, deadline);
+        outcome = may_grant_all && roomy_batches >= roomy_batches_wanted
+                      ? co_await grant_all(candidates, *current->edition(), deadline)
+                      : co_await decide_once(candidates, *current->edition(), may_expire, deadline);
       } catch (const pg::Retryable&) {
       } catch (const pg::SqlError& error) {
-        // Another process has granted one of them meanwhile: it is a repeat.
-        if (error.state() != pg::sqlstate::unique_violation) throw;
+        // Another process has granted one of them meanwhile: it is a repeat. Or the primary is another one, which does
+        // not have the latest sets of windows.
+        if (error.state() != pg::sqlstate::unique_violation && error.state() != pg::sqlstate::foreign_key_violation)
+          throw;
       }
       if (outcome == Outcome::decided) co_return;
+      if (outcome == Outcome::not_at_once) {
+        may_grant_all = false;
+        continue;
+      }
       if (outcome == Outcome::expiry_first) {
         // Once is enough unless there is more than fits; what expires meanwhile is for those who ask next.
         const auto expired = co_await store::expire(database, expired_max, deadline);
@@ -189,6 +202,96 @@ struct Authoriser::State : std::enable_shared_from_this<State> {
     return out;
   }
 
+  // All of them in one round trip, which fails when they might not all fit. That they fit in any order is shown by
+  // their sums.
+  Async<Outcome> grant_all(std::vector<Candidate>& candidates, std::int64_t edition, Deadline deadline) {
+    std::map<std::int64_t, store::Addition> additions;
+    std::vector<store::Reservation> held;
+    std::vector<std::chrono::seconds> lifetimes;
+    for (auto& candidate : candidates) {
+      auto& waiting = *candidate.waiting;
+      forget_verdict(waiting);
+      waiting.error = unpriced_error(candidate);
+      if (candidate.covered.budgets.empty() || waiting.error) {
+        // What was granted before is granted again, whatever has changed.
+        if (waiting.may_be_repeat) co_return Outcome::not_at_once;
+        continue;
+      }
+      if (!add(additions, candidate)) co_return Outcome::not_at_once;
+      held.push_back(reservation_of(candidate));
+      lifetimes.push_back(waiting.lifetime);
+    }
+    if (held.empty()) co_return Outcome::not_at_once;
+    std::vector<store::Addition> windows;
+    for (const auto& [id, addition] : additions) windows.push_back(addition);
+    std::vector<pg::Statement> statements;
+    statements.push_back(store::insert_statement(held, lifetimes));
+    statements.push_back(store::hold_all_statement(windows, edition));
+    auto transaction = co_await database.begin_lazily(deadline);
+    store::Locked locked;
+    try {
+      locked = store::read_held((co_await transaction.commit_with(std::move(statements))).rows);
+    } catch (const pg::SqlError& error) {
+      // Or it is a repeat, or a set of windows is not known here any more.
+      const auto state = error.state();
+      if (state != store::does_not_fit && state != pg::sqlstate::unique_violation &&
+          state != pg::sqlstate::foreign_key_violation) {
+        throw;
+      }
+      if (state == store::does_not_fit) roomy_batches = 0;
+      co_return Outcome::not_at_once;
+    }
+    for (auto& candidate : candidates) {
+      auto& waiting = *candidate.waiting;
+      if (waiting.error) continue;
+      if (reserve_on(locked, candidate)) throw std::logic_error("more was set aside than fits");
+      waiting.grant =
+          Grant{.expires_at = locked.now.plus(waiting.lifetime), .remaining = remaining_of(locked, candidate)};
+    }
+    count(candidates);
+    co_return Outcome::decided;
+  }
+
+  // False when it cannot be summed up.
+  static bool add(std::map<std::int64_t, store::Addition>& additions, const Candidate& candidate) {
+    for (std::size_t i = 0; i < candidate.covered.budgets.size(); ++i) {
+      const auto id = candidate.covered.window_ids[i];
+      const auto& definition = *candidate.covered.budgets[i];
+      const auto assumed_cost = definition.assumed_cost.value_or(NanoUsd{}).nanos;
+      const auto amount = candidate.waiting->amounts.of(definition.metric, assumed_cost);
+      auto& sum =
+          additions.try_emplace(id, store::Addition{.window_id = id, .assumed_cost = assumed_cost}).first->second;
+      const std::int64_t nothing_wanted = amount == 0 || sum.least > sum.amount ? 1 : 0;
+      if (id == 0 || __builtin_add_overflow(sum.amount, amount, &sum.amount) ||
+          __builtin_add_overflow(sum.amount, nothing_wanted, &sum.least)) {
+        return false;
+      }
+    }
+    return true;
+  }
+
+  static store::Reservation reservation_of(const Candidate& candidate) {
+    const auto& waiting = *candidate.waiting;
+    return {.id = waiting.id,
+            .subject = waiting.subject,
+            .charge_set_id = candidate.covered.charge_set_id,
+            .amounts = waiting.amounts,
+            .request_hash = waiting.request_hash,
+            .granted_at = {},
+            .expires_at = {}};
+  }
+
+  static void forget_verdict(Waiting& waiting) {
+    waiting.grant.reset();
+    waiting.refusal.reset();
+    waiting.error.reset();
+  }
+
+  void count(const std::vector<Candidate>& candidates) {
+    batches.add();
+    for (const auto& candidate : candidates) (candidate.waiting->grant ? granted : refused).add();
+  }
+
   // In one transaction, in the order in which they came.
   Async<Outcome> decide_once(std::vector<Candidate>& candidates, std::int64_t edition, bool may_expire,
                              Deadline deadline) {
@@ -207,12 +310,11 @@ struct Authoriser::State : std::enable_shared_from_this<State> {
     if (locked.windows.size() != ids.size() || locked.edition != edition) co_return Outcome::outdated;
     const auto before = locked.windows;
     std::vector<store::Reservation> held;
+    std::vector<std::chrono::seconds> lifetimes;
     bool is_refused = false;
     for (auto& candidate : candidates) {
       auto& waiting = *candidate.waiting;
-      waiting.grant.reset();
-      waiting.refusal.reset();
-      waiting.error.reset();
+      forget_verdict(waiting);
       if (const auto repeat = known.find(waiting.id); repeat != known.end()) {
         repeat_grant(waiting, repeat->second, locked.now);
         continue;
@@ -231,13 +333,9 @@ struct Authoriser::State : std::enable_shared_from_this<State> {
         is_refused = true;
         continue;
       }
-      held.push_back({.id = waiting.id,
-                      .subject = waiting.subject,
-                      .charge_set_id = candidate.covered.charge_set_id,
-                      .amounts = waiting.amounts,
-                      .request_hash = waiting.request_hash,
-                      .granted_at = locked.now,
-                      .expires_at = locked.now.plus(waiting.lifetime)});
+      held.push_back(reservation_of(candidate));
+      held.back().expires_at = locked.now.plus(waiting.lifetime);
+      lifetimes.push_back(waiting.lifetime);
       known.emplace(waiting.id, held.back());
       waiting.grant = Grant{.expires_at = held.back().expires_at, .remaining = remaining_of(locked, candidate)};
     }
@@ -250,14 +348,17 @@ struct Authoriser::State : std::enable_shared_from_this<State> {
         touched.push_back(before[i].id);
         added.push_back(locked.windows[i].reserved - before[i].reserved);
       }
-      co_await transaction.commit_with(store::hold(held, touched, added));
+      std::vector<pg::Statement> statements;
+      statements.push_back(store::insert_statement(held, lifetimes));
+      statements.push_back(store::hold_statement(touched, added));
+      co_await transaction.commit_with(std::move(statements));
     } else if (!known.empty()) {
       // To repeat a grant is to say that it is safe.
       co_await transaction.vouch_for_reads();
       co_await transaction.commit();
     }
-    batches.add();
-    for (const auto& candidate : candidates) (candidate.waiting->grant ? granted : refused).add();
+    roomy_batches = is_refused ? 0 : roomy_batches + 1;
+    count(candidates);
     co_return Outcome::decided;
   }
 
@@ -281,9 +382,9 @@ struct Authoriser::State : std::enable_shared_from_this<State> {
     if (!candidate.waiting->amounts.is_unpriced) return std::nullopt;
     for (const auto& definition : candidate.covered.budgets) {
       if (definition->metric != Metric::cost || !definition->hard_stop || definition->assumed_cost) continue;
-      auto message =
-          fmt::format("The model has no price, and budget {} does not say what to assume (assumed_usd_per_call).",
-                      definition->id.text());
+      auto message = fmt::format(
+          "The model has no price, and budget {} was made without saying what to assume (assumed_usd_per_call).",
+          definition->id.text());
       return unprocessable("/model", std::move(message), json::quoted(shortened(candidate.waiting->model, 64))).error();
     }
     return std::nullopt;

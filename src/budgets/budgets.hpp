@@ -7,11 +7,14 @@
 
 #include <array>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
+#include "audit/audit.hpp"
 #include "base/decimal.hpp"
 #include "base/error.hpp"
+#include "cache/cache.hpp"
 #include "json/bind.hpp"
 #include "json/page.hpp"
 #include "pg/cluster.hpp"
@@ -232,7 +235,9 @@ struct CreateAnswer {
 
 class Budgets {
  public:
-  explicit Budgets(pg::Cluster& database) : database_(database) {}
+  // `cache`: of their states, which a change makes wrong.
+  Budgets(pg::Cluster& database, audit::Trail trail, cache::Cache& cache)
+      : database_(database), trail_(trail), cache_(cache) {}
 
   // A repeat with the same id and content returns the budget. Code::conflict when the id is another budget's,
   // Code::forbidden when the caller's key belongs to one agent, or to a team and the budget would be the
@@ -248,8 +253,13 @@ class Budgets {
 
  private:
   Async<Result<Budget>> budget_of(const Call& call, BudgetCreate request);
+  // PostgreSQL reads hundreds of files to list its time zones, so it is asked once for each.
+  Async<bool> knows_time_zone(const Call& call, const std::string& name);
 
   pg::Cluster& database_;
+  audit::Trail trail_;
+  cache::Cache& cache_;
+  std::set<std::string> known_time_zones_{"UTC"};
 };
 
 void add_routes(http::Router& router, Budgets& budgets);

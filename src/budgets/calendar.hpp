@@ -2,10 +2,11 @@
 // zones. ISO weeks begin on Monday; days are those of the place, 23 or 25 hours long when its clocks are set.
 #pragma once
 
-// Local time at which the window of now begins, of the row `b` of budget_limits; of runs and totals it does not matter.
-#define COGNIVE_LOCAL_BEGIN                                                                            \
-  "date_trunc(CASE WHEN b.window_kind IN ('day', 'week', 'month') THEN b.window_kind ELSE 'day' END, " \
-  "now() AT TIME ZONE b.time_zone)"
+// Local time at which the window of an instant begins, of the row `b` of budget_limits; of runs and totals it does not
+// matter.
+#define COGNIVE_LOCAL_BEGIN(instant)                                                                           \
+  "date_trunc(CASE WHEN b.window_kind IN ('day', 'week', 'month') THEN b.window_kind ELSE 'day' END, " instant \
+  " AT TIME ZONE b.time_zone)"
 
 // When a local time is reached for the first time: where clocks are set back at midnight, that comes twice.
 #define COGNIVE_FIRST(local)                                                                           \

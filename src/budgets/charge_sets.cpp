@@ -33,19 +33,29 @@ std::vector<ChargeSets::Key> ChargeSets::look_up(std::span<Covered* const> cover
   return missing;
 }
 
+namespace {
+
+store::WindowKey window_of_now(const std::pair<Uuid, Uuid>& key) {
+  return {.budget_id = key.first, .run_id = key.second, .at = std::nullopt};
+}
+
+}  // namespace
+
 Async<> ChargeSets::resolve(pg::Pool& database, std::span<Covered* const> covered, Deadline deadline) {
   if (const auto missing = look_up(covered); !missing.empty()) {
     const auto now = std::chrono::steady_clock::now();  // earlier than PostgreSQL's, so that none is kept too long
-    const auto opened = co_await store::open(database, missing, deadline);
+    std::vector<store::WindowKey> keys(missing.size());
+    std::ranges::transform(missing, keys.begin(), window_of_now);
+    const auto opened = co_await store::open(database, keys, deadline);
     {
       const std::lock_guard lock(mutex_);
       if (windows_.size() > remembered_max) windows_.clear();
-      for (const auto& [key, window] : opened) windows_[key] = {window.id, now + window.left};
+      for (const auto& [key, window] : opened) windows_[{key.budget_id, key.run_id}] = {window.id, now + window.left};
     }
     // From what was found, not from what is remembered: others may have made that forget, and a window may just end.
     for (auto* one : covered) {
       for (std::size_t i = 0; i < one->budgets.size(); ++i) {
-        const auto found = opened.find(key_of(*one->budgets[i], *one));
+        const auto found = opened.find(window_of_now(key_of(*one->budgets[i], *one)));
         if (one->window_ids[i] == 0 && found != opened.end()) one->window_ids[i] = found->second.id;
       }
     }

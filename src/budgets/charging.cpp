@@ -53,7 +53,8 @@ constexpr pg::Query charge_query{
     // In the unit of each window.
     "amounts AS (SELECT p.window_id, p.is_reserved, CASE w.metric "
     // What nobody knows costs what had been reserved for it.
-    "WHEN 'cost' THEN CASE WHEN p.is_reserved AND p.unpriced > 0 THEN greatest(p.held_cost, w.assumed_cost_nano_usd) "
+    "WHEN 'cost' THEN CASE WHEN p.is_reserved AND p.unpriced > 0 THEN CASE WHEN p.held_unpriced > 0 "
+    "THEN greatest(p.held_cost, w.assumed_cost_nano_usd) ELSE p.held_cost END "
     "ELSE p.cost::numeric + p.unpriced::numeric * coalesce(w.assumed_cost_nano_usd, 0) END "
     "WHEN 'tokens' THEN CASE WHEN p.is_reserved AND p.unmeasured > 0 THEN p.held_tokens ELSE p.tokens END "
     "WHEN 'requests' THEN p.requests WHEN 'steps' THEN p.steps WHEN 'tool_calls' THEN p.tool_calls ELSE 0 END AS used, "

@@ -6,7 +6,7 @@
 // clang-format off: one step after the other.
 #define COGNIVE_CONSEQUENCES(is_news) \
     "crossed AS (SELECT c.*, t.threshold FROM charged c JOIN budget_limits b ON b.id = c.budget_id " \
-    "CROSS JOIN unnest(b.thresholds) AS t (threshold) WHERE c.spent * 100 >= c.limit_amount::numeric * t.threshold " \
+    "AND b.deleted_at IS NULL CROSS JOIN unnest(b.thresholds) AS t (threshold) WHERE c.spent * 100 >= c.limit_amount::numeric * t.threshold " \
     "AND NOT EXISTS (SELECT FROM budget_alerts a WHERE a.window_id = c.id AND a.threshold = t.threshold)), " \
     "alerted AS (INSERT INTO budget_alerts (id, window_id, budget_id, threshold, spent, limit_amount) " \
     "SELECT gen_random_uuid(), id, budget_id, threshold, spent, limit_amount FROM crossed ORDER BY id, threshold " \

@@ -20,10 +20,14 @@ void check_thresholds(const std::vector<std::int64_t>& thresholds, json::Faults&
   }
 }
 
+// What a number of JSON holds exactly in our answers.
+constexpr NanoUsd money_max{999'999'999'999'999'999};
+
 void check_money(const std::optional<Decimal>& money, std::string_view name, json::Faults& faults) {
   if (!money || faults.has_at(name)) return;
-  if (money->is_negative() || !NanoUsd::exactly(*money))
-    faults.add_at(name, "It must be dollars from 0 to 9.2 billion with at most nine digits after the point.",
+  const auto amount = NanoUsd::exactly(*money);
+  if (!amount || amount->nanos < 0 || *amount > money_max)
+    faults.add_at(name, "It must be dollars from 0 to 999999999.999999999, with at most nine digits after the point.",
                   money->text());
 }
 

@@ -29,11 +29,13 @@ constexpr pg::Query windows_query{
     "times AS (DELETE FROM budget_run_times t USING gone WHERE t.window_id = gone.id) "
     "DELETE FROM budget_windows w USING gone WHERE w.id = gone.id"};
 
-// Of windows that stay. What was counted there can then no longer be recounted, as with calls.
+// Of windows that stay. What was counted there can then no longer be recounted, as with calls. A run that is there
+// keeps its own: they say how far it has been counted.
 constexpr pg::Query times_query{
     "budget_prune_times",
-    "DELETE FROM budget_run_times WHERE (budget_id, run_id, window_id) IN (SELECT budget_id, run_id, window_id "
-    "FROM budget_run_times WHERE " COGNIVE_OLD("until") "LIMIT $2)"};
+    "DELETE FROM budget_run_times WHERE (budget_id, run_id, window_id) IN (SELECT t.budget_id, t.run_id, t.window_id "
+    "FROM budget_run_times t JOIN budget_windows w ON w.id = t.window_id WHERE " COGNIVE_OLD("t.until")
+    "AND " COGNIVE_OLD("w.created_at") "AND NOT EXISTS (SELECT FROM agent_runs r WHERE r.id = t.run_id) LIMIT $2)"};
 
 #undef COGNIVE_OLD
 

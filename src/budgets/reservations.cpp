@@ -5,15 +5,16 @@
 namespace cognive::budgets::store {
 namespace {
 
+#define COGNIVE_LOCKED(w)                                                                                           \
+  w ".id, " w ".limit_amount, " w ".hard_stop, least(" w ".spent, 9223372036854775807)::bigint, " w ".reserved, " w \
+    ".budget_id, " w ".metric, coalesce(" w ".assumed_cost_nano_usd, 0), nullif(" w ".ends_at, 'infinity')"
+
 constexpr pg::Query lock_query{
-    "budget_windows_lock",
-    "SELECT w.id, w.limit_amount, w.hard_stop, least(w.spent, 9223372036854775807)::bigint, w.reserved, w.budget_id, "
-    "w.metric, coalesce(w.assumed_cost_nano_usd, 0), nullif(w.ends_at, 'infinity'), coalesce((SELECT version FROM "
-    "budget_edition), 0), "
-    "now(), "
-    "EXISTS (SELECT FROM budget_reservations WHERE state = 'held' AND expires_at <= now()) FROM budget_windows w "
-    "WHERE w.id = ANY ($1::bigint[]) AND w.covers AND w.ends_at > now() ORDER BY w.id FOR "
-    "UPDATE"};
+    "budget_windows_lock", "SELECT " COGNIVE_LOCKED(
+                               "w") ", coalesce((SELECT version FROM budget_edition), 0), now(), "
+                                    "EXISTS (SELECT FROM budget_reservations WHERE state = 'held' AND expires_at <= "
+                                    "now()) FROM budget_windows w WHERE w.id = ANY ($1::bigint[]) AND w.covers AND "
+                                    "w.ends_at > now() ORDER BY w.id FOR UPDATE"};
 
 constexpr pg::Query edition_query{"budget_edition", "SELECT coalesce((SELECT version FROM budget_edition), 0), now()"};
 
@@ -34,14 +35,32 @@ constexpr pg::Query insert_query{
     "INSERT INTO budget_reservations (id, team_id, agent_id, run_id, charge_set_id, cost_nano_usd, tokens, "
     "is_unpriced, "
     "request_hash, state, granted_at, expires_at) SELECT id, team_id, agent_id, run_id, charge_set_id, cost, tokens, "
-    "unpriced > 0, hash, 'held', granted_at, expires_at FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::uuid[], "
-    "$5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::timestamptz[], $11::timestamptz[]) "
-    "AS r (id, team_id, agent_id, run_id, charge_set_id, cost, tokens, unpriced, hash, granted_at, expires_at) "
-    "ORDER BY id"};
+    "unpriced > 0, hash, 'held', now(), now() + lifetime_s * interval '1 second' FROM unnest($1::uuid[], $2::uuid[], "
+    "$3::uuid[], $4::uuid[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[]) "
+    "AS r (id, team_id, agent_id, run_id, charge_set_id, cost, tokens, unpriced, hash, lifetime_s) ORDER BY id"};
 
 constexpr pg::Query hold_query{"budget_windows_hold",
                                "UPDATE budget_windows w SET reserved = w.reserved + a.added FROM "
                                "unnest($1::bigint[], $2::bigint[]) AS a (id, added) WHERE w.id = a.id"};
+
+// The columns are those of lock_query. The check stands in front, so that it is made when there is no window.
+constexpr pg::Query hold_all_query{
+    "budget_windows_hold_all",
+    "WITH wanted AS MATERIALIZED (SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) "
+    "AS a (id, amount, least, assumed_cost)), "
+    "locked AS MATERIALIZED (SELECT a.* FROM wanted a JOIN budget_windows w ON w.id = a.id WHERE w.covers "
+    "AND w.ends_at > now() ORDER BY w.id FOR UPDATE OF w), "
+    "held AS (UPDATE budget_windows w SET reserved = w.reserved + l.amount FROM locked l WHERE w.id = l.id "
+    "AND (NOT w.hard_stop OR w.limit_amount - w.spent - w.reserved >= l.least) "
+    "AND w.reserved <= 9223372036854775807 - l.amount AND coalesce(w.assumed_cost_nano_usd, 0) = l.assumed_cost "
+    "RETURNING w.id, w.limit_amount, w.hard_stop, w.spent, w.reserved - l.amount AS reserved, w.budget_id, w.metric, "
+    "w.assumed_cost_nano_usd, w.ends_at) "
+    "SELECT " COGNIVE_LOCKED("h")
+    ", $5::bigint, now(), checked.ok > 1 FROM (SELECT 1 / CASE WHEN (SELECT count(*) FROM held) = cardinality($1) AND "
+    "coalesce((SELECT version FROM budget_edition), 0) = $5 THEN 1 ELSE 0 END AS ok) checked LEFT JOIN held h ON true "
+    "ORDER BY h.id"};
+
+#undef COGNIVE_LOCKED
 
 // What follows from the CTE `ended` (charge_set_id, cost_nano_usd, tokens, is_unpriced): its windows, locked in their
 // order, hold so much less.
@@ -100,7 +119,10 @@ Async<Locked> lock_windows(pg::Transaction& transaction, const std::vector<std::
   for (const auto id : ids) array.add(id);
   pg::Params params;
   std::move(array).move_into(params);
-  const auto rows = co_await transaction.execute(lock_query, std::move(params));
+  co_return read_held(co_await transaction.execute(lock_query, std::move(params)));
+}
+
+Locked read_held(const pg::Rows& rows) {
   Locked out;
   for (int i = 0; i < rows.size(); ++i) {
     auto& window = out.windows.emplace_back();
@@ -108,7 +130,7 @@ Async<Locked> lock_windows(pg::Transaction& transaction, const std::vector<std::
                  out.budget_ids.emplace_back(), out.metrics.emplace_back(), out.assumed_costs.emplace_back(),
                  out.ends_at.emplace_back(), out.edition, out.now, out.is_something_due);
   }
-  co_return out;
+  return out;
 }
 
 Async<std::map<Uuid, Reservation>> find(pg::Transaction& transaction, const std::vector<Uuid>& ids) {
@@ -131,8 +153,8 @@ Async<std::optional<Reservation>> find(pg::Pool& database, Uuid id, const Princi
   co_return std::move(found.front());
 }
 
-std::vector<pg::Statement> hold(const std::vector<Reservation>& reservations,
-                                const std::vector<std::int64_t>& window_ids, const std::vector<std::int64_t>& added) {
+pg::Statement insert_statement(const std::vector<Reservation>& reservations,
+                               const std::vector<std::chrono::seconds>& lifetimes) {
   using Type = pg::ArrayBuilder::Type;
   pg::ArrayBuilder id(Type::uuid);
   pg::ArrayBuilder team_id(Type::uuid);
@@ -143,8 +165,8 @@ std::vector<pg::Statement> hold(const std::vector<Reservation>& reservations,
   pg::ArrayBuilder tokens(Type::int8);
   pg::ArrayBuilder unpriced(Type::int8);
   pg::ArrayBuilder hash(Type::int8);
-  pg::ArrayBuilder granted_at(Type::timestamptz);
-  pg::ArrayBuilder expires_at(Type::timestamptz);
+  pg::ArrayBuilder lifetime_s(Type::int8);
+  for (const auto lifetime : lifetimes) lifetime_s.add(std::int64_t{lifetime.count()});
   for (const auto& one : reservations) {
     id.add(one.id);
     team_id.add(one.subject.team_id);
@@ -159,13 +181,16 @@ std::vector<pg::Statement> hold(const std::vector<Reservation>& reservations,
     tokens.add(one.amounts.tokens);
     unpriced.add(std::int64_t{one.amounts.is_unpriced});
     hash.add(one.request_hash);
-    granted_at.add(one.granted_at);
-    expires_at.add(one.expires_at);
   }
   pg::Params rows;
   for (auto* column :
-       {&id, &team_id, &agent_id, &run_id, &charge_set_id, &cost, &tokens, &unpriced, &hash, &granted_at, &expires_at})
+       {&id, &team_id, &agent_id, &run_id, &charge_set_id, &cost, &tokens, &unpriced, &hash, &lifetime_s})
     std::move(*column).move_into(rows);
+  return {&insert_query, std::move(rows)};
+}
+
+pg::Statement hold_statement(const std::vector<std::int64_t>& window_ids, const std::vector<std::int64_t>& added) {
+  using Type = pg::ArrayBuilder::Type;
   pg::ArrayBuilder window_id(Type::int8);
   pg::ArrayBuilder amount(Type::int8);
   for (std::size_t i = 0; i < window_ids.size(); ++i) {
@@ -175,10 +200,21 @@ std::vector<pg::Statement> hold(const std::vector<Reservation>& reservations,
   pg::Params windows;
   std::move(window_id).move_into(windows);
   std::move(amount).move_into(windows);
-  std::vector<pg::Statement> out;
-  out.push_back({&insert_query, std::move(rows)});
-  out.push_back({&hold_query, std::move(windows)});
-  return out;
+  return {&hold_query, std::move(windows)};
+}
+
+pg::Statement hold_all_statement(const std::vector<Addition>& additions, std::int64_t edition) {
+  using Type = pg::ArrayBuilder::Type;
+  std::array<pg::ArrayBuilder, 4> columns{pg::ArrayBuilder(Type::int8), pg::ArrayBuilder(Type::int8),
+                                          pg::ArrayBuilder(Type::int8), pg::ArrayBuilder(Type::int8)};
+  for (const auto& one : additions) {
+    auto* column = columns.data();
+    for (const auto value : {one.window_id, one.amount, one.least, one.assumed_cost}) (column++)->add(value);
+  }
+  pg::Params params;
+  for (auto& column : columns) std::move(column).move_into(params);
+  params.add(edition);
+  return {&hold_all_query, std::move(params)};
 }
 
 Async<std::int64_t> expire(pg::Cluster& database, std::int64_t count, Deadline deadline) {

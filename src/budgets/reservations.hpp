@@ -33,6 +33,14 @@ struct Locked {
 // at.
 Async<Locked> lock_windows(pg::Transaction& transaction, const std::vector<std::int64_t>& ids);
 
+// What is to be set aside on a window that nobody has looked at yet.
+struct Addition {
+  std::int64_t window_id = 0;
+  std::int64_t amount = 0;
+  std::int64_t least = 0;         // what must be left of a hard limit; ≥ amount
+  std::int64_t assumed_cost = 0;  // of the budget, by which the amount was reckoned
+};
+
 struct Reservation {
   Uuid id;
   Subject subject;
@@ -49,9 +57,19 @@ struct Reservation {
 // Those that there are already.
 Async<std::map<Uuid, Reservation>> find(pg::Transaction& transaction, const std::vector<Uuid>& ids);
 
-// Sets aside: the reservations are new, and `windows` are those that were locked, as they are to be.
-std::vector<pg::Statement> hold(const std::vector<Reservation>& reservations,
-                                const std::vector<std::int64_t>& window_ids, const std::vector<std::int64_t>& added);
+// Inserts reservations, held from now for so long as `lifetimes` say.
+pg::Statement insert_statement(const std::vector<Reservation>& reservations,
+                               const std::vector<std::chrono::seconds>& lifetimes);
+
+// Sets aside on windows that are locked, `added` on each.
+pg::Statement hold_statement(const std::vector<std::int64_t>& window_ids, const std::vector<std::int64_t>& added);
+
+// Locks windows, ascending by id, and sets aside if all of it fits and the edition is this one; else it fails with
+// `does_not_fit`. Its answer is for read_held.
+pg::Statement hold_all_statement(const std::vector<Addition>& additions, std::int64_t edition);
+inline constexpr std::string_view does_not_fit = "22012";  // SQLSTATE: division by zero
+// The windows as they were before it.
+Locked read_held(const pg::Rows& rows);
 
 // Gives back what has expired, in a transaction of its own: how many reservations that were, at most `count`.
 Async<std::int64_t> expire(pg::Cluster& database, std::int64_t count, Deadline deadline);

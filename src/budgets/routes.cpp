@@ -51,19 +51,26 @@ http::Response refuse(const Refusal& refusal, const http::Request& request) {
   }
   extension.end_object();
   extension.end_object();
-  const Error error{
-      Code::too_many,
-      fmt::format("Budget {} has {} spent and {} reserved of {}: {} more do not fit.", refusal.budget_id.text(),
-                  amount_text(refusal.metric, amount_of(refusal.metric, refusal.spent)),
-                  amount_text(refusal.metric, amount_of(refusal.metric, refusal.reserved)),
-                  amount_text(refusal.metric, amount_of(refusal.metric, refusal.limit)),
-                  amount_text(refusal.metric, amount_of(refusal.metric, refusal.wanted))),
-      {}};
+  // Where nothing is wanted, something must be left: what is counted cannot be known beforehand.
+  const auto why =
+      refusal.wanted == 0
+          ? std::string("it is used up")
+          : fmt::format("{} more do not fit", amount_text(refusal.metric, amount_of(refusal.metric, refusal.wanted)));
+  const Error error{Code::too_many,
+                    fmt::format("Budget {} has {} spent and {} reserved of {}: {}.", refusal.budget_id.text(),
+                                amount_text(refusal.metric, amount_of(refusal.metric, refusal.spent)),
+                                amount_text(refusal.metric, amount_of(refusal.metric, refusal.reserved)),
+                                amount_text(refusal.metric, amount_of(refusal.metric, refusal.limit)), why),
+                    {}};
   auto response = http::problem(error, request, extension.text());
   // What is reserved may come back any moment, what is spent only with the next window.
   const bool may_come_back = refusal.reserved > 0 && refusal.spent <= refusal.limit - refusal.wanted;
-  if (!may_come_back && refusal.resets_at) {
-    const auto seconds = std::max<std::int64_t>((refusal.resets_at->micros - Timestamp::now().micros) / 1'000'000, 1);
+  if (!may_come_back) {
+    // Where nothing resets it, somebody has to raise the limit.
+    constexpr std::int64_t hour = 3'600;
+    const auto seconds =
+        refusal.resets_at ? std::max<std::int64_t>((refusal.resets_at->micros - Timestamp::now().micros) / 1'000'000, 1)
+                          : hour;
     for (auto& [name, value] : response.headers) {
       if (name == "Retry-After") value = std::to_string(seconds);
     }

@@ -44,6 +44,13 @@ bool same(const Budget& a, const Budget& b) {
 }  // namespace
 
 // The budget that is asked for, its team and time zone checked.
+Async<bool> Budgets::knows_time_zone(const Call& call, const std::string& name) {
+  if (known_time_zones_.contains(name)) co_return true;
+  const bool is_known = co_await store::knows_time_zone(database_.primary(), name, call.deadline);
+  if (is_known) known_time_zones_.insert(name);
+  co_return is_known;
+}
+
 Async<Result<Budget>> Budgets::budget_of(const Call& call, BudgetCreate request) {
   Budget budget;
   static_cast<Limits&>(budget) = request;
@@ -82,7 +89,7 @@ Async<Result<Budget>> Budgets::budget_of(const Call& call, BudgetCreate request)
     if (!team_id) co_return unprocessable(pointer, "There is nothing with this id.", json::quoted(id.text()));
     budget.team_id = *team_id;
   }
-  if (!co_await store::knows_time_zone(primary, budget.time_zone, call.deadline)) {
+  if (!co_await knows_time_zone(call, budget.time_zone)) {
     co_return unprocessable("/time_zone", "It must be an IANA name such as Europe/Berlin.",
                             json::quoted(shortened(budget.time_zone, 64)));
   }
@@ -106,7 +113,7 @@ Async<Result<CreateAnswer>> Budgets::create(const Call& call, BudgetCreate reque
     }
     if (created) {
       auto made = entry("budget_create", *now);
-      co_await audit::record(transaction, call, std::move(made));
+      trail_.record(transaction, call, std::move(made));
     }
     co_return CreateAnswer{std::move(*now), created};
   };
@@ -115,10 +122,12 @@ Async<Result<CreateAnswer>> Budgets::create(const Call& call, BudgetCreate reque
 
 Async<Result<Budget>> Budgets::update(const Call& call, Uuid id, BudgetChange change) {
   if (call.principal.agent_id) co_return fail(agents_key());
+  std::optional<Uuid> touched;
   const auto body = [&](pg::Transaction& transaction) -> Async<Result<Budget>> {
     const auto edition = co_await store::next_edition(transaction);
     auto budget = co_await store::lock(transaction, id, call.principal);
     if (!budget) co_return fail(not_found());
+    touched = id;
     json::Faults faults;
     if (const auto limit = change.stored(faults)) {
       if (limit->metric != stored(*budget).metric)
@@ -131,24 +140,28 @@ Async<Result<Budget>> Budgets::update(const Call& call, Uuid id, BudgetChange ch
     if (change.enabled) budget->enabled = *change.enabled;
     budget->updated_at = co_await store::update(transaction, *budget, edition);
     auto changed = entry("budget_update", *budget);
-    co_await audit::record(transaction, call, std::move(changed));
+    trail_.record(transaction, call, std::move(changed));
     co_return std::move(*budget);
   };
-  co_return co_await pg::transact(database_, "budget_update", call, body);
+  auto changing = pg::transact(database_, "budget_update", call, body);
+  co_return co_await cache::forgetting(cache_, cache::Kind::budget, touched, std::move(changing));
 }
 
 Async<Result<Budget>> Budgets::remove(const Call& call, Uuid id) {
   if (call.principal.agent_id) co_return fail(agents_key());
+  std::optional<Uuid> touched;
   const auto body = [&](pg::Transaction& transaction) -> Async<Result<Budget>> {
     const auto edition = co_await store::next_edition(transaction);
     auto budget = co_await store::lock(transaction, id, call.principal);
     if (!budget) co_return fail(not_found());
+    touched = id;
     co_await store::remove(transaction, id, edition);
     auto removed = entry("budget_delete", *budget);
-    co_await audit::record(transaction, call, std::move(removed));
+    trail_.record(transaction, call, std::move(removed));
     co_return std::move(*budget);
   };
-  co_return co_await pg::transact(database_, "budget_delete", call, body);
+  auto changing = pg::transact(database_, "budget_delete", call, body);
+  co_return co_await cache::forgetting(cache_, cache::Kind::budget, touched, std::move(changing));
 }
 
 Async<Result<Budget>> Budgets::get(const Call& call, Uuid id) {

@@ -40,7 +40,8 @@ constexpr pg::Query lock_query{"budget_lock",
 constexpr pg::Query update_query{
     "budget_update",
     "WITH changed AS (UPDATE budget_limits SET name = $2, limit_amount = $3, hard_stop = $4, thresholds = $5, "
-    "enabled = $6, edition = $7, updated_at = now() WHERE id = $1 RETURNING updated_at), "
+    "counts_from = CASE WHEN $6 AND NOT enabled THEN now() ELSE counts_from END, enabled = $6, edition = $7, "
+    "updated_at = now() WHERE id = $1 RETURNING updated_at), "
     "locked AS (SELECT id FROM budget_windows WHERE budget_id = $1 AND ends_at > now() ORDER BY id FOR UPDATE), "
     "windows AS (UPDATE budget_windows w SET limit_amount = $3, hard_stop = $4, covers = $6 FROM locked l "
     "WHERE w.id = l.id) SELECT updated_at FROM changed"};
@@ -85,26 +86,23 @@ constexpr pg::Query load_query{
     "AND (b.enabled AND b.deleted_at IS NULL OR $1 >= 0)"};
 
 // Locked against a change of the budget, which would not see the windows that are made here.
+// clang-format off: one step after the other.
 constexpr pg::Query open_query{
     "budget_windows_open",
-    "WITH budget AS (SELECT b.id, k.run_id, b.metric, b.assumed_cost_nano_usd, b.limit_amount, b.hard_stop, "
-    "b.window_kind, b.time_zone, " COGNIVE_LOCAL_BEGIN
-    " AS local_begin FROM unnest($1::uuid[], $2::uuid[]) AS k (budget_id, run_id) "
+    "WITH budget AS (SELECT k.place, b.id, k.run_id, b.metric, b.assumed_cost_nano_usd, b.limit_amount, b.hard_stop, "
+    "b.window_kind, b.time_zone, " COGNIVE_LOCAL_BEGIN("coalesce(k.at, now())") " AS local_begin "
+    "FROM unnest($1::uuid[], $2::uuid[], $3::timestamptz[]) WITH ORDINALITY AS k (budget_id, run_id, at, place) "
     "JOIN budget_limits b ON b.id = k.budget_id WHERE b.enabled AND b.deleted_at IS NULL "
     "ORDER BY b.id, k.run_id FOR SHARE OF b), "
-    "wanted AS (SELECT id AS budget_id, run_id, metric, assumed_cost_nano_usd, limit_amount, "
-    "hard_stop, " COGNIVE_BEGINS_AT " AS begins_at, " COGNIVE_ENDS_AT
-    " AS ends_at FROM budget), "
-    "made AS (INSERT INTO budget_windows (budget_id, run_id, begins_at, ends_at, metric, "
-    "assumed_cost_nano_usd, limit_amount, hard_stop, covers) "
-    "SELECT budget_id, run_id, begins_at, ends_at, metric, assumed_cost_nano_usd, limit_amount, hard_stop, true FROM "
-    "wanted "
-    "ON CONFLICT (budget_id, run_id, begins_at) DO NOTHING RETURNING id, budget_id, run_id, ends_at) "
-    "SELECT budget_id, run_id, id, (extract(epoch FROM least(ends_at, now() + interval '1 day') - now()) * "
-    "1000)::bigint "
-    "FROM (SELECT * FROM made UNION ALL SELECT w.id, w.budget_id, w.run_id, w.ends_at FROM wanted JOIN budget_windows "
-    "w "
-    "USING (budget_id, run_id, begins_at)) open"};
+    "wanted AS (SELECT place, id AS budget_id, run_id, metric, assumed_cost_nano_usd, limit_amount, hard_stop, "
+    COGNIVE_BEGINS_AT " AS begins_at, " COGNIVE_ENDS_AT " AS ends_at FROM budget), "
+    "made AS (INSERT INTO budget_windows (budget_id, run_id, begins_at, ends_at, metric, assumed_cost_nano_usd, limit_amount, "
+    "hard_stop, covers) SELECT budget_id, run_id, begins_at, ends_at, metric, assumed_cost_nano_usd, limit_amount, hard_stop, "
+    "true FROM wanted ON CONFLICT (budget_id, run_id, begins_at) DO NOTHING RETURNING id, budget_id, run_id, begins_at) "
+    "SELECT k.place, coalesce(m.id, w.id), (extract(epoch FROM least(k.ends_at, now() + interval '1 day') - now()) * 1000)::bigint "
+    "FROM wanted k LEFT JOIN made m USING (budget_id, run_id, begins_at) LEFT JOIN budget_windows w "
+    "USING (budget_id, run_id, begins_at) WHERE coalesce(m.id, w.id) IS NOT NULL"};
+// clang-format on
 
 constexpr pg::Query intern_query{
     "budget_charge_set_intern",
@@ -207,6 +205,11 @@ Async<> remove(pg::Transaction& transaction, Uuid id, std::int64_t edition) {
   co_await transaction.execute(remove_query, pg::Params::of(id, edition));
 }
 
+bool is_visible(const Budget& budget, const Principal& principal) {
+  return (!principal.team_id || budget.team_id == principal.team_id) &&
+         (!principal.agent_id || budget.agent_id == principal.agent_id);
+}
+
 Async<std::optional<Budget>> get(pg::Pool& database, Uuid id, const Principal& principal, Deadline deadline) {
   auto params = pg::Params::of(id, principal.team_id, principal.agent_id);
   co_return first(read(co_await database.execute(get_query, std::move(params), deadline)));
@@ -280,21 +283,26 @@ Async<std::map<WindowKey, OpenWindow>> open(pg::Pool& database, const std::vecto
   for (int attempt = 0; attempt < attempts_max && out.size() < keys.size(); ++attempt) {
     pg::ArrayBuilder budget_id(pg::ArrayBuilder::Type::uuid);
     pg::ArrayBuilder run_id(pg::ArrayBuilder::Type::uuid);
+    pg::ArrayBuilder at(pg::ArrayBuilder::Type::timestamptz);
     for (const auto& key : keys) {
-      budget_id.add(key.first);
-      run_id.add(key.second);
+      budget_id.add(key.budget_id);
+      run_id.add(key.run_id);
+      if (key.at) {
+        at.add(*key.at);
+      } else {
+        at.null();
+      }
     }
     pg::Params params;
-    std::move(budget_id).move_into(params);
-    std::move(run_id).move_into(params);
+    for (auto* column : {&budget_id, &run_id, &at}) std::move(*column).move_into(params);
     const auto rows = co_await database.execute(open_query, std::move(params), deadline);
     for (int i = 0; i < rows.size(); ++i) {
-      WindowKey key;
+      std::int64_t place = 0;
       OpenWindow window;
       std::int64_t left_ms = 0;
-      rows[i].read(key.first, key.second, window.id, left_ms);
+      rows[i].read(place, window.id, left_ms);
       window.left = std::chrono::milliseconds{left_ms};
-      out.insert_or_assign(key, window);
+      out.insert_or_assign(keys.at(static_cast<std::size_t>(place - 1)), window);
     }
   }
   co_return out;

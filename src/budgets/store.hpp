@@ -21,6 +21,8 @@ Async<std::optional<Budget>> lock(pg::Transaction& transaction, Uuid id, const P
 // Writes what may change, also to the windows that have not ended, and sets updated_at; returns it.
 Async<Timestamp> update(pg::Transaction& transaction, const Budget& budget, std::int64_t edition);
 Async<> remove(pg::Transaction& transaction, Uuid id, std::int64_t edition);
+// Whether the queries below would find it, for who knows that it is there.
+bool is_visible(const Budget& budget, const Principal& principal);
 // On the primary.
 Async<std::optional<Budget>> get(pg::Pool& database, Uuid id, const Principal& principal, Deadline deadline);
 Async<std::optional<Budget>> get(pg::Reader database, Uuid id, const Principal& principal, Deadline deadline);
@@ -41,15 +43,20 @@ Async<std::shared_ptr<const Coverage>> load(pg::Pool& database, const Coverage& 
 
 // Windows.
 
-// A budget and a run; the nil UUID unless each run has a window of its own.
-using WindowKey = std::pair<Uuid, Uuid>;
+struct WindowKey {
+  Uuid budget_id;
+  Uuid run_id;                  // nil unless each run has a window of its own
+  std::optional<Timestamp> at;  // nothing: now, by PostgreSQL's clock
+
+  auto operator<=>(const WindowKey&) const = default;
+};
 
 struct OpenWindow {
   std::int64_t id = 0;
   std::chrono::milliseconds left{0};  // until it ends; at most a day
 };
 
-// Those of now, by PostgreSQL's clock, made where they are missing. A budget that is gone has none.
+// Made where they are missing. A budget that is gone has none.
 Async<std::map<WindowKey, OpenWindow>> open(pg::Pool& database, const std::vector<WindowKey>& keys, Deadline deadline);
 
 // The id under which this set of windows (ascending) is known, made where it is missing.

@@ -6,6 +6,8 @@
 namespace cognive::budgets {
 namespace {
 
+constexpr std::int64_t shown_max = 999'999'999'999'999'999;
+
 Error no_budget() {
   return {Code::not_found, "There is no such budget.", {}};
 }
@@ -21,7 +23,7 @@ Error no_budget() {
 // The window of now, whether or not anything has been charged to it. $2: the run, or nil.
 constexpr pg::Query status_query{
     "budget_status",
-    "WITH now_of AS (SELECT b.*, " COGNIVE_LOCAL_BEGIN
+    "WITH now_of AS (SELECT b.*, " COGNIVE_LOCAL_BEGIN("now()")
     " AS local_begin FROM budget_limits b WHERE b.id = $1), "
     "wanted AS (SELECT n.id, n.metric, n.limit_amount, " COGNIVE_BEGINS_AT " AS begins_at, " COGNIVE_ENDS_AT
     " AS ends_at FROM now_of n) "
@@ -64,9 +66,14 @@ BudgetWindow read_window(pg::Row row, More&... more) {
   return out;
 }
 
+bool counts_runs_apart(const Budget& budget) {
+  return budget.window == WindowKind::run && budget.scope != Scope::run;
+}
+
 }  // namespace
 
 Decimal amount_of(Metric metric, std::int64_t stored) {
+  stored = std::clamp(stored, -shown_max, shown_max);
   if (metric == Metric::wall_clock) {
     const auto [seconds, rest] = std::lldiv(std::llabs(stored), 1'000);
     return Decimal::parse(fmt::format("{}{}.{:03}", stored < 0 ? "-" : "", seconds, rest)).value_or(Decimal{});
@@ -83,19 +90,37 @@ std::string amount_text(Metric metric, const Decimal& amount) {
   return amount.text() + " " + unit;
 }
 
-Async<Result<BudgetStatus>> Windows::status(const Call& call, StatusQuery query) {
-  auto& primary = database_.primary();
+Async<BudgetStatus> Windows::with_window(Budget budget, std::optional<Uuid> run_id, Timestamp as_of,
+                                         Deadline deadline) {
   BudgetStatus out;
-  auto budget = co_await store::get(primary, query.id, call.principal, call.deadline);
-  if (!budget) co_return fail(no_budget());
-  const bool is_by_run = budget->window == WindowKind::run && budget->scope != Scope::run;
-  if (is_by_run && !query.run_id) co_return unprocessable("?run_id", "The budget counts each run apart: say which.");
-  if (!is_by_run && query.run_id) co_return unprocessable("?run_id", "The budget does not count runs apart.");
-  out.budget = std::move(*budget);
-  auto params = pg::Params::of(query.id, query.run_id.value_or(Uuid{}));
-  const auto rows = co_await primary.execute(status_query, std::move(params), call.deadline);
+  out.as_of = as_of;
+  auto params = pg::Params::of(budget.id, run_id.value_or(Uuid{}));
+  out.budget = std::move(budget);
+  const auto rows = co_await database_.primary().execute(status_query, std::move(params), deadline);
   out.window = read_window(rows[0], out.reservations, out.next_expiry_at);
   co_return out;
+}
+
+Async<std::optional<BudgetStatus>> Windows::read_for_all(Uuid id, Deadline deadline) {
+  const auto as_of = Timestamp::now();
+  auto budget = co_await store::get(database_.primary(), id, Principal{}, deadline);
+  if (!budget || counts_runs_apart(*budget)) co_return std::nullopt;
+  co_return co_await with_window(std::move(*budget), std::nullopt, as_of, deadline);
+}
+
+Async<Result<BudgetStatus>> Windows::status(const Call& call, StatusQuery query) {
+  if (call.age_max && !call.not_before && !query.run_id) {
+    const auto load = [&] { return read_for_all(query.id, call.deadline); };
+    auto known = co_await cache_.get<BudgetStatus>(cache::Kind::budget, query.id, call, load);
+    if (known && store::is_visible(known->budget, call.principal)) co_return std::move(*known);
+  }
+  const auto as_of = Timestamp::now();
+  auto budget = co_await store::get(database_.primary(), query.id, call.principal, call.deadline);
+  if (!budget) co_return fail(no_budget());
+  const bool is_by_run = counts_runs_apart(*budget);
+  if (is_by_run && !query.run_id) co_return unprocessable("?run_id", "The budget counts each run apart: say which.");
+  if (!is_by_run && query.run_id) co_return unprocessable("?run_id", "The budget does not count runs apart.");
+  co_return co_await with_window(std::move(*budget), query.run_id, as_of, call.deadline);
 }
 
 Async<Result<WindowPage>> Windows::list(const Call& call, WindowQuery query) {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "budgets/budgets.hpp"
+#include "cache/cache.hpp"
 
 namespace cognive::budgets {
 
@@ -62,6 +63,7 @@ struct BudgetStatus {
   BudgetWindow window;
   std::int64_t reservations = 0;
   std::optional<Timestamp> next_expiry_at;
+  Timestamp as_of;
 
   static constexpr std::string_view schema_name = "BudgetStatus";
   static constexpr auto fields() {
@@ -69,7 +71,9 @@ struct BudgetStatus {
         json::field("budget", &BudgetStatus::budget, ""),
         json::field("window", &BudgetStatus::window, "The one of now."),
         json::field("reservations", &BudgetStatus::reservations, "How many are held."),
-        json::field("next_expiry_at", &BudgetStatus::next_expiry_at, "When the first of them expires."));
+        json::field("next_expiry_at", &BudgetStatus::next_expiry_at, "When the first of them expires."),
+        json::field("as_of", &BudgetStatus::as_of,
+                    "When that was read: now, unless the request allows more by Cache-Control: max-age."));
   }
 };
 
@@ -99,14 +103,21 @@ struct WindowPage {
 
 class Windows {
  public:
-  explicit Windows(pg::Cluster& database) : database_(database) {}
+  Windows(pg::Cluster& database, cache::Cache& cache) : database_(database), cache_(cache) {}
 
-  // On the primary: it tells what authorising would meet. Code::unprocessable without a run where one is needed.
+  // On the primary: it tells what authorising would meet; from the cache only for who says how old it may be.
+  // Code::unprocessable without a run where one is needed.
   Async<Result<BudgetStatus>> status(const Call& call, StatusQuery query);
   Async<Result<WindowPage>> list(const Call& call, WindowQuery query);
 
  private:
+  // On the primary. `as_of`: not after the budget was read.
+  Async<BudgetStatus> with_window(Budget budget, std::optional<Uuid> run_id, Timestamp as_of, Deadline deadline);
+  // What everybody may be shown who sees the budget; nothing when it counts runs apart.
+  Async<std::optional<BudgetStatus>> read_for_all(Uuid id, Deadline deadline);
+
   pg::Cluster& database_;
+  cache::Cache& cache_;
 };
 
 void add_routes(http::Router& router, Windows& windows);

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "audit/audit.hpp"
 #include "base/error.hpp"
 #include "json/bind.hpp"
 #include "pg/cluster.hpp"
@@ -176,8 +177,8 @@ struct Explanation {
 
 class Charges {
  public:
-  Charges(pg::Cluster& database, prices::Prices& prices, const prices::CurrentCatalogue& catalogue)
-      : database_(database), prices_(prices), catalogue_(catalogue) {}
+  Charges(pg::Cluster& database, audit::Trail trail, prices::Prices& prices, const prices::CurrentCatalogue& catalogue)
+      : database_(database), trail_(trail), prices_(prices), catalogue_(catalogue) {}
 
   // Prices the calls of a range again by the prices of now, and appends an adjustment where the charge differs. Works
   // as long as the caller's patience allows; an answer that is not done has a cursor to go on with. Repeating it
@@ -189,6 +190,7 @@ class Charges {
 
  private:
   pg::Cluster& database_;
+  audit::Trail trail_;
   prices::Prices& prices_;
   const prices::CurrentCatalogue& catalogue_;
 };

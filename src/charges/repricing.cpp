@@ -106,6 +106,7 @@ audit::Entry entry(const Uuid& id, const std::optional<Uuid>& team_id, const Chu
 
 struct Work {
   const Call& call;
+  const audit::Trail& trail;
   prices::Pricer pricer;
   store::Selection selection;
   Uuid id;
@@ -145,7 +146,7 @@ Async<Result<Chunk>> reprice_chunk(pg::Transaction& transaction, Work& work, con
     co_await tasks::outbox::append(transaction, repriced_topic, fmt::format(R"({{"changed":{}}})", chunk.changed));
     auto record = entry(work.id, work.selection.team_id ? work.selection.team_id : work.selection.principal_team_id,
                         chunk, after);
-    co_await audit::record(transaction, work.call, std::move(record));
+    work.trail.record(transaction, work.call, std::move(record));
   }
   co_return chunk;
 }
@@ -202,6 +203,7 @@ Async<Result<RepriceAnswer>> Charges::reprice(const Call& call, RepriceRequest r
   if (call.principal.agent_id)
     co_return fail(Code::forbidden, "This key belongs to one agent and cannot price calls again.");
   Work work{.call = call,
+            .trail = trail_,
             .pricer = prices::Pricer(catalogue_.get()),
             .selection = {.principal_team_id = call.principal.team_id,
                           .team_id = {},

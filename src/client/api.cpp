@@ -169,7 +169,8 @@ void optional_field(json::Writer& out, std::string_view name, const std::optiona
 
 }  // namespace
 
-ApiClient::ApiClient(ApiOptions options) : options_(std::move(options)), http_(options_.api_key) {
+ApiClient::ApiClient(ApiOptions options)
+    : options_(std::move(options)), http_(options_.api_key, options_.authority_file) {
   while (options_.base_url.ends_with('/')) options_.base_url.pop_back();
 }
 

@@ -27,6 +27,7 @@ struct ApiOptions {
   std::string api_key;
   std::string
       api_key_source;  // where the key comes from ("COGNIVE_API_KEY", "--api-key"): what a 401 tells people to check
+  std::string authority_file = {};             // see HttpClient
   std::chrono::milliseconds deadline{60'000};  // of one call, with all its attempts and waits
   // Told before each wait; for people who would otherwise look at a program that seems to hang. May be empty.
   std::function<void(const Error& reason, std::chrono::milliseconds wait)> on_retry = {};

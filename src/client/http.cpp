@@ -57,10 +57,12 @@ std::optional<std::chrono::seconds> retry_after(CURL* handle) {
 struct HttpClient::Impl {
   EasyHandle handle = make_handle();
   std::string api_key;
+  std::string authority_file;
 };
 
-HttpClient::HttpClient(std::string api_key) : impl_(std::make_unique<Impl>()) {
+HttpClient::HttpClient(std::string api_key, std::string authority_file) : impl_(std::make_unique<Impl>()) {
   impl_->api_key = std::move(api_key);
+  impl_->authority_file = std::move(authority_file);
 }
 HttpClient::HttpClient(HttpClient&&) noexcept = default;
 HttpClient& HttpClient::operator=(HttpClient&&) noexcept = default;
@@ -93,6 +95,7 @@ Result<HttpResponse> HttpClient::send(const HttpRequest& request, std::chrono::m
   curl_easy_setopt(handle, CURLOPT_URL, url.c_str());
   curl_easy_setopt(handle, CURLOPT_PROTOCOLS_STR, "http,https");
   curl_easy_setopt(handle, CURLOPT_FOLLOWLOCATION, 0L);
+  if (!impl_->authority_file.empty()) curl_easy_setopt(handle, CURLOPT_CAINFO, impl_->authority_file.c_str());
   curl_easy_setopt(handle, CURLOPT_HTTP_VERSION, long{CURL_HTTP_VERSION_1_1});
   curl_easy_setopt(handle, CURLOPT_USERAGENT, "cognive");
   curl_easy_setopt(handle, CURLOPT_NOSIGNAL, 1L);

@@ -32,8 +32,9 @@ class HttpClient {
   // An answer above this is refused, not cut.
   static constexpr std::size_t response_bytes_max = std::size_t{16} << 20;
 
-  // `api_key` is sent as X-API-Key with every request; empty sends none.
-  explicit HttpClient(std::string api_key);
+  // `api_key` is sent as X-API-Key with every request; empty sends none. `authority_file` has, in PEM, the only
+  // certificates by which servers are trusted; empty: those of the system.
+  explicit HttpClient(std::string api_key, std::string authority_file = {});
   HttpClient(HttpClient&&) noexcept;
   HttpClient& operator=(HttpClient&&) noexcept;
   ~HttpClient();

@@ -8,6 +8,7 @@
 #include <new>
 
 #include "base/crypto.hpp"
+#include "base/text.hpp"
 #include "client/curl.hpp"
 
 namespace cognive::client {
@@ -25,6 +26,16 @@ std::string_view domain_of(std::string_view address) {
 std::string date_text(Timestamp time) {
   const auto point = std::chrono::floor<std::chrono::seconds>(time.point());
   return fmt::format("{:%a, %d %b %Y %H:%M:%S} +0000", fmt::gmtime(std::chrono::system_clock::to_time_t(point)));
+}
+
+// CRLF, which the encoder keeps as it is (RFC 2045 section 6.7).
+std::string with_line_ends_of_mail(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    if (c == '\n') out += '\r';
+    out += c;
+  }
+  return out;
 }
 
 }  // namespace
@@ -67,7 +78,8 @@ Result<void> send_mail(const MailServer& server, const Mail& mail, std::chrono::
   const std::unique_ptr<curl_mime, FreeMime> mime(curl_mime_init(easy));
   curl_mimepart* part = mime ? curl_mime_addpart(mime.get()) : nullptr;
   if (part == nullptr) throw std::bad_alloc();
-  curl_mime_data(part, mail.text.data(), mail.text.size());
+  const auto text = with_line_ends_of_mail(mail.text);
+  curl_mime_data(part, text.data(), text.size());
   curl_mime_type(part, "text/plain; charset=utf-8");
   curl_mime_encoder(part, "quoted-printable");
 
@@ -94,9 +106,9 @@ Result<void> send_mail(const MailServer& server, const Mail& mail, std::chrono::
   if (code == CURLE_OK) return {};
   long reply = 0;
   curl_easy_getinfo(easy, CURLINFO_RESPONSE_CODE, &reply);
-  // Curl says "RCPT failed: 550" and the like.
-  const auto reason = fmt::format("{}{}", reason_of(code, details.data(), timeout),
-                                  reply >= 400 ? fmt::format(" (SMTP {})", reply) : std::string());
+  const std::string_view said = details.data();
+  const auto reason = reply >= 400 ? fmt::format("it answered {}{}{}", reply, said.empty() ? "" : ", ", trim(said))
+                                   : reason_of(code, said, timeout);
   const bool is_refused =
       code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_LOGIN_DENIED || code == CURLE_USE_SSL_FAILED;
   return fail(is_refused ? Code::unauthenticated : Code::unavailable,

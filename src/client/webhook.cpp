@@ -16,8 +16,12 @@ namespace {
 // Nothing of an answer is used but its status; what is longer is cut off.
 constexpr std::size_t answer_bytes_max = std::size_t{64} << 10;
 
+// Behind an address.
+constexpr std::string_view not_allowed =
+    "is of this machine, of a private network or another that is not public, and not in ALERTS_PRIVATE_NETWORKS";
+
 bool may_reach(const InternetAddress& address, const std::vector<Network>& allowed) {
-  return is_public(address) ||
+  return (is_public(address) && !is_own(address)) ||
          std::ranges::any_of(allowed, [&](const Network& network) { return network.contains(address); });
 }
 
@@ -47,13 +51,12 @@ std::size_t discard(char*, std::size_t one, std::size_t count, void* target) {
 std::string webhook_fault(const std::string& url, const std::vector<Network>& allowed) {
   const auto parts = parse_url(url);
   if (!parts || (parts->scheme != "https" && parts->scheme != "http"))
-    return "It must be a URL that starts with https:// or http://.";
+    return "It must be a URL like https://hooks.example.com/cognive; http:// is possible, too.";
   if (!parts->user.empty()) return "It must not have a user or password; requests are signed instead.";
   const auto address = parts->is_loopback() && parts->host == "localhost" ? InternetAddress::parse("127.0.0.1")
                                                                           : InternetAddress::parse(parts->host);
   if (address && !may_reach(*address, allowed)) {
-    return fmt::format("{} is an address of a private network, which ALERTS_PRIVATE_NETWORKS does not allow.",
-                       address->text());
+    return fmt::format("{} {}.", address->text(), not_allowed);
   }
   return {};
 }
@@ -106,8 +109,7 @@ Result<int> post_webhook(const WebhookRequest& request, const std::vector<Networ
   if (code == CURLE_OK || (code == CURLE_WRITE_ERROR && received > answer_bytes_max)) return static_cast<int>(status);
   if (code == CURLE_COULDNT_CONNECT && gate.refused) {
     return fail(Code::forbidden,
-                fmt::format("{} has the private address {}, which ALERTS_PRIVATE_NETWORKS does not allow.",
-                            parts->origin, gate.refused->text()));
+                fmt::format("{} has the address {}, which {}.", parts->origin, gate.refused->text(), not_allowed));
   }
   return fail(Code::unavailable,
               fmt::format("No answer from {}: {}.", parts->origin, reason_of(code, details.data(), timeout)));

@@ -1,12 +1,19 @@
 #include "commands/background.hpp"
 
+#include <boost/system/system_error.hpp>
+
 #include "alerts/delivery.hpp"
+#include "audit/archive.hpp"
+#include "base/text.hpp"
 #include "budgets/charging.hpp"
 #include "budgets/prune.hpp"
 #include "budgets/reservations.hpp"
 #include "budgets/wall_clock.hpp"
+#include "celery/worker.hpp"
 #include "charges/charges.hpp"
 #include "events/stored.hpp"
+#include "feed/relay.hpp"
+#include "keyring/slots.hpp"
 #include "observe/log.hpp"
 #include "pg/cluster.hpp"
 #include "retention/partitions.hpp"
@@ -21,9 +28,12 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr milliseconds reachable_interval{1'000};
+constexpr milliseconds feed_interval{200};
+constexpr std::chrono::seconds archive_interval{60};
+constexpr std::chrono::minutes archive_patience{5};
 
-// For taking tasks, extending their leases, and the duties of the leader.
-constexpr std::int64_t connections_beside_tasks = 4;
+// For taking tasks, extending their leases, and the duties of the leader: outbox, schedule, feed.
+constexpr std::int64_t connections_beside_tasks = 5;
 constexpr std::int64_t shared_connections = 2;
 constexpr std::int64_t leader_connections = 1;
 
@@ -58,9 +68,22 @@ constexpr tasks::Definition rollups_compact{.name = "rollups.compact", .time_lim
 constexpr milliseconds fold_delay{2'000};
 // What it finds becomes a dead letter, for people; more than one attempt is for the outages between.
 constexpr tasks::Definition rollups_verify{
-    .name = "rollups.verify", .attempts_max = 3, .time_limit = std::chrono::minutes{30}};
+    .name = "rollups.verify",
+    .attempts_max = 3,
+    .time_limit = std::chrono::minutes{30},
+    .backoff_first = std::chrono::minutes{1}};  // it reads much, and a failover must not use up its attempts
 // Each day is looked at so often: its late events come in the meantime, and a night without a worker leaves no gap.
 constexpr std::int64_t verified_days = 3;
+
+std::vector<std::string> items_of(std::string_view list) {
+  std::vector<std::string> out;
+  while (!list.empty()) {
+    const auto end = list.find(',');
+    if (const auto item = trim(list.substr(0, end)); !item.empty()) out.emplace_back(item);
+    list = end == std::string_view::npos ? std::string_view{} : list.substr(end + 1);
+  }
+  return out;
+}
 
 pg::PoolOptions pool_options(const Settings& settings) {
   pg::PoolOptions options;
@@ -70,8 +93,8 @@ pg::PoolOptions pool_options(const Settings& settings) {
   return options;
 }
 
-tasks::WorkerOptions worker_options(const Settings& settings, BackgroundOptions options) {
-  return {.queues = std::move(options.queues),
+tasks::WorkerOptions worker_options(const Settings& settings, const BackgroundOptions& options) {
+  return {.queues = options.queues,
           .concurrency = static_cast<std::size_t>(settings.worker_concurrency),
           .lease = std::chrono::seconds{settings.worker_lease_s}};
 }
@@ -79,20 +102,42 @@ tasks::WorkerOptions worker_options(const Settings& settings, BackgroundOptions 
 }  // namespace
 
 struct Background::State {
-  State(Executor executor, const Settings& settings, BackgroundOptions options, pg::Monitor& monitor,
-        runs::KnownRuns& known, Metrics& metrics)
-      : database(executor, pool_options(settings), monitor, metrics),
-        runs(database, metrics, known),
-        runner(executor, database, monitor, worker_options(settings, std::move(options)), metrics),
+  State(Executor executor, const Settings& settings, const BackgroundOptions& options, keyring::RootKey root_key,
+        pg::Monitor& monitor, runs::KnownRuns& known, Metrics& metrics)
+      : root(std::move(root_key)),
+        database(executor, pool_options(settings), monitor, metrics),
+        runs(database, audit::Trail(root), metrics, known),
+        runner(executor, database, monitor, worker_options(settings, options), metrics),
+        feed_relay(database, options.publisher, metrics),
         retention(database, runner.queue(), settings.retention_days),
-        sender(sender_options(settings)),
-        alert_delivery(database, runner.queue(), sender),
+        // As many as a worker that serves no other queue delivers at a time.
+        sender(sender_options(settings, root, static_cast<std::size_t>(settings.worker_concurrency))),
+        alert_delivery(database, runner.queue(), sender, root),
         loops(executor, [](const std::exception_ptr&) {}) {
     add_runs(settings);
     add_rollups(settings, metrics);
     add_budgets(settings.retention_days);
     add_alerts();
     add_retention();
+    runner.add_duty("the feed", [this](std::int64_t term, Deadline deadline) -> Async<milliseconds> {
+      const bool more = co_await feed_relay.pass(term, deadline);
+      co_return more ? milliseconds{0} : feed_interval;
+    });
+    const bool runs_celery =
+        options.queues.empty() || std::ranges::find(options.queues, celery::row_queue) != options.queues.end();
+    if (options.rabbitmq && runs_celery) {
+      if (options.redis) redis = std::make_unique<redis::Client>(executor, *options.redis, metrics);
+      const celery::WorkerOptions wanted{.url = *options.rabbitmq,
+                                         .queues = items_of(settings.celery_queues),
+                                         .prefetch = static_cast<std::uint16_t>(settings.rabbitmq_prefetch),
+                                         .concurrency = settings.worker_concurrency};
+      celery_worker =
+          std::make_unique<celery::Worker>(executor, wanted, database, *options.publisher, redis.get(), metrics);
+      celery_worker->add_handlers(runner.handlers());
+      runner.scheduler().add(celery::Worker::schedule());
+    }
+    if (!settings.audit_archive_file.empty() && root.has_master_key())
+      archive.emplace(settings.audit_archive_file, root);
   }
 
   void add_runs(const Settings& settings) {
@@ -207,38 +252,73 @@ struct Background::State {
     }
   }
 
+  // What cannot be done is told once for each reason.
+  static Async<> archive_audit_trail(audit::Archive& archive, pg::Cluster& database) {
+    std::string last_failure;
+    for (;;) {
+      std::string failure;
+      try {
+        co_await archive.extend(database.primary(), Deadline::in(archive_patience));
+      } catch (const boost::system::system_error&) {
+        throw;  // the process is stopping
+      } catch (const std::exception& error) {
+        failure = error.what();
+      }
+      if (failure != last_failure && !failure.empty())
+        log(Level::error, "the audit trail was not archived", {{"reason", failure}});
+      last_failure = failure;
+      co_await sleep_for(archive_interval);
+    }
+  }
+
+  keyring::RootKey root;
   pg::Cluster database;
+  std::optional<audit::Archive> archive;
   runs::Runs runs;
   tasks::Runner runner;
+  feed::Relay feed_relay;
   retention::Retention retention;
   alerts::Sender sender;
   alerts::Delivery alert_delivery;
+  std::unique_ptr<redis::Client> redis;
+  std::unique_ptr<celery::Worker> celery_worker;  // null without a RabbitMQ
   TaskGroup loops;
 };
 
-Background::Background(Executor executor, const Settings& settings, BackgroundOptions options, pg::Monitor& monitor,
-                       runs::KnownRuns& known, Metrics& metrics)
-    : state_(std::make_unique<State>(std::move(executor), settings, std::move(options), monitor, known, metrics)) {}
+Background::Background(Executor executor, const Settings& settings, const BackgroundOptions& options,
+                       keyring::RootKey root, pg::Monitor& monitor, runs::KnownRuns& known, Metrics& metrics)
+    : state_(
+          std::make_unique<State>(std::move(executor), settings, options, std::move(root), monitor, known, metrics)) {}
 
 Background::~Background() = default;
 
-Async<> Background::start() {
+Async<Result<void>> Background::start() {
+  if (auto known = co_await keyring::try_unlock(state_->database, state_->root); !known) co_return known;
+  if (state_->archive) state_->loops.spawn(State::archive_audit_trail(*state_->archive, state_->database));
   state_->loops.spawn(State::note_reachable(state_->runs));
+  state_->loops.spawn(keyring::keep_unlocked(state_->database, state_->root));
   state_->runner.start();
-  co_return;
+  if (state_->celery_worker) state_->celery_worker->start([&runner = state_->runner] { runner.wake(); });
+  co_return Result<void>{};
 }
 
 Async<> Background::stop(Deadline deadline) {
   state_->loops.stop();
+  if (state_->celery_worker) state_->celery_worker->stop_taking();
+  // What is being sent has until then, like all that is under way.
   co_await state_->runner.stop(deadline);
+  if (state_->celery_worker) co_await state_->celery_worker->stop(deadline);
+  if (state_->redis) co_await state_->redis->close(deadline);
+  state_->sender.stop();
   co_await state_->loops.join(deadline);
   co_await state_->database.close();
 }
 
-alerts::SenderOptions sender_options(const Settings& settings) {
-  return {.master_key = settings.master_key,
+alerts::SenderOptions sender_options(const Settings& settings, const keyring::RootKey& root, std::size_t threads) {
+  return {.root = root,
           .mail_server = {.url = settings.smtp_url, .from = settings.smtp_from},
-          .private_networks = settings.alerts_private_networks};
+          .private_networks = settings.alerts_private_networks,
+          .threads = threads};
 }
 
 std::int64_t background_connections(const Settings& settings) {

@@ -17,6 +17,7 @@ void add_up(CLI::App& root, Action& chosen);
 void add_serve(CLI::App& root, Action& chosen);
 void add_worker(CLI::App& root, Action& chosen);
 void add_budgets(CLI::App& root, Action& chosen);
+void add_audit(CLI::App& root, Action& chosen);
 void add_rollups(CLI::App& root, Action& chosen);
 void add_tasks(CLI::App& root, Action& chosen);
 void add_migrate(CLI::App& root, Action& chosen);
@@ -24,6 +25,8 @@ void add_migrate(CLI::App& root, Action& chosen);
 void add_migrate_verbs(CLI::App& parent, Action& chosen);
 void add_replication(CLI::App& root, Action& chosen);
 void add_keys(CLI::App& root, Action& chosen);
+void add_users(CLI::App& root, Action& chosen);
+void add_master_key(CLI::App& root, Action& chosen);
 void add_prices(CLI::App& root, Action& chosen);
 // What goes through the API: show, set, reprice.
 void add_price_overrides(CLI::App& prices, Action& chosen);

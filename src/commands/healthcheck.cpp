@@ -21,7 +21,7 @@ int healthcheck(const Flags& flags) {
   if (!variables) return explain(variables.error());
   const auto base = flags.url.empty() ? (*variables)("COGNIVE_URL").value_or("http://127.0.0.1:8000") : flags.url;
   const auto url = base + "/api/v1/health/readiness";
-  client::HttpClient http("");
+  client::HttpClient http("", (*variables)("COGNIVE_CA_FILE").value_or(""));
   const auto response = http.send({.method = "GET", .url = url, .body = "", .content_type = ""}, timeout);
   if (!response) return explain(response.error());
   std::printf("%s\n", response->body.c_str());

@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "base/text.hpp"
+#include "keyring/slots.hpp"
 
 namespace cognive::commands {
 namespace {
@@ -84,6 +85,7 @@ Result<client::ApiOptions> api_options(const ApiFlags& flags) {
     return fail(Code::unauthenticated,
                 "no API key: pass --api-key, set COGNIVE_API_KEY, or start `cognive up` on this machine first");
   }
+  out.authority_file = (*variables)("COGNIVE_CA_FILE").value_or("");
   out.on_retry = [](const Error& reason, std::chrono::milliseconds wait) {
     std::fprintf(stderr, "cognive: %s Trying again in %.1f s.\n", reason.detail.c_str(),
                  static_cast<double>(wait.count()) / 1000);
@@ -96,6 +98,20 @@ pg::MonitorOptions monitor_options(const Settings& settings) {
           .read_urls = settings.database_read_urls,
           .interval = std::chrono::milliseconds{settings.database_probe_interval_ms},
           .lag_max = std::chrono::milliseconds{settings.database_replica_lag_max_ms}};
+}
+
+Result<redis::ClientOptions> redis_options(const Settings& settings) {
+  auto url = redis::parse_url(settings.redis_url);
+  if (!url) return fail(url.error().code, "REDIS_URL: " + url.error().detail);
+  return redis::ClientOptions{.url = std::move(*url),
+                              .connect_timeout = settings.redis_connect_timeout,
+                              .reply_timeout = settings.redis_timeout};
+}
+
+Result<amqp::Url> rabbitmq_url(const Settings& settings) {
+  auto url = amqp::parse_url(settings.rabbitmq_url);
+  if (!url) return fail(url.error().code, "RABBITMQ_URL: " + url.error().detail);
+  return url;
 }
 
 Async<std::string> primary_url(Settings settings) {
@@ -146,6 +162,18 @@ int with_database(const Settings& settings, std::chrono::milliseconds timeout, c
     return explain({Code::conflict, "the database has no tables yet: run `cognive migrate upgrade head` first", {}});
   }
   return status;
+}
+
+int with_installation(const Settings& settings, std::chrono::milliseconds timeout, Access access,
+                      const InstallationTask& task) {
+  return with_database(settings, timeout, [&](pg::Cluster& database, const Call& call) -> Async<int> {
+    const keyring::RootKey root(settings.master_key);
+    Result<void> known;
+    if (access == Access::proves) known = co_await keyring::unlock(database, root, call);
+    if (access == Access::changes) known = co_await keyring::unlock_or_make(database, root, call);
+    if (!known) co_return explain(known.error());
+    co_return co_await task(database, call, root);
+  });
 }
 
 }  // namespace cognive::commands

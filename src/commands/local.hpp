@@ -7,9 +7,12 @@
 #include <optional>
 #include <string>
 
+#include "amqp/url.hpp"
 #include "client/api.hpp"
 #include "config/settings.hpp"
+#include "keyring/root_key.hpp"
 #include "pg/cluster.hpp"
+#include "redis/client.hpp"
 #include "runtime/call.hpp"
 
 namespace cognive::commands {
@@ -36,6 +39,12 @@ Result<client::ApiOptions> api_options(const ApiFlags& flags);
 // How the hosts of DATABASE_URL and DATABASE_READ_URLS are watched.
 pg::MonitorOptions monitor_options(const Settings& settings);
 
+// How the Redis of REDIS_URL, which must be set, is reached; what is wrong with that.
+Result<redis::ClientOptions> redis_options(const Settings& settings);
+
+// Where the RabbitMQ of RABBITMQ_URL is, which must be set; what is wrong with that.
+Result<amqp::Url> rabbitmq_url(const Settings& settings);
+
 // The URL of the host that takes the writes: DATABASE_URL, unless another one has been promoted since. Throws
 // Unavailable when there is no primary.
 Async<std::string> primary_url(Settings settings);
@@ -47,5 +56,16 @@ int explain(const Error& error);
 using DatabaseTask = std::function<Async<int>(pg::Cluster& database, const Call& call)>;
 // Follows the primary as the API does: after a failover that is another host than DATABASE_URL names.
 int with_database(const Settings& settings, std::chrono::milliseconds deadline, const DatabaseTask& task);
+
+// The same for what goes by the keys of the installation. Another master key than the installation's is told.
+enum class Access {
+  looks,    // the root key is not known
+  proves,   // it is, but none is made
+  changes,  // it is, and made when there is none yet
+};
+using InstallationTask =
+    std::function<Async<int>(pg::Cluster& database, const Call& call, const keyring::RootKey& root)>;
+int with_installation(const Settings& settings, std::chrono::milliseconds deadline, Access access,
+                      const InstallationTask& task);
 
 }  // namespace cognive::commands

@@ -4,8 +4,11 @@
 #include "alerts/tables.hpp"
 #include "audit/tables.hpp"
 #include "budgets/tables.hpp"
+#include "celery/tables.hpp"
 #include "events/tables.hpp"
+#include "feed/tables.hpp"
 #include "identity/tables.hpp"
+#include "keyring/tables.hpp"
 #include "prices/tables.hpp"
 #include "rollups/tables.hpp"
 #include "runs/tables.hpp"
@@ -16,9 +19,9 @@ namespace cognive::commands {
 
 schema::Model product_model() {
   schema::Model model;
-  for (auto&& tables :
-       {teams::tables(), identity::tables(), agents::tables(), audit::tables(), prices::tables(), rollups::tables(),
-        runs::tables(), budgets::tables(), alerts::tables(), events::tables(), tasks::tables()}) {
+  for (auto&& tables : {keyring::tables(), teams::tables(), identity::tables(), agents::tables(), audit::tables(),
+                        prices::tables(), rollups::tables(), runs::tables(), budgets::tables(), alerts::tables(),
+                        events::tables(), feed::tables(), celery::tables(), tasks::tables()}) {
     model.tables.insert(model.tables.end(), tables.begin(), tables.end());
   }
   return model;

@@ -81,16 +81,17 @@ int import(const Flags& flags, bool is_diff) {
   if (!data) return explain(data.error());
   const auto variables = tool_variables(flags.data);
   if (!variables) return explain(variables.error());
-  const auto settings = load_settings(*variables);
+  const auto settings = load_settings(*variables, is_diff ? MasterKey::optional : MasterKey::required);
   if (!settings) return explain(settings.error());
-  return with_database(*settings, timeout, [&](pg::Cluster& database, const Call& call) -> Async<int> {
+  const auto task = [&](pg::Cluster& database, const Call& call, const keyring::RootKey& root) -> Async<int> {
     prices::CurrentCatalogue catalogue;
-    prices::Prices prices(database, catalogue);
+    prices::Prices prices(database, audit::Trail(root), catalogue);
     const auto report =
         is_diff ? co_await prices.diff(call, std::move(*data)) : co_await prices.import(call, std::move(*data));
     print(report, flags.json, is_diff);
     co_return 0;
-  });
+  };
+  return with_installation(*settings, timeout, is_diff ? Access::looks : Access::changes, task);
 }
 
 }  // namespace

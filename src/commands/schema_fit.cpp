@@ -9,7 +9,7 @@ namespace cognive::commands {
 namespace {
 
 constexpr std::chrono::minutes lock_timeout{15};  // another process may be building an index
-constexpr std::chrono::seconds look_timeout{5};
+constexpr std::chrono::milliseconds look_timeout{5'000};
 
 Async<schema::Fit> look_at_tables(const Settings& settings) {
   const auto executor = co_await boost::asio::this_coro::executor;

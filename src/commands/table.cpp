@@ -1,5 +1,7 @@
 #include "commands/table.hpp"
 
+#include <fmt/format.h>
+
 namespace cognive::commands {
 namespace {
 
@@ -10,7 +12,22 @@ std::size_t width(const std::string& text) {
   return count;
 }
 
+// What comes from elsewhere must not speak to the terminal.
+std::string printable(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    out += byte < 0x20 || byte == 0x7F ? fmt::format("\\x{:02x}", byte) : std::string(1, c);
+  }
+  return out;
+}
+
 }  // namespace
+
+void Table::add(std::vector<std::string> cells) {
+  for (auto& cell : cells) cell = printable(cell);
+  rows_.push_back(std::move(cells));
+}
 
 std::string Table::text() const {
   std::vector<std::size_t> widths;

@@ -16,7 +16,7 @@ class Table {
 
   explicit Table(std::vector<Column> columns) : columns_(std::move(columns)) {}
 
-  void add(std::vector<std::string> cells) { rows_.push_back(std::move(cells)); }
+  void add(std::vector<std::string> cells);
   // A row set off by a rule, for totals.
   void add_total(std::vector<std::string> cells) { total_ = std::move(cells); }
 

@@ -13,9 +13,11 @@
 #include "commands/local.hpp"
 #include "embedded/cluster.hpp"
 #include "http/server.hpp"
-#include "identity/identity.hpp"
+#include "identity/keys.hpp"
+#include "identity/users.hpp"
 #include "imports/azure_import.hpp"
 #include "imports/progress.hpp"
+#include "keyring/slots.hpp"
 #include "observe/log.hpp"
 #include "prices/prices.hpp"
 #include "runtime/threads.hpp"
@@ -88,26 +90,37 @@ Async<Result<void>> migrate(std::string url) {
 Async<Result<Secrets>> prepare(pg::Cluster& database, const Call& call, const Settings& settings, bool has_api_key) {
   auto data = prices::read_data_set(std::string(resource("data/prices.json")));
   if (!data) co_return std::unexpected(data.error());
+  const keyring::RootKey root(settings.master_key);
+  if (const auto known = co_await keyring::unlock_or_make(database, root, call); !known)
+    co_return std::unexpected(known.error());
+  const audit::Trail trail(root);
   prices::CurrentCatalogue catalogue;
-  prices::Prices prices(database, catalogue);
+  prices::Prices prices(database, trail, catalogue);
   const auto report = co_await prices.import_if_newer(call, std::move(*data));
   log(Level::info, "price catalogue",
       {{"models_added", report.models_added}, {"versions_added", report.versions_added}});
 
-  identity::Identity identity(database, identity::SecretHasher(settings.master_key));
+  identity::Passwords passwords;
+  identity::Users users(database, trail, passwords);
+  identity::KeyLimits key_limits;
+  identity::Keys keys(database, trail, identity::SecretHasher(root), key_limits);
   Secrets secrets;
-  const bool has_users = co_await identity.has_users(call.deadline);
+  const bool has_users = co_await users.has_users(call.deadline);
   if (!has_users) {
     constexpr std::size_t password_length = 20;
     secrets.admin_password = random_token(password_length);
-    const auto created = co_await identity.user_create(call, std::string(admin_email), secrets.admin_password, "admin");
+    identity::UserCreate request{.email = std::string(admin_email),
+                                 .name = "First admin",
+                                 .password = secrets.admin_password,
+                                 .roles = {{.role = identity::Role::admin}}};
+    const auto created = co_await users.create(call, std::move(request));
     if (!created) co_return std::unexpected(created.error());
   }
   if (!has_api_key) {
-    identity::KeyCreate request{.name = "first key", .permissions = {"*"}};
-    auto created = co_await identity.key_create(call, std::move(request));
+    identity::ApiKeyCreate request{.name = "first key", .permissions = {"*"}};
+    auto created = co_await keys.create(call, std::move(request));
     if (!created) co_return std::unexpected(created.error());
-    secrets.api_key = std::move(created->text);
+    secrets.api_key = std::move(created->key);
   }
   co_return secrets;
 }
@@ -121,7 +134,7 @@ std::string shell_quoted(std::string_view text) {
 // `database_urls`: of all nodes; in a failover they exchange their roles, and one of them may be down just now.
 Result<void> write_environment(const embedded::DataDirectory& directory, const embedded::Cluster& cluster,
                                std::vector<std::string> database_urls, const std::string& url,
-                               const std::string& api_key) {
+                               const std::string& api_key, const Settings& settings) {
   std::string text = "# How to reach this installation; written by `cognive up` at every start. Use: . this-file\n";
   const auto add = [&](std::string_view name, std::string_view value) {
     text += fmt::format("export {}={}\n", name, shell_quoted(value));
@@ -132,12 +145,16 @@ Result<void> write_environment(const embedded::DataDirectory& directory, const e
   add("COGNIVE_URL", url);
   add("COGNIVE_API_KEY", api_key);
   add("COGNIVE_MASTER_KEY_FILE", (directory.root() / "master-key").string());
+  add("AUDIT_ARCHIVE_FILE", settings.audit_archive_file);
+  // The server's own certificate: whoever may read this may trust it.
+  if (!settings.tls_certificate_file.empty()) add("COGNIVE_CA_FILE", settings.tls_certificate_file);
   return directory.write_private("env", text);
 }
 
 std::string public_url(const Settings& settings, std::uint16_t port) {
   const bool every_address = settings.http_host == "0.0.0.0" || settings.http_host == "::";
-  return fmt::format("http://{}:{}", every_address ? "127.0.0.1" : settings.http_host, port);
+  return fmt::format("{}://{}:{}", settings.tls_certificate_file.empty() ? "http" : "https",
+                     every_address ? "127.0.0.1" : settings.http_host, port);
 }
 
 void print_secrets(const Secrets& secrets, const std::filesystem::path& directory) {
@@ -169,11 +186,12 @@ void print_ready(const std::string& url, const std::filesystem::path& directory,
 }
 
 // The main job on real input: the shipped trace through the public API, once per model, and what it cost.
-Result<void> demonstrate(const std::string& url, const std::string& api_key) {
+Result<void> demonstrate(const std::string& url, const std::string& api_key, const std::string& authority_file) {
   const auto trace =
       imports::parse_azure_trace(std::string(resource("data/azure-llm-trace-sample.csv")), "the shipped trace");
   if (!trace) return std::unexpected(trace.error());
-  client::ApiClient api({.base_url = url, .api_key = api_key, .api_key_source = "the data directory"});
+  client::ApiClient api(
+      {.base_url = url, .api_key = api_key, .api_key_source = "the data directory", .authority_file = authority_file});
   std::printf("\nA real trace of LLM traffic (%s calls), reported by three agents through the API:\n\n",
               grouped(static_cast<long long>(trace->rows.size())).c_str());
   std::fflush(stdout);
@@ -199,6 +217,12 @@ Result<void> demonstrate(const std::string& url, const std::string& api_key) {
 
 // Settings, log and port, before anything is started: what is wrong there should cost nothing.
 Result<Settings> begin(const Flags& flags, const embedded::DataDirectory& directory) {
+  // A new one would open nothing of what is there.
+  const auto kept = directory.read_private("master-key");
+  if (kept && !*kept && std::filesystem::exists(directory.root() / "api-key")) {
+    return fail(Code::conflict, fmt::format("{} is missing, and the installation was made with it: restore it.",
+                                            (directory.root() / "master-key").native()));
+  }
   const auto master_key = private_file(directory, "master-key", [] {
     std::array<std::uint8_t, 32> bytes;
     random_bytes(bytes);
@@ -207,6 +231,8 @@ Result<Settings> begin(const Flags& flags, const embedded::DataDirectory& direct
   if (!master_key) return std::unexpected(master_key.error());
   auto settings = settings_for(flags, "postgresql://to-be-started", *master_key);
   if (!settings) return settings;
+  if (settings->audit_archive_file.empty())
+    settings->audit_archive_file = (directory.root() / "audit-archive.jsonl").native();
   Level level = Level::info;
   parse_level(settings->log_level, level);
   log_to_file((directory.log() / "cognive.log").string(), level);
@@ -292,13 +318,14 @@ int up(const Flags& flags) {
   const auto url = public_url(*settings, *port);
   auto database_urls = cluster->replica_tcp_urls();
   database_urls.push_back(cluster->tcp_url());
-  const auto write_env = [&] { return write_environment(*directory, *cluster, database_urls, url, key); };
+  const auto write_env = [&] { return write_environment(*directory, *cluster, database_urls, url, key, *settings); };
   if (const auto written = write_env(); !written) return explain(written.error());
   print_ready(url, directory->root(), *cluster, !flags.once);
 
   int status = 0;
   if (flags.demo) {
-    if (const auto shown = demonstrate(url, key); !shown) status = explain(shown.error());
+    if (const auto shown = demonstrate(url, key, settings->tls_certificate_file); !shown)
+      status = explain(shown.error());
   }
   if (!flags.once) status = watch(signals, *cluster, write_env);
   server.stop();

@@ -1,6 +1,8 @@
 // `cognive worker`: background tasks against the servers that the environment names, in a process of their own.
 #include <CLI/CLI.hpp>
 
+#include "amqp/topology.hpp"
+#include "audit/refusals.hpp"
 #include "base/text.hpp"
 #include "commands/background.hpp"
 #include "commands/command.hpp"
@@ -25,17 +27,29 @@ struct Flags {
 
 // What Prometheus and probes ask of a worker: the routes that need no credentials, and nothing else.
 struct Page {
-  Page(Executor executor, const Settings& settings, std::uint16_t port, pg::Monitor& monitor, Metrics& metrics)
+  Page(Executor executor, const Settings& settings, std::uint16_t port, pg::Monitor& monitor,
+       const std::optional<redis::ClientOptions>& redis_options, amqp::Connection* publisher,
+       const keyring::RootKey& root, Metrics& metrics)
       : database(executor, {}, monitor, metrics),
         recent_writes(recent_writes_kept),
-        health(database, monitor, settings, metrics),
-        router(nullptr, recent_writes, metrics),
+        redis(redis_options ? std::make_unique<redis::Client>(executor, *redis_options, metrics) : nullptr),
+        health(database, monitor, redis.get(), publisher, settings, root, metrics),
+        router({.gate = nullptr,
+                .recent_writes = recent_writes,
+                .metrics = metrics,
+                .limits = limits,
+                .refusals = refusals,
+                .cors = cors}),
         server(executor, {.host = settings.http_host, .port = port}, router, metrics) {
     health::add_routes(router, health);
   }
 
   pg::Cluster database;
   http::RecentWrites recent_writes;
+  http::Limits limits{0, 0};
+  http::Cors cors{{}};
+  audit::Refusals refusals;  // of which there are none
+  std::unique_ptr<redis::Client> redis;
   health::Health health;
   http::Router router;
   http::Server server;
@@ -43,6 +57,7 @@ struct Page {
 
 Async<> stop_page(Page& page, Deadline deadline) {
   co_await page.server.stop(deadline);
+  if (page.redis) co_await page.redis->close(deadline);
   co_await page.database.close();
 }
 
@@ -51,21 +66,44 @@ Result<void> work(const Settings& settings, const Flags& flags, StopSignals& sig
     const auto free = http::check_port_free(settings.http_host, static_cast<std::uint16_t>(flags.port));
     if (!free) return free;
   }
+  std::optional<redis::ClientOptions> redis;
+  if (!settings.redis_url.empty()) {
+    auto options = redis_options(settings);
+    if (!options) return std::unexpected(options.error());
+    redis = std::move(*options);
+  }
+  std::optional<amqp::Url> rabbitmq;
+  if (!settings.rabbitmq_url.empty()) {
+    auto url = rabbitmq_url(settings);
+    if (!url) return std::unexpected(url.error());
+    rabbitmq = std::move(*url);
+  }
   Metrics metrics;
   runs::KnownRuns known_runs;
   IoThreads threads(1);
   pg::Monitor monitor(threads.executor(0), monitor_options(settings), metrics);
   threads.run_on(0, [&] { return monitor.start(Deadline::in(first_look_timeout)); });
-  Background background(threads.executor(0), settings, {.queues = flags.queues}, monitor, known_runs, metrics);
+  const keyring::RootKey root(settings.master_key);
+  std::unique_ptr<amqp::Connection> publisher;
+  if (rabbitmq) {
+    publisher = std::make_unique<amqp::Connection>(
+        threads.executor(0),
+        amqp::ConnectionOptions{.url = *rabbitmq, .name = "cognive publisher", .topology = amqp::topology()}, metrics);
+    publisher->start();
+  }
+  Background background(threads.executor(0), settings,
+                        {.publisher = publisher.get(), .rabbitmq = rabbitmq, .redis = redis, .queues = flags.queues},
+                        root, monitor, known_runs, metrics);
   std::unique_ptr<Page> page;
   Result<std::uint16_t> port;
   if (flags.port >= 0) {
-    page =
-        std::make_unique<Page>(threads.executor(0), settings, static_cast<std::uint16_t>(flags.port), monitor, metrics);
+    page = std::make_unique<Page>(threads.executor(0), settings, static_cast<std::uint16_t>(flags.port), monitor, redis,
+                                  publisher.get(), root, metrics);
   }
   threads.run_on(0, [&]() -> Async<> {
     if (page) port = page->server.listen();
-    if (port) co_await background.start();
+    if (!port) co_return;
+    if (auto started = co_await background.start(); !started) port = std::unexpected(std::move(started).error());
   });
   if (port) {
     if (page) log(Level::info, "listening", {{"host", settings.http_host}, {"port", *port}});
@@ -78,6 +116,7 @@ Result<void> work(const Settings& settings, const Flags& flags, StopSignals& sig
   threads.run_on(0, [&]() -> Async<> {
     co_await background.stop(deadline);
     if (page) co_await stop_page(*page, deadline);
+    if (publisher) co_await publisher->stop(deadline);
     co_await monitor.stop(deadline);
   });
   threads.stop();
@@ -90,7 +129,7 @@ int worker(const Flags& flags) {
   StopSignals signals;
   const auto variables = process_variables();
   if (!variables) return explain(variables.error());
-  auto settings = load_settings(*variables);
+  auto settings = load_settings(*variables, MasterKey::required);
   if (!settings) return explain(settings.error());
   if (flags.concurrency > 0) settings->worker_concurrency = flags.concurrency;
   Level level = Level::info;

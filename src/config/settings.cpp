@@ -28,11 +28,32 @@ struct NumberSetting {
   std::string_view meaning;
 };
 
+// As the existing backend has them: seconds, with decimals.
+struct SecondsSetting {
+  std::string_view name;
+  std::chrono::milliseconds Settings::* member;
+  std::chrono::milliseconds fallback;
+  std::string_view meaning;
+};
+
 struct FlagSetting {
   std::string_view name;
   bool Settings::* member;
   bool fallback;
   std::string_view meaning;
+};
+
+struct NetworkSetting {
+  std::string_view name;
+  std::vector<Network> Settings::* member;
+  std::string_view meaning;
+};
+
+constexpr NetworkSetting network_settings[] = {
+    {"ALERTS_PRIVATE_NETWORKS", &Settings::alerts_private_networks,
+     "private networks that webhooks may reach, separated by commas"},
+    {"HTTP_TRUSTED_PROXIES", &Settings::http_trusted_proxies,
+     "networks of proxies whose X-Forwarded-For says where a request comes from, separated by commas"},
 };
 
 constexpr TextSetting text_settings[] = {
@@ -42,12 +63,25 @@ constexpr TextSetting text_settings[] = {
     {"READINESS_REQUIRES", &Settings::readiness_requires, "",
      "dependencies that readiness asks: database, redis, rabbitmq, storage; empty means every configured one"},
     {"SMTP_FROM", &Settings::smtp_from, "", "address that e-mail comes from"},
+    {"AUDIT_ARCHIVE_FILE", &Settings::audit_archive_file, "",
+     "file that the audit trail is appended to every minute, with signed checkpoints"},
+    {"CELERY_QUEUES", &Settings::celery_queues, "celery",
+     "queues of RabbitMQ from which workers take the tasks of Celery's clients, separated by commas"},
+    {"TLS_CERT_FILE", &Settings::tls_certificate_file, "",
+     "certificate to serve HTTPS with, in PEM with what leads to its authority; read again when it changes"},
+    {"TLS_KEY_FILE", &Settings::tls_key_file, "", "private key of that certificate, in PEM"},
     {"HTTP_HOST", &Settings::http_host, "127.0.0.1", "address to listen on; 0.0.0.0 for all"},
 };
 
 constexpr TextSetting url_settings[] = {
-    {"REDIS_URL", &Settings::redis_url, "", "shared cache and rate limits", true},
-    {"RABBITMQ_URL", &Settings::rabbitmq_url, "", "tasks and events", true},
+    {"REDIS_URL", &Settings::redis_url, "",
+     "where processes share their cache and count rate limits together: redis://[user:password@]host:6379/0, rediss:// "
+     "or unix://",
+     true},
+    {"RABBITMQ_URL", &Settings::rabbitmq_url, "",
+     "where agents publish events and tasks wait: amqp://user:password@host:5672// (the last / is the virtual host) or "
+     "amqps://",
+     true},
     {"STORAGE_ENDPOINT", &Settings::storage_endpoint, "", "S3-compatible object storage", true},
     {"SMTP_URL", &Settings::smtp_url, "",
      "mail server for alerts: smtp://user:password@host:587 or smtps://host:465; empty means none", true},
@@ -58,13 +92,28 @@ constexpr FlagSetting flag_settings[] = {
      "true: the API server runs background tasks as well; false: only `cognive worker` does"},
 };
 
+constexpr SecondsSetting seconds_settings[] = {
+    {"REDIS_SOCKET_CONNECT_TIMEOUT", &Settings::redis_connect_timeout, std::chrono::milliseconds{5'000},
+     "for Redis to be connected, seconds"},
+    {"REDIS_SOCKET_TIMEOUT", &Settings::redis_timeout, std::chrono::milliseconds{5'000},
+     "for a reply of Redis, seconds; then the connection is given up"},
+};
+
 constexpr NumberSetting number_settings[] = {
+    {"RABBITMQ_PREFETCH", &Settings::rabbitmq_prefetch, 200, 1, 10'000,
+     "messages of each queue of RabbitMQ that are being worked on at a time, per process"},
     {"DATABASE_CONNECTIONS", &Settings::database_connections, 8, 1, 256,
      "connections for transactions, per I/O thread"},
     {"DATABASE_MAX_REPLICA_LAG_MS", &Settings::database_replica_lag_max_ms, 5'000, 0, 3'600'000,
      "replicas further behind are not read, milliseconds"},
     {"DATABASE_PROBE_INTERVAL_MS", &Settings::database_probe_interval_ms, 1'000, 100, 60'000,
      "between two looks at every database host, milliseconds"},
+    {"CACHE_TTL_LLM_PRICING", &Settings::prices_lifetime_s, 3'600, 1, 86'400,
+     "prices are read again after so long although nothing tells of a change, seconds"},
+    {"CACHE_TTL_AGENT_CONFIG", &Settings::agents_lifetime_s, 300, 1, 86'400,
+     "agents are kept in Redis for so long at most, seconds; without Redis one second"},
+    {"CACHE_TTL_BUDGET", &Settings::budgets_lifetime_s, 60, 1, 86'400,
+     "states of budgets, for whoever accepts old ones, are kept for so long at most, seconds"},
     {"DATABASE_TIMEOUT_MS", &Settings::database_timeout_ms, 10'000, 100, 600'000, "longest statement, milliseconds"},
     {"RUN_SILENCE_TIMEOUT_S", &Settings::run_silence_timeout_s, 86'400, 0, 30LL * 86'400,
      "running runs without a sign of life for so long are terminated, seconds; 0 means never; agents may say "
@@ -84,6 +133,12 @@ constexpr NumberSetting number_settings[] = {
      "longest request body, also after gzip"},
     {"HTTP_HEADER_BYTES_MAX", &Settings::http_header_bytes_max, 16 << 10, 1024, 1 << 20, "longest request head"},
     {"HTTP_CONNECTIONS_MAX", &Settings::http_connections_max, 10'000, 1, 1'000'000, "open connections per I/O thread"},
+    {"HTTP_REQUESTS_MAX", &Settings::http_requests_max, 2'048, 1, 1'000'000,
+     "requests being answered at a time, per I/O thread; more get 503"},
+    {"RATE_LIMIT_PER_CALLER", &Settings::rate_limit_per_caller, 0, 0, 10'000'000,
+     "requests a second of one API key or user, in each process, or with REDIS_URL in all together; 0 means no limit"},
+    {"RATE_LIMIT_PER_ADDRESS", &Settings::rate_limit_per_address, 0, 0, 10'000'000,
+     "requests a second from one address, counted likewise; 0 means no limit"},
     {"HTTP_REQUEST_TIMEOUT_MS", &Settings::http_request_timeout_ms, 30'000, 100, 600'000,
      "for a client to send a request, and to take its answer"},
     {"HTTP_IDLE_TIMEOUT_MS", &Settings::http_idle_timeout_ms, 75'000, 100, 3'600'000,
@@ -198,11 +253,10 @@ void load_database(const Variables& variables, Settings& out, Faults& faults) {
 }
 
 void load_master_key(const Variables& variables, MasterKey need, Settings& out, Faults& faults) {
-  constexpr std::size_t length_min = 32;
   std::string_view source = "COGNIVE_MASTER_KEY";
   if (set_value(variables, source) && set_value(variables, "COGNIVE_MASTER_KEY_FILE")) {
     return faults.add(source,
-                      "is set, and so is COGNIVE_MASTER_KEY_FILE; keep the one that the API keys were made with");
+                      "is set, and so is COGNIVE_MASTER_KEY_FILE; keep the one that the installation was made with");
   }
   if (const auto key = set_value(variables, source)) {
     out.master_key = trim(*key);
@@ -215,26 +269,54 @@ void load_master_key(const Variables& variables, MasterKey need, Settings& out, 
     out.master_key = trim(content.str());
   } else {
     if (need == MasterKey::required) {
-      faults.add(source, "is required, it keys the hashes of API keys; make one with: openssl rand -hex 32");
+      faults.add(source,
+                 "is required, it opens all other keys of the installation; make one with: openssl rand -hex 32");
     }
     return;
   }
-  if (out.master_key.size() < length_min) {
+  if (out.master_key.size() < master_key_length_min) {
     faults.add(source, "must have at least 32 characters; make one with: openssl rand -hex 32");
   }
 }
 
-void load_alerts(const Variables& variables, Settings& out, Faults& faults) {
+void check_mail(const Settings& out, Faults& faults) {
   const bool is_mail_url = out.smtp_url.starts_with("smtp://") || out.smtp_url.starts_with("smtps://");
   if (!out.smtp_url.empty() && !is_mail_url) faults.add("SMTP_URL", "must start with smtp:// or smtps://");
   if (!out.smtp_url.empty() && out.smtp_from.empty()) faults.add("SMTP_FROM", "is required with SMTP_URL");
   if (!out.smtp_from.empty() && !looks_like_mail_address(out.smtp_from))
     faults.add("SMTP_FROM", "must be an e-mail address, without a name before it");
-  auto networks = parse_networks(set_value(variables, "ALERTS_PRIVATE_NETWORKS").value_or(""));
-  if (!networks) {
-    faults.add("ALERTS_PRIVATE_NETWORKS", "must be networks separated by commas, for instance 10.0.0.0/8,fd00::/8");
-  } else {
-    out.alerts_private_networks = std::move(*networks);
+}
+
+// As browsers send them: a scheme and a host, without a path.
+bool is_origin(std::string_view text) {
+  const auto scheme = text.find("://");
+  return (text.starts_with("https://") || text.starts_with("http://")) &&
+         text.find_first_of("/?#@*, \t", scheme + 3) == std::string_view::npos && text.size() > scheme + 3;
+}
+
+void load_origins(const Variables& variables, Settings& out, Faults& faults) {
+  const auto value = set_value(variables, "HTTP_CORS_ORIGINS").value_or("");
+  for (std::string_view rest = value; !rest.empty();) {
+    const auto end = rest.find(',');
+    const auto origin = trim(rest.substr(0, end));
+    rest = end == std::string_view::npos ? std::string_view{} : rest.substr(end + 1);
+    if (is_origin(origin)) {
+      out.http_cors_origins.emplace_back(origin);
+    } else if (!origin.empty()) {
+      faults.add("HTTP_CORS_ORIGINS", "must be origins separated by commas, for instance https://console.example.com");
+      return;
+    }
+  }
+}
+
+void load_networks(const Variables& variables, Settings& out, Faults& faults) {
+  for (const auto& setting : network_settings) {
+    auto networks = parse_networks(set_value(variables, setting.name).value_or(""));
+    if (!networks) {
+      faults.add(setting.name, "must be networks separated by commas, for instance 10.0.0.0/8,fd00::/8");
+    } else {
+      out.*setting.member = std::move(*networks);
+    }
   }
 }
 
@@ -273,13 +355,38 @@ Result<Settings> load_settings(const Variables& variables, MasterKey master_key)
     }
     out.*setting.member = value;
   }
+  for (const auto& setting : seconds_settings) {
+    constexpr std::chrono::duration<double> longest{600};
+    auto value = std::chrono::duration<double>(setting.fallback);
+    if (const auto text = set_value(variables, setting.name)) {
+      const auto digits = trim(*text);
+      double number = 0;
+      const auto [end, error] =
+          std::from_chars(digits.data(), digits.data() + digits.size(), number, std::chars_format::fixed);
+      value = std::chrono::duration<double>(number);
+      // Written so that what is no number at all is refused, too.
+      const bool is_fine = error == std::errc{} && end == digits.data() + digits.size() &&
+                           value >= std::chrono::milliseconds{1} && value <= longest;
+      if (!is_fine) {
+        faults.add(setting.name, "must be seconds from 0.001 to 600");
+        continue;
+      }
+    }
+    out.*setting.member = std::chrono::round<std::chrono::milliseconds>(value);
+  }
   if (out.http_threads == 0) {
     out.http_threads = std::max<std::int64_t>(1, std::thread::hardware_concurrency() / 2);
   }
   if (out.log_level != "debug" && out.log_level != "info" && out.log_level != "warning" && out.log_level != "error") {
     faults.add("LOG_LEVEL", "must be debug, info, warning or error");
   }
-  load_alerts(variables, out, faults);
+  check_mail(out, faults);
+  if (out.tls_certificate_file.empty() != out.tls_key_file.empty()) {
+    faults.add(out.tls_key_file.empty() ? "TLS_KEY_FILE" : "TLS_CERT_FILE",
+               "is required: TLS_CERT_FILE and TLS_KEY_FILE go together");
+  }
+  load_networks(variables, out, faults);
+  load_origins(variables, out, faults);
   load_database(variables, out, faults);
   load_master_key(variables, master_key, out, faults);
   if (!faults.text().empty()) return fail(Code::unprocessable, faults.text());
@@ -363,6 +470,17 @@ Result<Variables> process_variables() {
   };
 }
 
+namespace {
+
+// Of a parameter of a URL. A name with an escape may be any.
+bool may_name_secret(std::string_view name) {
+  const auto said = lower(name);
+  return said.contains('%') || std::ranges::any_of(std::array<std::string_view, 4>{"pass", "secret", "token", "key"},
+                                                   [&](std::string_view word) { return said.contains(word); });
+}
+
+}  // namespace
+
 std::string masked_url(std::string_view url) {
   if (url.empty()) return {};
   const auto scheme = url.find("://");
@@ -381,16 +499,24 @@ std::string masked_url(std::string_view url) {
     rest = url.substr(at);
   }
   const auto query = rest.find('?');
+  // Another @ in the path: several URLs in one, or a password with a slash in it.
+  if (rest.substr(0, query).find('@', 1) != std::string_view::npos)
+    return std::string(url.substr(0, authority)) + "***";
   out += rest.substr(0, query);
   if (query != std::string_view::npos) {
-    // libpq also takes the password as a parameter.
+    // libpq also takes passwords as parameters: password, sslpassword.
     std::string_view parameters = rest.substr(query + 1);
     char separator = '?';
     while (!parameters.empty()) {
       const auto end = parameters.find('&');
       const auto parameter = parameters.substr(0, end);
       out += separator;
-      out += parameter.starts_with("password=") ? "password=***" : parameter;
+      const auto name = parameter.substr(0, parameter.find('='));
+      if (may_name_secret(name)) {
+        fmt::format_to(std::back_inserter(out), "{}=***", name);
+      } else {
+        out += parameter;
+      }
       separator = '&';
       parameters = end == std::string_view::npos ? std::string_view{} : parameters.substr(end + 1);
     }
@@ -413,15 +539,23 @@ std::vector<SettingRow> describe(const Settings& settings) {
   add("DATABASE_READ_URLS", replicas, "replicas for reads, separated by commas");
   for (const auto& setting : url_settings) add(setting.name, masked_url(settings.*setting.member), setting.meaning);
   add("COGNIVE_MASTER_KEY", settings.master_key.empty() ? "" : "***",
-      "keys API key hashes; or COGNIVE_MASTER_KEY_FILE");
-  std::string networks;
-  for (const auto& network : settings.alerts_private_networks) {
-    if (!networks.empty()) networks += ",";
-    networks += network.text();
+      "opens all other keys of the installation; or COGNIVE_MASTER_KEY_FILE");
+  add("HTTP_CORS_ORIGINS", fmt::format("{}", fmt::join(settings.http_cors_origins, ",")),
+      "origins whose pages may call the API from a browser, separated by commas; empty means none");
+  for (const auto& setting : network_settings) {
+    std::string networks;
+    for (const auto& network : settings.*setting.member) {
+      if (!networks.empty()) networks += ",";
+      networks += network.text();
+    }
+    add(setting.name, networks, setting.meaning);
   }
-  add("ALERTS_PRIVATE_NETWORKS", networks, "private networks that webhooks may reach, separated by commas");
   for (const auto& setting : flag_settings) {
     add(setting.name, settings.*setting.member ? "true" : "false", setting.meaning);
+  }
+  for (const auto& setting : seconds_settings) {
+    const std::chrono::duration<double> value = settings.*setting.member;
+    add(setting.name, fmt::format("{}", value.count()), setting.meaning);
   }
   for (const auto& setting : number_settings) {
     add(setting.name, std::to_string(settings.*setting.member), setting.meaning);

@@ -2,6 +2,7 @@
 // printed.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -28,7 +29,14 @@ struct Settings {
   std::int64_t database_timeout_ms = 0;          // longest statement and longest wait for one
 
   std::string redis_url;
+  std::chrono::milliseconds redis_connect_timeout{0};  // until signed in
+  std::chrono::milliseconds redis_timeout{0};          // for a reply; then the connection is given up
+  std::int64_t prices_lifetime_s = 0;   // after which they are read again although nothing tells of a change
+  std::int64_t agents_lifetime_s = 0;   // of the cached configuration of an agent
+  std::int64_t budgets_lifetime_s = 0;  // of the cached state of a budget
   std::string rabbitmq_url;
+  std::string celery_queues;           // comma-separated
+  std::int64_t rabbitmq_prefetch = 0;  // messages of each queue at a time
   std::string storage_endpoint;
   std::string
       readiness_requires;  // comma-separated: database, redis, rabbitmq, storage; empty: all that are configured
@@ -45,20 +53,30 @@ struct Settings {
 
   std::string smtp_url;                          // smtp:// or smtps://; empty: no e-mail is sent
   std::string smtp_from;                         // the address that it comes from
+  std::string audit_archive_file;                // that entries of the audit trail and checkpoints are appended to
   std::vector<Network> alerts_private_networks;  // that webhooks may reach
 
   std::string http_host;
+  std::string tls_certificate_file;  // empty: nothing is encrypted
+  std::string tls_key_file;
   std::int64_t http_port = 0;
   std::int64_t http_threads = 0;
   std::int64_t http_body_bytes_max = 0;
   std::int64_t http_header_bytes_max = 0;
   std::int64_t http_connections_max = 0;  // per I/O thread
+  std::int64_t http_requests_max = 0;     // being answered at a time, per I/O thread
+  std::vector<std::string> http_cors_origins;
+  std::int64_t rate_limit_per_caller = 0;     // requests a second; 0: none
+  std::int64_t rate_limit_per_address = 0;    // the same
+  std::vector<Network> http_trusted_proxies;  // whose X-Forwarded-For counts
   std::int64_t http_request_timeout_ms =
       0;  // from the first byte of a request to the end of its body, and for writing the answer
   std::int64_t http_idle_timeout_ms = 0;
   std::int64_t http_handler_timeout_ms = 0;  // for answering, once the request is read
   std::int64_t shutdown_timeout_ms = 0;
 };
+
+inline constexpr std::size_t master_key_length_min = 32;
 
 // A source of variables: the value, or nothing when it is not set.
 using Variables = std::function<std::optional<std::string>(std::string_view name)>;

@@ -72,8 +72,13 @@ TEST(MaskedUrl, hides_passwords_wherever_they_stand) {
   EXPECT_EQ(masked_url("redis://:secret@cache/0"), "redis://:***@cache/0");
   EXPECT_EQ(masked_url("postgresql://db/x?user=u&password=p&sslmode=require"),
             "postgresql://db/x?user=u&password=***&sslmode=require");
+  EXPECT_EQ(masked_url("postgresql://db/x?sslpassword=p&pass%77ord=p&a=b"),
+            "postgresql://db/x?sslpassword=***&pass%77ord=***&a=b");
   EXPECT_EQ(masked_url("postgresql://u@/x?host=/run"), "postgresql://u@/x?host=/run");
   EXPECT_EQ(masked_url("secret"), "***");
+  EXPECT_EQ(masked_url("amqp://u:se/cret@h//"), "amqp://***");
+  EXPECT_EQ(masked_url("amqp://u:a@h//;amqp://u:secret@h2//"), "amqp://***");
+  EXPECT_EQ(masked_url("amqp://h1,amqp://u:secret@h2"), "amqp://***");
 }
 
 }  // namespace

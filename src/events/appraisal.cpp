@@ -7,7 +7,8 @@
 namespace cognive::events {
 namespace {
 
-// What policies say of the events of one commit. Most events use what others have used, so each verdict is remembered.
+// What policies say of the events of one appraisal. Most events use what others have used, so each verdict is
+// remembered.
 class Verdicts {
  public:
   // Nothing when the policy of the item's agent allows it.
@@ -32,8 +33,6 @@ class Verdicts {
                       [&] { return agents::check_data_source(policy, *tool->data_source); });
   }
 
-  void clear() { known_.clear(); }
-
  private:
   enum class Kind { call, tool, data_source };
   using Key = std::tuple<const agents::Policy*, Kind, std::string_view, std::string_view>;
@@ -50,44 +49,59 @@ class Verdicts {
 
 }  // namespace
 
-struct Appraiser::State {
-  const prices::CurrentCatalogue& current;
-  Digest content_key;
-  prices::Pricer pricer;
-  Verdicts verdicts;
+struct Appraisal::State {
+  keyring::DerivedKey content_key;
+  std::shared_ptr<prices::Pricer> pricer;
+  Verdicts verdicts{};
+
+  void look_at(Item& item) {
+    if (const auto* call = std::get_if<LlmCall>(&item.event->body)) {
+      item.row.price = pricer->price(item.row.run->team_id, call->provider.value_or(""), call->model,
+                                     item.event->timestamp, call->usage);
+    }
+    item.violation = verdicts.of(*pricer->catalogue(), item);
+    item.row.violation.reset();
+    const auto kept_as = item.row.run->policy->store;
+    if (item.violation) {
+      item.row.violation = item.violation->subject;
+      // It may become the error of the run, and is kept as errors are.
+      if (kept_as != agents::Store::full) item.violation->detail = privacy::redact(item.violation->detail);
+    }
+    auto kept = kept_of(*item.event, kept_as, content_key.get());
+    item.row.error = std::move(kept.error);
+    item.row.content = std::move(kept.content);
+  }
 };
 
-Appraiser::Appraiser(const prices::CurrentCatalogue& catalogue, const Digest& content_key)
-    : state_(new State{catalogue, content_key, prices::Pricer(catalogue.get()), {}}) {}
+Appraisal::Appraisal(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Appraisal::Appraisal(Appraisal&&) noexcept = default;
+Appraisal::~Appraisal() = default;
+
+Async<> Appraisal::look_at(std::span<Item* const> items) {
+  constexpr std::chrono::milliseconds turn{2};
+  auto until = Deadline::in(turn);
+  for (auto* item : items) {
+    if (until.passed()) {
+      co_await sleep_for(std::chrono::milliseconds{0});
+      until = Deadline::in(turn);
+    }
+    state_->look_at(*item);
+  }
+}
+
+const std::shared_ptr<const prices::Catalogue>& Appraisal::catalogue() const {
+  return state_->pricer->catalogue();
+}
+
+Appraiser::Appraiser(const prices::CurrentCatalogue& catalogue, const keyring::DerivedKey& content_key)
+    : current_(catalogue), content_key_(content_key), pricer_(std::make_shared<prices::Pricer>(catalogue.get())) {}
 
 Appraiser::~Appraiser() = default;
 
-void Appraiser::begin() {
-  state_->verdicts.clear();
-  auto now = state_->current.get();
-  if (state_->pricer.catalogue() != now) state_->pricer = prices::Pricer(std::move(now));
-}
-
-std::shared_ptr<const prices::Catalogue> Appraiser::catalogue() const {
-  return state_->pricer.catalogue();
-}
-
-void Appraiser::look_at(Item& item) {
-  if (const auto* call = std::get_if<LlmCall>(&item.event->body)) {
-    item.row.price = state_->pricer.price(item.row.run->team_id, call->provider.value_or(""), call->model,
-                                          item.event->timestamp, call->usage);
-  }
-  item.violation = state_->verdicts.of(*state_->pricer.catalogue(), item);
-  item.row.violation.reset();
-  const auto kept_as = item.row.run->policy->store;
-  if (item.violation) {
-    item.row.violation = item.violation->subject;
-    // It may become the error of the run, and is kept as errors are.
-    if (kept_as != agents::Store::full) item.violation->detail = privacy::redact(item.violation->detail);
-  }
-  auto kept = kept_of(*item.event, kept_as, state_->content_key);
-  item.row.error = std::move(kept.error);
-  item.row.content = std::move(kept.content);
+Appraisal Appraiser::begin() {
+  auto now = current_.get();
+  if (pricer_->catalogue() != now) pricer_ = std::make_shared<prices::Pricer>(std::move(now));
+  return Appraisal(std::make_unique<Appraisal::State>(content_key_, pricer_));
 }
 
 void add_to(rollups::Deltas& deltas, const store::Row& row) {

@@ -3,31 +3,47 @@
 #pragma once
 
 #include "events/item.hpp"
+#include "keyring/root_key.hpp"
 #include "prices/catalogue.hpp"
 #include "rollups/deltas.hpp"
 
 namespace cognive::events {
 
+// What has been found out about the events of one submission or commit. Of the thread of its appraiser.
+class Appraisal {
+ public:
+  Appraisal(Appraisal&&) noexcept;
+  ~Appraisal();
+
+  // Fills in the rows of items that belong to their runs. Much may have come, and long lists of patterns may have to be
+  // compared: others on this thread get their turns in between.
+  Async<> look_at(std::span<Item* const> items);
+
+  // The catalogue to which the prices of the items belong.
+  [[nodiscard]] const std::shared_ptr<const prices::Catalogue>& catalogue() const;
+
+ private:
+  friend class Appraiser;
+  struct State;
+  explicit Appraisal(std::unique_ptr<State> state);
+
+  std::unique_ptr<State> state_;
+};
+
 // For one thread.
 class Appraiser {
  public:
-  // `content_key`: of all hashes of what events say; secret.
-  Appraiser(const prices::CurrentCatalogue& catalogue, const Digest& content_key);
+  // `content_key`: of all hashes of what events say.
+  Appraiser(const prices::CurrentCatalogue& catalogue, const keyring::DerivedKey& content_key);
   ~Appraiser();
 
-  // Takes the prices and policies of now for those that follow. What has been found out about events before must not be
-  // used any more, but for what it says.
-  void begin();
-
-  // Fills in the row of an item that belongs to its run.
-  void look_at(Item& item);
-
-  // The catalogue to which the prices of the items since `begin` belong.
-  [[nodiscard]] std::shared_ptr<const prices::Catalogue> catalogue() const;
+  // With the prices of now.
+  [[nodiscard]] Appraisal begin();
 
  private:
-  struct State;
-  std::unique_ptr<State> state_;
+  const prices::CurrentCatalogue& current_;
+  keyring::DerivedKey content_key_;
+  std::shared_ptr<prices::Pricer> pricer_;  // shared by the appraisals that began with the same prices
 };
 
 // What a stored LLM call adds to the rollups.

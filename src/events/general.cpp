@@ -33,13 +33,15 @@ std::optional<agents::Violation> stored_violation(const std::optional<std::strin
 }  // namespace
 
 GeneralWay::GeneralWay(pg::Cluster& database, const prices::CurrentCatalogue& catalogue, runs::KnownRuns& known,
-                       Budgeting budgeting, Meters& meters, const Digest& content_key,
-                       std::chrono::milliseconds commit_timeout)
+                       Budgeting budgeting, audit::Trail trail, Meters& meters, const keyring::DerivedKey& content_key,
+                       std::chrono::milliseconds commit_timeout, bool tells_feed)
     : database_(database),
       known_(known),
       budgeting_(budgeting),
+      trail_(trail),
       meters_(meters),
       commit_timeout_(commit_timeout),
+      tells_feed_(tells_feed),
       appraiser_(catalogue, content_key) {}
 
 // Stores the items in one transaction. When PostgreSQL refuses a value that we let through, the halves are tried
@@ -95,23 +97,12 @@ Async<Result<GeneralWay::Repeats>> GeneralWay::store_together(pg::Transaction& t
     }
   }
 
-  appraiser_.begin();
-  // Nothing here waits, and much may have come: others on this thread get their turns in between.
-  constexpr std::chrono::milliseconds turn{2};
-  auto until = Deadline::in(turn);
-  for (const auto& fresh : by_type) {
-    for (auto* item : fresh) {
-      appraiser_.look_at(*item);
-      if (!until.passed()) continue;
-      co_await sleep_for(std::chrono::milliseconds{0});
-      until = Deadline::in(turn);
-    }
-  }
-
-  std::vector<Item*> covered;
-  for (const auto& fresh : by_type) covered.insert(covered.end(), fresh.begin(), fresh.end());
-  const auto catalogue = appraiser_.catalogue();
-  const auto edition = co_await cover(budgeting_, database_.primary(), covered, *catalogue, transaction.deadline());
+  std::vector<Item*> all;
+  for (const auto& fresh : by_type) all.insert(all.end(), fresh.begin(), fresh.end());
+  auto appraisal = appraiser_.begin();
+  co_await appraisal.look_at(all);
+  const auto edition =
+      co_await cover(budgeting_, database_.primary(), all, *appraisal.catalogue(), transaction.deadline());
 
   bool changed = false;
   for (const auto type : {EventType::step, EventType::llm_call, EventType::tool_invocation}) {
@@ -133,10 +124,18 @@ Async<Result<GeneralWay::Repeats>> GeneralWay::store_together(pg::Transaction& t
 
 Async<> GeneralWay::announce(pg::Transaction& transaction, const ByType& by_type) {
   Stored stored;
+  std::array<std::vector<feed::Key>, 3> keys;
   for (const auto& fresh : by_type) {
     for (const auto* item : fresh) {
-      if (item->fate->kind == Fate::Kind::accepted) stored.add(item->event->type(), 1);
+      if (item->fate->kind != Fate::Kind::accepted) continue;
+      stored.add(item->event->type(), 1);
+      keys[static_cast<std::size_t>(item->event->type())].push_back({item->event->run_id, item->event->base().id});
     }
+  }
+  for (const auto type : {EventType::step, EventType::llm_call, EventType::tool_invocation}) {
+    if (!tells_feed_) break;
+    for (auto& statement : feed::append_statements(kind_of(type), keys[static_cast<std::size_t>(type)]))
+      co_await transaction.execute(*statement.query, std::move(statement.params));
   }
   co_await tasks::outbox::append(transaction, stored_topic, stored.message());
 }
@@ -206,7 +205,7 @@ Async<> GeneralWay::move_runs(pg::Transaction& transaction, const ByType& by_typ
   if (!queued.empty()) co_await store::begin_runs(transaction, queued);
   terminated_.clear();
   if (violators.empty()) co_return;
-  for (auto& run : co_await runs::terminate_violators(transaction, violators)) {
+  for (auto& run : co_await runs::terminate_violators(transaction, trail_, violators)) {
     const auto run_id = run.run_id;
     terminated_.emplace(run_id, std::move(run));
   }

@@ -3,6 +3,7 @@
 // we let through, the halves of a commit are tried apart, until the one bad event stands alone and is rejected.
 #pragma once
 
+#include "audit/audit.hpp"
 #include "events/appraisal.hpp"
 #include "events/covering.hpp"
 #include "events/meters.hpp"
@@ -17,7 +18,8 @@ namespace cognive::events {
 class GeneralWay {
  public:
   GeneralWay(pg::Cluster& database, const prices::CurrentCatalogue& catalogue, runs::KnownRuns& known,
-             Budgeting budgeting, Meters& meters, const Digest& content_key, std::chrono::milliseconds commit_timeout);
+             Budgeting budgeting, audit::Trail trail, Meters& meters, const keyring::DerivedKey& content_key,
+             std::chrono::milliseconds commit_timeout, bool tells_feed);
 
   // Settles the fates of all items. Where the last commit stands. Throws Unavailable when the outcome is not known.
   Async<Position> commit(std::span<Item> items);
@@ -29,7 +31,7 @@ class GeneralWay {
 
   Async<Position> commit_with_retry(std::span<Item> items);
   Async<Result<Repeats>> store_together(pg::Transaction& transaction, std::span<Item> items);
-  static Async<> announce(pg::Transaction& transaction, const ByType& by_type);
+  Async<> announce(pg::Transaction& transaction, const ByType& by_type);
   static Async<> append_deltas(pg::Transaction& transaction, const std::vector<Item*>& calls);
   static Async<> tell_ended_runs(pg::Transaction& transaction, const std::vector<Item*>& calls);
   Async<> charge(pg::Transaction& transaction, const ByType& by_type, std::int64_t edition);
@@ -43,8 +45,10 @@ class GeneralWay {
   pg::Cluster& database_;
   runs::KnownRuns& known_;
   Budgeting budgeting_;
+  audit::Trail trail_;
   Meters& meters_;
   std::chrono::milliseconds commit_timeout_;
+  bool tells_feed_;
   Appraiser appraiser_;
   std::map<Uuid, runs::Run> terminated_;  // by the commit that is running
   LogThrottle throttle_;

@@ -13,6 +13,13 @@ bool has_repeats(std::vector<store::Key> keys) {
   return std::ranges::adjacent_find(keys) != keys.end();
 }
 
+std::vector<Item*> pointers_to(std::vector<Item>& items) {
+  std::vector<Item*> out;
+  out.reserve(items.size());
+  for (auto& item : items) out.push_back(&item);
+  return out;
+}
+
 }  // namespace
 
 struct Ingest::State {
@@ -24,7 +31,6 @@ struct Ingest::State {
         known(known_runs),
         budgeting(budgets_of_process),
         writer(of_process),
-        content_hash(hmac_sha256(writer.options().content_key, "cognive/event/1")),
         appraiser(current, writer.options().content_key) {}
 
   Executor executor;
@@ -33,7 +39,7 @@ struct Ingest::State {
   runs::KnownRuns& known;
   Budgeting budgeting;
   Writer& writer;
-  ContentHash content_hash;
+  std::optional<ContentHash> content_hash;  // from the first events on
   Appraiser appraiser;
 
   // The runs of the events, as this node knows them, else as the primary does; those that do not exist are missing.
@@ -63,10 +69,10 @@ struct Ingest::State {
     co_return found;
   }
 
-  // Decides about the events as far as they are plain. False when one is not.
-  bool prepare(Submission& submission, const runs::KnownRunRows& runs) {
+  // Makes items of the events that belong to their runs. False when one is not plain.
+  static bool sort_out(Submission& submission, const runs::KnownRunRows& runs) {
+    submission.planned_at = std::chrono::steady_clock::now();
     submission.items.reserve(submission.events.size());
-    appraiser.begin();
     auto run = runs.end();
     for (std::size_t i = 0; i < submission.events.size(); ++i) {
       const auto& event = submission.events[i];
@@ -87,13 +93,20 @@ struct Ingest::State {
       }
       if (item.row.run->status != "running") return false;
       submission.rows[static_cast<std::size_t>(event.type())].keys.push_back(item.key());
-      appraiser.look_at(item);
-      if (item.violation && item.row.run->policy->on_violation == agents::OnViolation::terminate) return false;
     }
-    if (std::ranges::any_of(submission.rows, [](const auto& rows) { return has_repeats(rows.keys); })) return false;
-    submission.catalogue = appraiser.catalogue();
-    submission.planned_at = std::chrono::steady_clock::now();
-    return true;
+    return std::ranges::none_of(submission.rows, [](const auto& rows) { return has_repeats(rows.keys); });
+  }
+
+  // Decides about the events as far as they are plain. False when one is not.
+  Async<bool> prepare(Submission& submission, const runs::KnownRunRows& runs) {
+    if (!sort_out(submission, runs)) co_return false;
+    auto appraisal = appraiser.begin();
+    const auto items = pointers_to(submission.items);
+    co_await appraisal.look_at(items);
+    submission.catalogue = appraisal.catalogue();
+    co_return std::ranges::none_of(submission.items, [](const Item& item) {
+      return item.violation && item.row.run->policy->on_violation == agents::OnViolation::terminate;
+    });
   }
 
   // What there is to store of a plain submission, and what follows from it.
@@ -101,8 +114,7 @@ struct Ingest::State {
     if (const auto edition = edition_without_budgets(budgeting)) {
       submission.budget_edition = *edition;
     } else {
-      std::vector<Item*> items;
-      for (auto& item : submission.items) items.push_back(&item);
+      const auto items = pointers_to(submission.items);
       submission.budget_edition = co_await cover(budgeting, database.primary(), items, *submission.catalogue, deadline);
     }
     for (auto& rows : submission.rows) {
@@ -136,11 +148,13 @@ Async<Result<std::vector<Fate>>> Ingest::submit(const Call& call, std::vector<Ev
   bytes += events.size() * (sizeof(Event) + sizeof(Fate) + sizeof(Item));
   auto room = state.writer.take_room(bytes);
   if (!room) co_return std::unexpected(room.error());
-  for (auto& event : events) event.content_hash = state.content_hash.of(event);
+  if (!state.content_hash)
+    state.content_hash.emplace(hmac_sha256(state.writer.options().content_key.get(), "cognive/event/1"));
+  for (auto& event : events) event.content_hash = state.content_hash->of(event);
   const auto submission =
       std::make_shared<Submission>(state.executor, &state, call, std::move(events), std::move(*room));
   if (const auto runs = co_await state.find_runs(submission->events, call.deadline)) {
-    submission->is_plain = state.prepare(*submission, *runs);
+    submission->is_plain = co_await state.prepare(*submission, *runs);
     if (!submission->is_plain) submission->forget_plan();
     if (submission->is_plain && submission->items.empty()) co_return std::move(submission->fates);
     if (submission->is_plain) co_await state.plan(*submission, call.deadline);

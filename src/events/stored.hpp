@@ -6,10 +6,23 @@
 #include <string_view>
 
 #include "events/events.hpp"
+#include "feed/feed.hpp"
 
 namespace cognive::events {
 
 inline constexpr std::string_view stored_topic = "events.stored";
+
+constexpr feed::Kind kind_of(EventType type) {
+  switch (type) {
+    case EventType::llm_call:
+      return feed::Kind::call;
+    case EventType::tool_invocation:
+      return feed::Kind::tool;
+    case EventType::step:
+      break;
+  }
+  return feed::Kind::step;
+}
 
 // How many new events of each type a commit has.
 struct Stored {

@@ -60,7 +60,8 @@ struct Writer::State : std::enable_shared_from_this<State> {
             limits.queue_bytes_max, 0,
             metrics.gauge("ingest_queue_bytes", "What waits for a commit, as it is kept in memory"))),
         meters(metrics),
-        general_way(cluster, current, known, budgeting, meters, options.content_key, options.commit_timeout),
+        general_way(cluster, current, known, budgeting, options.trail, meters, options.content_key,
+                    options.commit_timeout, options.tells_feed),
         changed(executor),
         tasks(executor, [](const std::exception_ptr&) {}),
         copied(metrics.counter("ingest_copies_total", "Group commits of events that were copied")),
@@ -289,9 +290,21 @@ struct Writer::State : std::enable_shared_from_this<State> {
     }
     if (!deltas.empty()) statements.push_back(rollups::append_statement(deltas));
     statements.push_back({&tasks::outbox::append_query(), tasks::outbox::params_of(stored_topic, stored.message())});
+    if (options.tells_feed) tell_feed(batch, statements);
     // Last, since others wait for what it locks.
     statements.push_back(budgets::charge_statement(charging, batch.front()->budget_edition));
-    co_return co_await transaction.commit_with(std::move(statements));
+    co_return (co_await transaction.commit_with(std::move(statements))).position;
+  }
+
+  static void tell_feed(const Batch& batch, std::vector<pg::Statement>& statements) {
+    for (const auto type : {EventType::step, EventType::llm_call, EventType::tool_invocation}) {
+      std::vector<feed::Key> keys;
+      for (const auto& submission : batch) {
+        for (const auto& key : submission->rows[static_cast<std::size_t>(type)].keys)
+          keys.push_back({key.run_id, key.id});
+      }
+      for (auto& statement : feed::append_statements(kind_of(type), keys)) statements.push_back(std::move(statement));
+    }
   }
 
   static std::vector<const store::Row*> sorted_items(const Batch& batch, EventType type) {

@@ -8,6 +8,7 @@
 
 #include <memory>
 
+#include "audit/audit.hpp"
 #include "events/appraisal.hpp"
 #include "events/covering.hpp"
 #include "events/submission.hpp"
@@ -25,7 +26,9 @@ struct WriterOptions {
   std::size_t transactions_max = 4;               // of plain events at a time
   std::chrono::milliseconds plan_age_max{5'000};  // then runs and prices are asked for again
   std::chrono::milliseconds commit_timeout{10'000};
-  Digest content_key{};  // of all hashes of what events say; secret
+  bool tells_feed = false;          // new events are published
+  keyring::DerivedKey content_key;  // of all hashes of what events say
+  audit::Trail trail;               // of runs that are ended
 };
 
 // Lives on a thread of its own; what says so may be called from any.

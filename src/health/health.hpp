@@ -4,9 +4,13 @@
 #include <optional>
 #include <string>
 
+#include "amqp/connection.hpp"
+#include "cache/cache.hpp"
 #include "config/settings.hpp"
+#include "keyring/root_key.hpp"
 #include "observe/metrics.hpp"
 #include "pg/cluster.hpp"
+#include "redis/client.hpp"
 #include "runtime/call.hpp"
 
 namespace cognive::http {
@@ -23,8 +27,16 @@ struct Readiness {
 class Health {
  public:
   // Everything must outlive it.
-  Health(pg::Cluster& database, const pg::Monitor& monitor, const Settings& settings, Metrics& metrics)
-      : database_(database), monitor_(monitor), settings_(settings), metrics_(metrics) {}
+  // `redis`, `rabbitmq`: null when there is none.
+  Health(pg::Cluster& database, const pg::Monitor& monitor, redis::Client* redis, amqp::Connection* rabbitmq,
+         const Settings& settings, keyring::RootKey root, Metrics& metrics)
+      : database_(database),
+        monitor_(monitor),
+        redis_(redis),
+        rabbitmq_(rabbitmq),
+        settings_(settings),
+        root_(std::move(root)),
+        metrics_(metrics) {}
 
   // Asks every required dependency, together, each with a short deadline.
   Async<Readiness> readiness();
@@ -40,9 +52,15 @@ class Health {
  private:
   pg::Cluster& database_;
   const pg::Monitor& monitor_;
+  redis::Client* redis_;
+  amqp::Connection* rabbitmq_;
   const Settings& settings_;
+  keyring::RootKey root_;
   Metrics& metrics_;
 };
+
+// Registers what tells of the cache.
+void add_cache_route(http::Router& router, cache::Cache& cache);
 
 // Registers the routes that need no credentials. Call after all other routes: the API description is made here, once.
 void add_routes(http::Router& router, Health& health);

@@ -109,6 +109,15 @@ Async<http::Response> text(std::string body, std::string type) {
   co_return http::Response{.status = 200, .content_type = std::move(type), .body = std::move(body)};
 }
 
+// A page with its style inside, and nothing from anywhere.
+Async<http::Response> page_of(std::string body) {
+  co_return http::Response{.status = 200,
+                           .content_type = "text/html; charset=utf-8",
+                           .body = std::move(body),
+                           .headers = {{"Content-Security-Policy",
+                                        "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"}}};
+}
+
 // A document that changes with the version of the binary only: clients may keep it for minutes, and ask whether theirs
 // is still the same (RFC 9110, section 13.1.2).
 Async<http::Response> cacheable(const std::string& body, std::string type, const http::Request& request) {
@@ -200,7 +209,8 @@ void add_routes(http::Router& router, Health& health) {
               .id = "health_liveness",
               .tag = tag,
               .summary = "Whether the process answers",
-              .permission = http::open_to_all},
+              .permission = http::open_to_all,
+              .is_probe = true},
              [](const Call&, http::NoInput, http::NoInput) { return answer(Liveness{}); });
   router.add({.method = "GET",
               .path = "/api/v1/health/readiness",
@@ -208,7 +218,8 @@ void add_routes(http::Router& router, Health& health) {
               .tag = tag,
               .summary = "Whether every dependency answers",
               .permission = http::open_to_all,
-              .also = {503}},
+              .also = {503},
+              .is_probe = true},
              [&health](const Call&, http::NoInput, http::NoInput) { return readiness(health); });
 
   http::Router::Description replication_answer;
@@ -237,7 +248,8 @@ void add_routes(http::Router& router, Health& health) {
                   .id = "metrics",
                   .tag = tag,
                   .summary = "Prometheus metrics",
-                  .permission = http::open_to_all},
+                  .permission = http::open_to_all,
+                  .is_probe = true},
                  exposition, [&health](const Call&, const http::Request&) {
                    return text(health.metrics().exposition(), "text/plain; version=0.0.4; charset=utf-8");
                  });
@@ -253,7 +265,7 @@ void add_routes(http::Router& router, Health& health) {
                     .summary = "The API for people",
                     .permission = http::open_to_all},
                    page, [&router, &settings](const Call&, const http::Request&) {
-                     return text(operations_page(router, settings.app_name), "text/html; charset=utf-8");
+                     return page_of(operations_page(router, settings.app_name));
                    });
   }
   http::Router::Description document;

@@ -25,6 +25,21 @@ Async<std::string> check_database(pg::Cluster& database, Deadline deadline) {
   }
 }
 
+Async<std::string> check_redis(redis::Client* client, Deadline deadline) {
+  if (client == nullptr) co_return "";
+  try {
+    const auto reply = co_await client->execute({"PING"}, deadline);
+    co_return reply.kind == redis::Reply::Kind::error ? reply.text : "";
+  } catch (const Unavailable& error) {
+    co_return error.what();
+  }
+}
+
+Async<std::string> check_rabbitmq(amqp::Connection* connection, Deadline deadline) {
+  if (connection == nullptr) co_return "";
+  co_return co_await connection->check(deadline);
+}
+
 Async<std::string> check_endpoint(Executor executor, std::string url, std::string default_port, Deadline deadline) {
   if (url.empty()) co_return "";
   auto endpoint = endpoint_of(url, default_port);
@@ -52,14 +67,19 @@ Async<Readiness> Health::readiness() {
     return requires_dependency(settings_.readiness_requires, name) ? url : std::string();
   };
   auto database = check_database(database_, deadline);
-  auto redis = check_endpoint(executor, wanted("redis", settings_.redis_url), "6379", deadline);
+  auto redis = check_redis(wanted("redis", settings_.redis_url).empty() ? nullptr : redis_, deadline);
   auto storage = check_endpoint(executor, wanted("storage", settings_.storage_endpoint), "9000", deadline);
-  auto rabbitmq = check_endpoint(executor, wanted("rabbitmq", settings_.rabbitmq_url), "5672", deadline);
+  auto rabbitmq = check_rabbitmq(wanted("rabbitmq", settings_.rabbitmq_url).empty() ? nullptr : rabbitmq_, deadline);
   const auto [database_fault, redis_fault, storage_fault, rabbitmq_fault] =
       co_await (std::move(database) && std::move(redis) && std::move(storage) && std::move(rabbitmq));
   Readiness out;
+  // Nobody who has to say who they are could be answered.
+  const auto without_root_key =
+      root_.is_known() ? std::string() : std::string("its root key is not known here; the log says why");
   const std::pair<std::string_view, std::string> faults[] = {
-      {"database", requires_dependency(settings_.readiness_requires, "database") ? database_fault : std::string()},
+      {"database", requires_dependency(settings_.readiness_requires, "database")
+                       ? (database_fault.empty() ? without_root_key : database_fault)
+                       : std::string()},
       {"redis", redis_fault},
       {"storage", storage_fault},
       {"rabbitmq", rabbitmq_fault}};

@@ -1,2 +1,4 @@
-// The one place where Beast's implementation is compiled (BOOST_BEAST_SEPARATE_COMPILATION).
+// The one place where the implementations of Beast and of Asio's TLS are compiled (BOOST_BEAST_SEPARATE_COMPILATION,
+// BOOST_ASIO_SEPARATE_COMPILATION).
+#include <boost/asio/ssl/impl/src.hpp>
 #include <boost/beast/src.hpp>

@@ -20,6 +20,7 @@ struct Request {
   std::map<std::string, std::string, std::less<>> headers;  // names in lower case; repeated ones joined by ", "
   std::string body;                                         // after content decoding
   std::string id;                                           // X-Request-Id, ours or the caller's
+  std::string address;                                      // that it comes from: of version 6 its /64
   Deadline deadline;                                        // for the answer
 
   // Empty when there is none.

@@ -49,7 +49,7 @@ void write_security(json::Writer& out, std::string_view permission) {
     }
   }
   out.end_array();
-  if (permission != open_to_all) out.field("x-permission", permission);
+  if (permission != open_to_all && permission != signed_in) out.field("x-permission", permission);
 }
 
 // Every status that an operation may answer with: what it says of itself, and what follows from its shape.

@@ -21,6 +21,7 @@ constexpr Kind kinds[] = {
     {Code::timed_out, 408, "request-timeout", "The request took too long to arrive"},
     {Code::conflict, 409, "conflict", "Conflict"},
     {Code::too_large, 413, "too-large", "The request body is too large"},
+    {Code::uri_too_long, 414, "uri-too-long", "The request target is too long"},
     {Code::unsupported_media, 415, "unsupported-media-type", "Unsupported content type or encoding"},
     {Code::unprocessable, 422, "unprocessable", "The request is not acceptable"},
     {Code::too_many, 429, "over-limit", "Over a limit"},
@@ -35,9 +36,6 @@ const Kind& kind_of(Code code) {
   }
   return kind_of(Code::internal);
 }
-
-// Seconds after which a client may try again; product-wide, since we cannot know when a dependency comes back.
-constexpr std::string_view retry_after_seconds = "1";
 
 }  // namespace
 
@@ -72,9 +70,9 @@ Response problem(const Error& error, std::string_view instance, std::string_view
   Response response{
       .status = kind.status, .content_type = "application/problem+json", .body = std::move(body).text(), .headers = {}};
   if (error.code == Code::unavailable || error.code == Code::too_many) {
-    response.headers.emplace_back("Retry-After", retry_after_seconds);
+    response.headers.emplace_back("Retry-After", std::to_string(error.retry_after_s));
   }
-  if (error.code == Code::unauthenticated) response.headers.emplace_back("WWW-Authenticate", "ApiKey");
+  if (error.code == Code::unauthenticated) response.headers.emplace_back("WWW-Authenticate", "ApiKey, Bearer");
   return response;
 }
 

@@ -2,6 +2,7 @@
 
 #include <boost/asio/error.hpp>
 #include <boost/system/system_error.hpp>
+#include <charconv>
 #include <set>
 
 #include "base/text.hpp"
@@ -37,17 +38,21 @@ bool matches(const std::vector<std::string>& pattern, const std::vector<std::str
 
 }  // namespace
 
-Router::Router(Gate* gate, RecentWrites& recent_writes, Metrics& metrics)
-    : gate_(gate), recent_writes_(recent_writes), metrics_(metrics) {}
+// Names of policies.
+constexpr std::string_view by_address = "address";
+constexpr std::string_view by_caller = "caller";
+
+Router::Router(Surroundings surroundings) : around_(surroundings) {}
 
 Router::~Router() = default;
 
 void Router::add_raw(Operation operation, Description description, RawHandler handler) {
   if (operation.permission.empty())
     throw std::logic_error("a route without a permission: " + std::string(operation.path));
-  if (gate_ == nullptr && operation.permission != open_to_all) throw std::logic_error("a route that no gate guards");
+  if (around_.gate == nullptr && operation.permission != open_to_all)
+    throw std::logic_error("a route that no gate guards");
   const auto parts = segments(operation.path);
-  auto duration = metrics_.histogram(
+  auto duration = around_.metrics.histogram(
       "http_request_duration_seconds", "Time to answer, from the end of the request's body",
       {{"method", std::string(operation.method)}, {"path", std::string(operation.path)}}, duration_buckets());
   routes_.push_back(std::make_unique<Route>(Route{std::move(operation),
@@ -59,6 +64,8 @@ void Router::add_raw(Operation operation, Description description, RawHandler ha
 }
 
 namespace {
+
+constexpr std::int64_t age_seconds_max = 86'400 * 365;
 
 constexpr const char* token_header = "X-Consistency-Token";
 
@@ -76,29 +83,78 @@ Result<std::optional<Position>> not_before(const Request& request, const RecentW
   return std::max(out, std::optional(*token));
 }
 
+// RFC 9111, section 5.2.1: how old what is read may be; nothing when that is not said.
+std::optional<std::chrono::seconds> age_max(const Request& request) {
+  std::string_view rest = request.header("cache-control");
+  std::optional<std::chrono::seconds> out;
+  while (!rest.empty()) {
+    const auto end = rest.find(',');
+    const auto directive = lower(trim(rest.substr(0, end)));
+    rest = end == std::string_view::npos ? std::string_view{} : rest.substr(end + 1);
+    constexpr std::string_view prefix = "max-age=";
+    if (directive == "no-cache" || directive == "no-store") return std::chrono::seconds{0};
+    if (!directive.starts_with(prefix)) continue;
+    // A number that is none is taken for the strictest; one that is too large for what it means.
+    std::int64_t seconds = 0;
+    const auto [last, error] =
+        std::from_chars(directive.data() + prefix.size(), directive.data() + directive.size(), seconds);
+    if (error == std::errc::result_out_of_range) seconds = age_seconds_max;
+    if (last != directive.data() + directive.size()) seconds = 0;
+    out = std::chrono::seconds{std::clamp<std::int64_t>(seconds, 0, age_seconds_max)};
+  }
+  return out;
+}
+
 }  // namespace
 
-Async<Response> Router::guarded(const Operation& operation, const RawHandler& handler, const Request& request) const {
-  Written written;
-  Call call{.principal = {}, .request_id = request.id, .deadline = request.deadline, .written = &written};
-  if (operation.permission != open_to_all) {
-    auto principal = co_await gate_->admit(request);
-    if (!principal) co_return problem(principal.error(), request);
-    if (!principal->may(operation.permission)) {
-      const Error error{Code::forbidden, fmt::format("This needs the permission {}.", operation.permission), {}};
-      co_return problem(error, request);
-    }
-    call.principal = std::move(*principal);
-    const auto position = not_before(request, recent_writes_, call.principal.id);
-    if (!position) co_return problem(position.error(), request);
-    call.not_before = *position;
-  }
-  auto response = co_await handler(call, request);
-  if (written.position != Position{}) {
-    recent_writes_.note(call.principal.id, written.position);
-    response.headers.emplace_back(token_header, written.position.token());
-  }
+Async<Response> Router::guarded(const Operation& operation, const RawHandler& handler, const Request& request,
+                                Call& call) const {
+  auto& limit = around_.limits.by_address;
+  if (!limit || operation.is_probe) co_return co_await admitted(operation, handler, request, call);
+  const auto verdict = co_await take(around_.shared_buckets, by_address, *limit, request.address);
+  auto response = verdict.allowed ? co_await admitted(operation, handler, request, call)
+                                  : problem(over_limit(by_address, *limit, verdict), request);
+  add_limit_fields(response, by_address, *limit, verdict);
   co_return response;
+}
+
+Async<Response> Router::admitted(const Operation& operation, const RawHandler& handler, const Request& request,
+                                 Call& call) const {
+  if (operation.permission == open_to_all) co_return co_await handler(call, request);
+  auto principal = co_await around_.gate->admit(request);
+  if (!principal) co_return problem(principal.error(), request);
+  call.principal = std::move(*principal);
+  std::optional<RateLimiter::Verdict> verdict;
+  auto& limit = around_.limits.by_caller;
+  if (limit) verdict = co_await take(around_.shared_buckets, by_caller, *limit, call.principal.id.text());
+  const auto with_limit = [&](Response response) {
+    if (verdict) add_limit_fields(response, by_caller, *limit, *verdict);
+    return response;
+  };
+  if (verdict && !verdict->allowed) {
+    around_.refusals.note({.principal = call.principal,
+                           .address = request.address,
+                           .account = {},
+                           .operation = std::string(operation.id),
+                           .status = status_of(Code::too_many)});
+    co_return with_limit(problem(over_limit(by_caller, *limit, *verdict), request));
+  }
+  if (operation.permission != signed_in && !call.principal.may(operation.permission)) {
+    const auto detail = call.principal.limited_by.empty()
+                            ? fmt::format("This needs the permission {}.", operation.permission)
+                            : call.principal.limited_by;
+    co_return with_limit(problem({Code::forbidden, detail, {}}, request));
+  }
+  const auto position = not_before(request, around_.recent_writes, call.principal.id);
+  if (!position) co_return with_limit(problem(position.error(), request));
+  call.not_before = *position;
+  call.age_max = age_max(request);
+  auto response = co_await handler(call, request);
+  if (call.written->position != Position{}) {
+    around_.recent_writes.note(call.principal.id, call.written->position);
+    response.headers.emplace_back(token_header, call.written->position.token());
+  }
+  co_return with_limit(std::move(response));
 }
 
 Response Router::failure(const Route& route, const Request& request, std::string_view reason) {
@@ -111,7 +167,7 @@ Response Router::failure(const Route& route, const Request& request, std::string
 // Nothing at this path, or nothing for this method: then Allow says what there is (RFC 9110, section 15.5.6).
 Response Router::no_route(const Request& request) const {
   auto response = explain_no_route(request);
-  metrics_
+  around_.metrics
       .counter("http_requests_total", "Requests answered",
                {{"method", "any"}, {"path", "unmatched"}, {"status", std::to_string(response.status)}})
       .add();
@@ -157,25 +213,113 @@ void log_unavailable(std::string_view operation, std::string_view request_id, st
 
 }  // namespace
 
+// Whether an answer refuses somebody for who they are, or how often they ask without saying who. A budget without room
+// answers 429 too, but to whoever may ask.
+static bool is_refusal(const Operation& operation, const Principal& principal, int status) {
+  if (status == 401 || status == 403) return true;
+  return status == 429 && (operation.permission == open_to_all || principal.kind == Principal::Kind::anonymous);
+}
+
 Async<Response> Router::dispatch(Request& request) const {
+  auto response = co_await routed(request);
+  around_.cors.allow(request, response);
+  co_return response;
+}
+
+Router::Route* Router::find(const Request& request) const {
   const std::string_view method = request.method == "HEAD" ? std::string_view("GET") : std::string_view(request.method);
   const auto place = std::ranges::find_if(routes_, [&](const auto& route) {
     return route->operation.method == method && matches(route->segments, request.segments);
   });
-  if (place == routes_.end()) co_return no_route(request);
-  Route* const found = place->get();
+  return place == routes_.end() ? nullptr : place->get();
+}
+
+bool Router::is_open(const Request& request) const {
+  const auto* const found = find(request);
+  return found != nullptr && found->operation.permission == open_to_all;
+}
+
+Async<std::optional<Response>> Router::refuse_early(const Request& request) const {
+  auto* const found = find(request);
+  std::optional<Response> out;
+  if (found == nullptr) {
+    out = no_route(request);
+  } else if (auto refused = co_await refuse_stranger(*found, request)) {
+    out = std::move(refused);
+    count(*found, out->status);
+  }
+  if (out) around_.cors.allow(request, *out);
+  co_return out;
+}
+
+Response Router::unavailable(const Route& route, const Request& request, std::string_view reason) {
+  log_unavailable(route.operation.id, request.id, reason);
+  return problem({Code::unavailable,
+                  "A dependency is away; whether the request took effect is not known. Repeat it with the same ids.",
+                  {}},
+                 request);
+}
+
+void Router::count(Route& route, int status) const {
+  auto counter = route.requests_by_status.find(status);
+  if (counter == route.requests_by_status.end()) {
+    counter = route.requests_by_status
+                  .emplace(status, around_.metrics.counter("http_requests_total", "Requests answered",
+                                                           {{"method", std::string(route.operation.method)},
+                                                            {"path", std::string(route.operation.path)},
+                                                            {"status", std::to_string(status)}}))
+                  .first;
+  }
+  counter->second.add();
+}
+
+// The answer to somebody whom we do not know, or cannot ask about now.
+Async<std::optional<Response>> Router::refuse_stranger(const Route& route, const Request& request) const {
+  try {
+    // The verdict is kept for a moment: when the body is here nobody has to be asked again.
+    const auto principal = co_await around_.gate->admit(request);
+    if (principal) co_return std::nullopt;
+    auto response = problem(principal.error(), request);
+    // Whoever is refused here has taken no token of the address yet.
+    if (auto& limit = around_.limits.by_address) {
+      const auto verdict = co_await take(around_.shared_buckets, by_address, *limit, request.address);
+      if (!verdict.allowed) response = problem(over_limit(by_address, *limit, verdict), request);
+      add_limit_fields(response, by_address, *limit, verdict);
+    }
+    if (is_refusal(route.operation, {.kind = Principal::Kind::anonymous}, response.status)) {
+      around_.refusals.note({.principal = {.kind = Principal::Kind::anonymous},
+                             .address = request.address,
+                             .account = {},
+                             .operation = std::string(route.operation.id),
+                             .status = response.status});
+    }
+    co_return response;
+  } catch (const boost::system::system_error& error) {
+    if (error.code() == boost::asio::error::operation_aborted) throw;
+    co_return failure(route, request, error.what());
+  } catch (const Unavailable& error) {
+    co_return unavailable(route, request, error.what());
+  } catch (const std::exception& error) {
+    co_return failure(route, request, error.what());
+  }
+}
+
+Async<Response> Router::routed(Request& request) const {
+  Route* const found = find(request);
+  if (found == nullptr) co_return no_route(request);
 
   const auto begin = std::chrono::steady_clock::now();
   Response response;
+  Written written;
+  Call call{.principal = {.kind = Principal::Kind::anonymous},
+            .request_id = request.id,
+            .deadline = request.deadline,
+            .written = &written,
+            .address = request.address};
   try {
-    response = co_await guarded(found->operation, found->handler, request);
+    response = co_await guarded(found->operation, found->handler, request, call);
   } catch (const Unavailable& error) {
-    log_unavailable(found->operation.id, request.id, error.what());
-    response =
-        problem({Code::unavailable,
-                 "A dependency is away; whether the request took effect is not known. Repeat it with the same ids.",
-                 {}},
-                request);
+    response = unavailable(*found, request, error.what());
   } catch (const boost::system::system_error& error) {
     // The server is being stopped and its patience is over.
     if (error.code() == boost::asio::error::operation_aborted) throw;
@@ -185,16 +329,13 @@ Async<Response> Router::dispatch(Request& request) const {
   }
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begin;
   found->duration.observe(seconds.count());
-  auto counter = found->requests_by_status.find(response.status);
-  if (counter == found->requests_by_status.end()) {
-    counter = found->requests_by_status
-                  .emplace(response.status, metrics_.counter("http_requests_total", "Requests answered",
-                                                             {{"method", std::string(found->operation.method)},
-                                                              {"path", std::string(found->operation.path)},
-                                                              {"status", std::to_string(response.status)}}))
-                  .first;
-  }
-  counter->second.add();
+  count(*found, response.status);
+  if (is_refusal(found->operation, call.principal, response.status))
+    around_.refusals.note({.principal = call.principal,
+                           .address = request.address,
+                           .account = written.account,
+                           .operation = std::string(found->operation.id),
+                           .status = response.status});
   co_return response;
 }
 

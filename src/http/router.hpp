@@ -16,6 +16,8 @@
 #include <vector>
 
 #include "base/error.hpp"
+#include "http/cors.hpp"
+#include "http/limits.hpp"
 #include "http/message.hpp"
 #include "http/problem.hpp"
 #include "http/recent_writes.hpp"
@@ -28,6 +30,8 @@ namespace cognive::http {
 
 // The permission of routes that need no credentials.
 inline constexpr std::string_view open_to_all = "open";
+// Of routes that everybody may call who says who they are.
+inline constexpr std::string_view signed_in = "signed_in";
 
 struct Operation {
   std::string_view method;
@@ -36,9 +40,10 @@ struct Operation {
   std::string_view tag;
   std::string_view summary;
   std::string_view description = {};
-  std::string_view permission;  // `resource:verb` or open_to_all; must not be empty
+  std::string_view permission;  // `resource:verb`, signed_in or open_to_all; must not be empty
   int status = 200;             // of success
   std::vector<int> also = {};   // other statuses that callers of this operation meet
+  bool is_probe = false;        // of whoever keeps the process running: answered however often others ask
 };
 
 // No parameters, or no body.
@@ -62,6 +67,25 @@ class Gate {
   Gate& operator=(const Gate&) = delete;
   virtual ~Gate() = default;
   virtual Async<Result<Principal>> admit(const Request& request) = 0;
+};
+
+struct Refusal {
+  Principal principal;
+  std::string address;
+  std::optional<Uuid> account;  // whose credentials were tried, of those who did not prove who they are
+  std::string operation;
+  int status = 0;  // 401, 403 or 429
+};
+
+// Is told of every request that is refused for who makes it, or how often.
+class Refusals {
+ public:
+  Refusals() = default;
+  Refusals(const Refusals&) = delete;
+  Refusals& operator=(const Refusals&) = delete;
+  virtual ~Refusals() = default;
+  // Never waits.
+  virtual void note(Refusal refusal) = 0;
 };
 
 using PathParameters = std::vector<std::pair<std::string, std::string>>;
@@ -91,8 +115,18 @@ class Router {
     std::string answer_type = "application/json";
   };
 
-  // `gate` may be null when every route is open. All three must outlive the router.
-  Router(Gate* gate, RecentWrites& recent_writes, Metrics& metrics);
+  // What a router asks and tells; all of it must outlive the router.
+  struct Surroundings {
+    Gate* gate = nullptr;  // null: every route is open
+    RecentWrites& recent_writes;
+    Metrics& metrics;
+    Limits& limits;
+    Refusals& refusals;
+    Cors& cors;
+    SharedBuckets* shared_buckets = nullptr;  // null: this process counts by itself
+  };
+
+  explicit Router(Surroundings surroundings);
   Router(const Router&) = delete;
   Router& operator=(const Router&) = delete;
   ~Router();
@@ -105,6 +139,13 @@ class Router {
 
   // Answers anything: never throws except when its coroutine is cancelled.
   Async<Response> dispatch(Request& request) const;
+
+  // Whether everybody may call it.
+  [[nodiscard]] bool is_open(const Request& request) const;
+
+  // For a request whose body has not been read yet: the answer when none of it need be, because there is no such route
+  // or nobody whom we know asks. Never throws except when its coroutine is cancelled.
+  Async<std::optional<Response>> refuse_early(const Request& request) const;
 
   // Schemas that routes refer to; raw routes may add theirs.
   json::Components& components() { return components_; }
@@ -124,16 +165,23 @@ class Router {
  private:
   struct Route;
 
+  // Null when there is none.
+  [[nodiscard]] Route* find(const Request& request) const;
   [[nodiscard]] Response no_route(const Request& request) const;
   [[nodiscard]] Response explain_no_route(const Request& request) const;
+  Async<std::optional<Response>> refuse_stranger(const Route& route, const Request& request) const;
   static Response failure(const Route& route, const Request& request, std::string_view reason);
+  static Response unavailable(const Route& route, const Request& request, std::string_view reason);
+  void count(Route& route, int status) const;
 
-  [[nodiscard]] Async<Response> guarded(const Operation& operation, const RawHandler& handler,
-                                        const Request& request) const;
+  // Sets the principal of the call as soon as it is known.
+  [[nodiscard]] Async<Response> guarded(const Operation& operation, const RawHandler& handler, const Request& request,
+                                        Call& call) const;
+  [[nodiscard]] Async<Response> admitted(const Operation& operation, const RawHandler& handler, const Request& request,
+                                         Call& call) const;
+  [[nodiscard]] Async<Response> routed(Request& request) const;
 
-  Gate* gate_;
-  RecentWrites& recent_writes_;
-  Metrics& metrics_;
+  Surroundings around_;
   std::vector<std::unique_ptr<Route>> routes_;
   json::Components components_;
 };

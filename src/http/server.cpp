@@ -1,15 +1,19 @@
 #include "http/server.hpp"
 
 #include <boost/asio.hpp>
+#include <boost/asio/ssl.hpp>
 #include <boost/beast/core.hpp>
 #include <boost/beast/http.hpp>
 #include <list>
 
 #include "base/text.hpp"
+#include "http/certificate.hpp"
+#include "http/forwarded.hpp"
 #include "http/gzip.hpp"
 #include "http/problem.hpp"
 #include "http/target.hpp"
 #include "observe/log.hpp"
+#include "runtime/wire.hpp"
 
 namespace cognive::http {
 
@@ -45,28 +49,49 @@ const std::string& http_date() {
   return text;
 }
 
+// Longer targets need not be supported (RFC 9110, section 4.1).
+constexpr std::size_t target_bytes_max = 8'192;
+
+// A longer body is only read for whom we know: memory for it is nothing that anybody gets.
+constexpr std::uint64_t unasked_body_bytes_max = 64 << 10;
+
 // What an answer has to know of its request.
 struct Exchange {
   std::string id;
   std::string instance = "/";
   bool keep_alive = false;
   bool http_1_0 = false;
+  bool encrypted = false;
   bool head = false;  // HEAD: everything but the body
+};
+
+constexpr std::pair<std::string_view, std::string_view> safe_defaults[] = {
+    {"Cache-Control", "no-store"},
+    {"Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"},
+    {"Referrer-Policy", "no-referrer"},
 };
 
 // The whole head in one buffer: one write sends head and body.
 std::string response_head(const Response& response, const Exchange& exchange) {
   std::string head;
-  head.reserve(320);
+  head.reserve(512);
   fmt::format_to(std::back_inserter(head), "HTTP/1.1 {} {}\r\nServer: cognive\r\nDate: {}\r\n", response.status,
                  reason(response.status), http_date());
   if (!response.content_type.empty()) {
     fmt::format_to(std::back_inserter(head), "Content-Type: {}\r\nX-Content-Type-Options: nosniff\r\n",
                    response.content_type);
   }
+  // An answer is for who asked, and no page: nothing keeps, frames or runs it. Routes that differ say so.
+  for (const auto& [name, value] : safe_defaults) {
+    if (std::ranges::find(response.headers, name, &std::pair<std::string, std::string>::first) ==
+        response.headers.end()) {
+      fmt::format_to(std::back_inserter(head), "{}: {}\r\n", name, value);
+    }
+  }
   if (response.status != 204 && response.status != 304) {
     fmt::format_to(std::back_inserter(head), "Content-Length: {}\r\n", response.body.size());
   }
+  if (exchange.encrypted) head += "Strict-Transport-Security: max-age=31536000\r\n";
   fmt::format_to(std::back_inserter(head), "X-Request-Id: {}\r\n", exchange.id);
   for (const auto& [name, value] : response.headers)
     fmt::format_to(std::back_inserter(head), "{}: {}\r\n", name, value);
@@ -102,13 +127,16 @@ Exchange exchange_of(const Parser::value_type& message) {
           .head = message.method() == bhttp::verb::head};
 }
 
-Result<Request> to_request(Parser::value_type&& message, std::string id, const ServerOptions& options) {
+// Everything but the body.
+Result<Request> head_of(const Parser::value_type& message, std::string id) {
   // RFC 9112, section 3.2: exactly one Host, which 1.0 did not know yet.
   if (message.version() >= 11 && message.count(bhttp::field::host) != 1) {
     return fail(Code::malformed, "The request must have exactly one Host header.");
   }
   Request out;
   out.id = std::move(id);
+  if (message.target().size() > target_bytes_max)
+    return fail(Code::uri_too_long, fmt::format("Path and query have more than {} bytes.", target_bytes_max));
   out.method = {message.method_string().data(), message.method_string().size()};
   if (auto target = read_target({message.target().data(), message.target().size()}, out); !target) {
     return std::unexpected(std::move(target.error()));
@@ -119,6 +147,10 @@ Result<Request> to_request(Parser::value_type&& message, std::string id, const S
     const auto [place, inserted] = out.headers.try_emplace(name, value);
     if (!inserted) place->second.append(", ").append(value);
   }
+  return out;
+}
+
+Result<void> take_body(Parser::value_type&& message, Request& out, const ServerOptions& options) {
   const auto encoding = lower(trim(out.header("content-encoding")));
   if (encoding == "gzip" || encoding == "x-gzip") {
     auto body = gunzip(message.body(), options.body_bytes_max);
@@ -130,17 +162,18 @@ Result<Request> to_request(Parser::value_type&& message, std::string id, const S
     return fail(Code::unsupported_media,
                 "Content-Encoding must be gzip or absent, not " + shortened(encoding, 64) + ".");
   }
-  return out;
+  return {};
 }
 
 // What a parser's refusal means to the client; nothing when the connection is simply over.
-std::optional<Error> refusal(error_code error, const ServerOptions& options) {
+std::optional<Error> refusal(error_code error, const ServerOptions& options, std::uint64_t body_max) {
   if (error == asio::error::timed_out) return Error{Code::timed_out, "The request did not arrive in time.", {}};
   if (error == bhttp::error::body_limit) {
-    return Error{
-        Code::too_large,
-        fmt::format("The body is larger than {} bytes; HTTP_BODY_BYTES_MAX allows no more.", options.body_bytes_max),
-        {}};
+    return Error{Code::too_large,
+                 fmt::format("The body is larger than {} bytes; {}.", body_max,
+                             body_max == options.body_bytes_max ? "HTTP_BODY_BYTES_MAX allows no more"
+                                                                : "no more is read without credentials"),
+                 {}};
   }
   if (error == bhttp::error::header_limit || error == bhttp::error::buffer_overflow) {
     return Error{Code::headers_too_large,
@@ -169,13 +202,25 @@ bool framing_is_clear(const Parser::value_type& message) {
 // How long a stopping server waits for the first request of a connection that it has just accepted.
 constexpr std::chrono::milliseconds first_request_grace{200};
 
+using TcpWire = Wire<tcp::socket>;
+
+// How long it may take to agree on encryption, and to say goodbye.
+constexpr std::chrono::milliseconds handshake_max{10'000};
+constexpr std::chrono::milliseconds goodbye_max{1'000};
+
 // One connection. Its timer interrupts the wait in progress but leaves the socket open, so that the client can still be
 // told why.
 struct Session : std::enable_shared_from_this<Session> {
-  explicit Session(tcp::socket connected) : socket(std::move(connected)), timer(socket.get_executor()) {}
+  Session(tcp::socket connected, std::shared_ptr<asio::ssl::context> encryption)
+      : wire(std::move(connected), std::move(encryption)), timer(wire.get_executor()) {
+    error_code error;
+    const auto endpoint = wire.socket().remote_endpoint(error);
+    if (!error) peer = InternetAddress::of(*endpoint.data()).value_or(peer);
+  }
 
-  tcp::socket socket;
+  TcpWire wire;
   asio::steady_timer timer;
+  InternetAddress peer;
   bool expired = false;
   bool busy = false;    // between the first byte of a request and the last of its answer
   bool served = false;  // answered at least one request
@@ -183,17 +228,25 @@ struct Session : std::enable_shared_from_this<Session> {
   // Waits from here on may last `duration` together.
   void expect_within(std::chrono::milliseconds duration) {
     expired = false;
+    interrupt_in(duration);
+  }
+  // A handler on its way sees by the expiry that it comes too late.
+  void expect_whenever() { timer.expires_at(std::chrono::steady_clock::time_point::max()); }
+
+  // Again and again until somebody sets another time: what is interrupted may have been about to begin its next part.
+  void interrupt_in(std::chrono::milliseconds duration) {
+    constexpr std::chrono::milliseconds again{100};
     timer.expires_after(duration);
-    timer.async_wait([weak = weak_from_this()](error_code error) {
+    timer.async_wait([weak = weak_from_this(), again](error_code error) {
       const auto session = weak.lock();
       // Set anew meanwhile: the handler of the old time may already have been on its way.
       if (error || !session || session->timer.expiry() > std::chrono::steady_clock::now()) return;
       session->expired = true;
       error_code ignored;
-      session->socket.cancel(ignored);
+      session->wire.socket().cancel(ignored);
+      session->interrupt_in(again);
     });
   }
-  void expect_whenever() { timer.cancel(); }
 
   // The error of a wait, told apart: cancelled by the timer is a time-out.
   [[nodiscard]] error_code outcome(error_code error) const {
@@ -208,6 +261,7 @@ struct Server::State : std::enable_shared_from_this<State> {
       : executor(std::move(server_executor)),
         options(std::move(server_options)),
         router(server_router),
+        certificate(options.tls_certificate_file, options.tls_key_file),
         acceptor(executor),
         tasks(executor, [](const std::exception_ptr&) {}),
         response_size(metrics.histogram("http_response_size_bytes", "Size of answers' bodies", {}, size_buckets())),
@@ -216,10 +270,12 @@ struct Server::State : std::enable_shared_from_this<State> {
   Executor executor;
   ServerOptions options;
   const Router& router;
+  Certificate certificate;
   tcp::acceptor acceptor;
   TaskGroup tasks;
   std::list<std::shared_ptr<Session>> sessions;
   bool stopping = false;
+  std::size_t answering = 0;
   Histogram response_size;
   Gauge connections_open;
 
@@ -228,7 +284,7 @@ struct Server::State : std::enable_shared_from_this<State> {
     const std::array<asio::const_buffer, 2> buffers{asio::buffer(head),
                                                     exchange.head ? asio::const_buffer{} : asio::buffer(response.body)};
     session.expect_within(options.request_timeout);
-    co_await asio::async_write(session.socket, buffers, asio::use_awaitable);
+    co_await asio::async_write(session.wire, buffers, asio::use_awaitable);
     response_size.observe(static_cast<double>(response.body.size()));
   }
 
@@ -241,13 +297,57 @@ struct Server::State : std::enable_shared_from_this<State> {
     session.expect_within(stopping ? std::min(options.idle_timeout, first_request_grace) : options.idle_timeout);
     error_code error;
     const auto room = buffer.prepare(first_read_bytes);
-    const auto count = co_await session.socket.async_read_some(room, asio::redirect_error(asio::use_awaitable, error));
+    const auto count = co_await session.wire.async_read_some(room, asio::redirect_error(asio::use_awaitable, error));
     buffer.commit(count);
     co_return error;
   }
 
-  // Reads one request into `parser`. The error that ended the connection, if any.
-  Async<error_code> read(Session& session, beast::flat_buffer& buffer, Parser& parser) {
+  // Set for the part of it that does not depend on the body.
+  void complete(Request& request, const Session& session) const {
+    request.address = client_address(session.peer, request.header("x-forwarded-for"), options.trusted_proxies);
+    request.deadline = Deadline::in(options.handler_timeout);
+  }
+
+  static Response too_much(const Exchange& exchange) {
+    return problem({Code::unavailable, "The server has too much to do at this moment; nothing was done.", {}},
+                   exchange.instance, exchange.id);
+  }
+
+  // One of those that are being answered, until it is let go.
+  [[nodiscard]] std::unique_ptr<std::size_t, void (*)(std::size_t*)> take_place() {
+    ++answering;
+    return {&answering, [](std::size_t* count) { --*count; }};
+  }
+
+  // The answer to a request whose body need not be read; else `body_max` is how much of it may be.
+  Async<std::optional<Response>> refuse_early(const Session& session, Parser& parser, const Exchange& exchange,
+                                              std::uint64_t& body_max) {
+    const auto length = parser.content_length();
+    const bool is_long = parser.chunked() || (length && *length > unasked_body_bytes_max);
+    if (!is_long) co_return std::nullopt;
+    auto head = head_of(parser.get(), exchange.id);
+    if (!head) co_return problem(head.error(), exchange.instance, exchange.id);
+    complete(*head, session);
+    if (router.is_open(*head)) {
+      body_max = std::min<std::uint64_t>(body_max, unasked_body_bytes_max);
+      parser.body_limit(body_max);
+      if (!length || *length <= body_max) co_return std::nullopt;
+      co_return problem(*refusal(bhttp::error::body_limit, options, body_max), exchange.instance, exchange.id);
+    }
+    if (answering >= options.requests_max) co_return too_much(exchange);
+    const auto place = take_place();
+    co_return co_await router.refuse_early(*head);
+  }
+
+  // Answers a request that was not read to its end, and ends the connection.
+  Async<> refuse(Session& session, const Response& response, Exchange exchange) {
+    exchange.keep_alive = false;
+    co_await write(session, response, exchange);
+    co_await linger(session);
+  }
+
+  // Reads the head of one request into `parser`. The error that ended the connection, if any.
+  Async<error_code> read_head(Session& session, beast::flat_buffer& buffer, Parser& parser) {
     error_code error;
     for (;;) {
       if (buffer.size() == 0) error = co_await await_request(session, buffer);
@@ -259,17 +359,22 @@ struct Server::State : std::enable_shared_from_this<State> {
     }
     session.busy = true;
     session.expect_within(options.request_timeout);
-    co_await bhttp::async_read_header(session.socket, buffer, parser, asio::redirect_error(asio::use_awaitable, error));
+    co_await bhttp::async_read_header(session.wire, buffer, parser, asio::redirect_error(asio::use_awaitable, error));
     if (error) co_return session.outcome(error);
     if (!framing_is_clear(parser.get())) co_return bhttp::error::bad_transfer_encoding;
     const auto length = parser.content_length();
-    if (length && *length > options.body_bytes_max) co_return bhttp::error::body_limit;
+    co_return length && *length > options.body_bytes_max ? error_code(bhttp::error::body_limit) : error_code();
+  }
+
+  Async<error_code> read_body(Session& session, beast::flat_buffer& buffer, Parser& parser) {
+    error_code error;
+    session.expect_within(options.request_timeout);
     if (beast::iequals(parser.get()[bhttp::field::expect], "100-continue")) {
       constexpr std::string_view go_on = "HTTP/1.1 100 Continue\r\n\r\n";
-      co_await asio::async_write(session.socket, asio::buffer(go_on), asio::redirect_error(asio::use_awaitable, error));
+      co_await asio::async_write(session.wire, asio::buffer(go_on), asio::redirect_error(asio::use_awaitable, error));
       if (error) co_return session.outcome(error);
     }
-    co_await bhttp::async_read(session.socket, buffer, parser, asio::redirect_error(asio::use_awaitable, error));
+    co_await bhttp::async_read(session.wire, buffer, parser, asio::redirect_error(asio::use_awaitable, error));
     co_return session.outcome(error);
   }
 
@@ -278,20 +383,27 @@ struct Server::State : std::enable_shared_from_this<State> {
     constexpr std::chrono::milliseconds linger_max{1000};
     constexpr std::size_t lingering_bytes_max = 1 << 20;
     error_code error;
-    session.socket.shutdown(tcp::socket::shutdown_send, error);
     session.expect_within(linger_max);
+    if (session.wire.is_encrypted()) {
+      co_await session.wire.async_goodbye(asio::redirect_error(asio::use_awaitable, error));
+    }
+    session.wire.socket().shutdown(tcp::socket::shutdown_send, error);
     std::array<char, 16 * 1024> dropped{};
     std::size_t total = 0;
     while (!error && total < lingering_bytes_max) {
-      total += co_await session.socket.async_read_some(asio::buffer(dropped),
-                                                       asio::redirect_error(asio::use_awaitable, error));
+      total += co_await session.wire.socket().async_read_some(asio::buffer(dropped),
+                                                              asio::redirect_error(asio::use_awaitable, error));
     }
   }
 
-  Async<Response> answer(Parser& parser, const Exchange& exchange) {
-    auto request = to_request(parser.release(), exchange.id, options);
+  Async<Response> answer(Parser& parser, const Exchange& exchange, const Session& session) {
+    auto request = head_of(parser.get(), exchange.id);
     if (!request) co_return problem(request.error(), exchange.instance, exchange.id);
-    request->deadline = Deadline::in(options.handler_timeout);
+    if (const auto taken = take_body(parser.release(), *request, options); !taken)
+      co_return problem(taken.error(), exchange.instance, exchange.id);
+    complete(*request, session);
+    if (answering >= options.requests_max) co_return too_much(exchange);
+    const auto place = take_place();
     co_return co_await router.dispatch(*request);
   }
 
@@ -301,24 +413,34 @@ struct Server::State : std::enable_shared_from_this<State> {
       Parser parser;
       parser.header_limit(static_cast<std::uint32_t>(options.header_bytes_max));
       parser.body_limit(options.body_bytes_max);
-      const auto error = co_await read(session, buffer, parser);
+      std::uint64_t body_max = options.body_bytes_max;
+      auto error = co_await read_head(session, buffer, parser);
       auto exchange = exchange_of(parser.get());
+      exchange.encrypted = session.wire.is_encrypted();
+      if (!error) {
+        session.expect_whenever();
+        if (const auto response = co_await refuse_early(session, parser, exchange, body_max))
+          co_return co_await refuse(session, *response, exchange);
+        error = co_await read_body(session, buffer, parser);
+      }
       if (error) {
-        const auto refused = refusal(error, options);
-        if (!refused) co_return;
-        exchange.keep_alive = false;
-        co_await write(session, problem(*refused, exchange.instance, exchange.id), exchange);
-        co_await linger(session);
+        const auto refused = refusal(error, options, body_max);
+        if (refused) co_await refuse(session, problem(*refused, exchange.instance, exchange.id), exchange);
         co_return;
       }
       session.expect_whenever();
-      const auto response = co_await answer(parser, exchange);
+      const auto response = co_await answer(parser, exchange, session);
       exchange.keep_alive = exchange.keep_alive && !stopping;
       co_await write(session, response, exchange);
       session.served = true;
       if (!exchange.keep_alive) {
         error_code ignored;
-        session.socket.shutdown(tcp::socket::shutdown_send, ignored);
+        session.expect_within(goodbye_max);
+        if (session.wire.is_encrypted()) {
+          co_await session.wire.async_goodbye(asio::redirect_error(asio::use_awaitable, ignored));
+        } else {
+          session.wire.socket().shutdown(tcp::socket::shutdown_send, ignored);
+        }
         co_return;
       }
     }
@@ -327,10 +449,14 @@ struct Server::State : std::enable_shared_from_this<State> {
   static Async<> run_session(std::shared_ptr<State> state, tcp::socket socket) {
     error_code ignored;
     socket.set_option(tcp::no_delay(true), ignored);
-    const auto session = std::make_shared<Session>(std::move(socket));
+    const auto session = std::make_shared<Session>(std::move(socket), state->certificate.current());
     const auto place = state->sessions.insert(state->sessions.end(), session);
     state->connections_open.add(1);
     try {
+      if (session->wire.is_encrypted()) {
+        session->expect_within(std::min(handshake_max, state->options.request_timeout));
+        co_await session->wire.async_handshake(asio::ssl::stream_base::server, asio::use_awaitable);
+      }
       co_await state->serve(*session);
     } catch (const std::exception&) {
       // The client went away while we wrote, or the server is being stopped.
@@ -383,6 +509,7 @@ Server::~Server() = default;
 Result<std::uint16_t> Server::listen() {
   auto& acceptor = state_->acceptor;
   const auto& options = state_->options;
+  if (const auto loaded = state_->certificate.load(); !loaded) return std::unexpected(loaded.error());
   try {
     const tcp::endpoint endpoint(asio::ip::make_address(options.host), options.port);
     acceptor.open(endpoint.protocol());
@@ -413,7 +540,7 @@ Async<> Server::stop(Deadline deadline) {
   }
   state->acceptor.close(ignored);
   for (const auto& session : state->sessions) {
-    if (!session->busy) session->socket.cancel(ignored);
+    if (!session->busy) session->wire.socket().cancel(ignored);
   }
   co_await state->tasks.join(deadline);
   state->tasks.stop();

@@ -4,8 +4,10 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/error.hpp"
+#include "base/networks.hpp"
 #include "http/router.hpp"
 
 namespace cognive::http {
@@ -16,6 +18,10 @@ struct ServerOptions {
   std::size_t body_bytes_max = 16 << 20;
   std::size_t header_bytes_max = 16 << 10;
   std::size_t connections_max = 10'000;
+  std::size_t requests_max = 2'048;  // that are being answered at a time
+  std::string tls_certificate_file;  // PEM; empty: nothing is encrypted
+  std::string tls_key_file;
+  std::vector<Network> trusted_proxies;  // whose X-Forwarded-For counts
   std::chrono::milliseconds request_timeout{
       30'000};  // from the first byte of a request to its last, and for writing the answer
   std::chrono::milliseconds idle_timeout{75'000};  // between requests

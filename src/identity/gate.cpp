@@ -6,7 +6,7 @@ namespace cognive::identity {
 
 namespace {
 
-// Clients that know bearer tokens only may send their key as one. Empty when there is none.
+// Empty when there is none.
 std::string bearer_token(std::string_view authorization) {
   constexpr std::string_view scheme = "bearer ";
   if (!equal_ignoring_case(authorization.substr(0, scheme.size()), scheme)) return {};
@@ -15,13 +15,18 @@ std::string bearer_token(std::string_view authorization) {
 
 }  // namespace
 
-Async<Result<Principal>> KeyGate::admit(const http::Request& request) {
+Async<Result<Principal>> Gate::admit(const http::Request& request) {
   std::string key(trim(request.header("x-api-key")));
-  if (key.empty()) key = bearer_token(request.header("authorization"));
-  if (key.empty()) {
-    co_return fail(Code::unauthenticated, "Credentials are missing: send an API key in the header X-API-Key.");
+  if (!key.empty()) co_return co_await keys_.authenticate(std::move(key), request.address, request.deadline);
+  auto token = bearer_token(request.header("authorization"));
+  if (token.empty()) {
+    co_return fail(Code::unauthenticated,
+                   "Credentials are missing: send an API key in the header X-API-Key, or the access token of a login "
+                   "as Authorization: Bearer.");
   }
-  co_return co_await identity_.authenticate(std::move(key), request.deadline);
+  if (token.starts_with(KeyText::prefix))
+    co_return co_await keys_.authenticate(std::move(token), request.address, request.deadline);
+  co_return co_await sessions_.authenticate(std::move(token), trim(request.header("x-team")), request.deadline);
 }
 
 }  // namespace cognive::identity

@@ -2,18 +2,23 @@
 #pragma once
 
 #include "http/router.hpp"
-#include "identity/identity.hpp"
+#include "identity/keys.hpp"
+#include "identity/sessions.hpp"
 
 namespace cognive::identity {
 
-class KeyGate final : public http::Gate {
+// An API key in X-API-Key, or a bearer token: the access token of a person, or a key for clients that know nothing
+// else.
+class Gate final : public http::Gate {
  public:
-  explicit KeyGate(Identity& identity) : identity_(identity) {}
+  // Both must outlive it.
+  Gate(Keys& keys, Sessions& sessions) : keys_(keys), sessions_(sessions) {}
 
   Async<Result<Principal>> admit(const http::Request& request) override;
 
  private:
-  Identity& identity_;
+  Keys& keys_;
+  Sessions& sessions_;
 };
 
 }  // namespace cognive::identity

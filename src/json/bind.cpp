@@ -64,6 +64,10 @@ void Faults::add_at(std::string_view name, std::string message, std::string reje
   add(std::move(message), std::move(rejected));
 }
 
+void Faults::conceal_since(std::size_t count) {
+  for (std::size_t i = count; i < list_.size(); ++i) list_[i].rejected.clear();
+}
+
 std::vector<FieldError> Faults::take() {
   if (count_ > list_.size()) {
     list_.push_back({"", "There are " + std::to_string(count_ - list_.size()) + " more faults.", ""});
@@ -178,6 +182,18 @@ void read(Cursor& in, Decimal& out, Faults& faults, const Rules&) {
     out = *value;
   } else {
     faults.add("It must have at most 18 significant digits, 18 of them after the point.", shortened(token, 64));
+  }
+}
+
+void read(Cursor& in, NanoUsd& out, Faults& faults, const Rules& rules) {
+  const auto before = faults.count();
+  Decimal dollars;
+  read(in, dollars, faults, rules);
+  if (faults.count() != before) return;
+  if (const auto amount = NanoUsd::exactly(dollars)) {
+    out = *amount;
+  } else {
+    faults.add("It must have at most nine digits after the point.", dollars.text());
   }
 }
 

@@ -28,6 +28,9 @@ class Faults {
   // The same, or whether something inside of it has.
   [[nodiscard]] bool has_below(std::string_view name) const;
 
+  // Leaves out what was rejected in all faults but the first `count`.
+  void conceal_since(std::size_t count);
+
   [[nodiscard]] bool empty() const { return count_ == 0; }
   [[nodiscard]] std::size_t count() const { return count_; }
   [[nodiscard]] std::vector<FieldError> take();
@@ -70,6 +73,7 @@ void read(Cursor& in, std::int64_t& out, Faults& faults, const Rules& rules);
 void read(Cursor& in, Uuid& out, Faults& faults, const Rules& rules);
 void read(Cursor& in, Timestamp& out, Faults& faults, const Rules& rules);
 void read(Cursor& in, Decimal& out, Faults& faults, const Rules& rules);
+void read(Cursor& in, NanoUsd& out, Faults& faults, const Rules& rules);
 void read(Cursor& in, PagePosition& out, Faults& faults, const Rules& rules);
 void read(Cursor& in, Object& out, Faults& faults, const Rules& rules);  // rules.max_length counts bytes of its text
 
@@ -81,6 +85,11 @@ void unknown_field(std::string_view key, Cursor& value, Faults& faults);
 void repeated_field(std::string_view key, Cursor& value, Faults& faults);
 void missing_field(std::string_view key, Faults& faults);
 void bad_enum(const std::string& value, std::string_view allowed, Faults& faults);
+
+template <typename... Fields>
+constexpr bool has_secrets(const std::tuple<Fields...>& fields) {
+  return std::apply([](const auto&... field) { return (field.rules.secret || ...); }, fields);
+}
 
 template <typename T>
 inline constexpr bool is_optional = false;
@@ -162,8 +171,13 @@ void read(Cursor& in, std::map<std::string, T>& out, Faults& faults, const Rules
 
 template <Described T>
 void read(Cursor& in, T& out, Faults& faults, const Rules&) {
-  if (in.kind() != Kind::object) return detail::wrong_type(in, "an object", faults);
   static constexpr auto fields = T::fields();
+  if (in.kind() != Kind::object) {
+    const auto before = faults.count();
+    detail::wrong_type(in, "an object", faults);
+    if (detail::has_secrets(fields)) faults.conceal_since(before);
+    return;
+  }
   constexpr std::size_t count = std::tuple_size_v<decltype(fields)>;
   static_assert(count <= 64);
   std::uint64_t seen = 0;
@@ -178,12 +192,14 @@ void read(Cursor& in, T& out, Faults& faults, const Rules&) {
               return false;
             }
             const Faults::Scope scope(faults, key);
+            const auto before = faults.count();
             if ((seen & bit) != 0) {
               detail::repeated_field(key, value, faults);
             } else {
               seen |= bit;
               read(value, out.*(f.member), faults, f.rules);
             }
+            if (f.rules.secret) faults.conceal_since(before);
             return true;
           };
           return (try_one(field) || ...);
@@ -191,7 +207,9 @@ void read(Cursor& in, T& out, Faults& faults, const Rules&) {
         fields);
     if (!known) {
       const Faults::Scope scope(faults, key);
+      const auto before = faults.count();
       detail::unknown_field(key, value, faults);
+      if (detail::has_secrets(fields)) faults.conceal_since(before);  // it may be one, misspelt
     }
   });
 

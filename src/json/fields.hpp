@@ -40,6 +40,7 @@ struct Rules {
   std::size_t min_length = 0;
   std::size_t max_length = std::numeric_limits<std::size_t>::max();
   bool optional = false;
+  bool secret = false;            // a fault does not repeat what was sent
   std::string_view example = {};  // JSON text
 };
 

@@ -15,7 +15,6 @@
 namespace cognive::pg {
 
 namespace asio = boost::asio;
-
 namespace {
 
 using Descriptor = asio::posix::stream_descriptor;
@@ -24,7 +23,14 @@ using Descriptor = asio::posix::stream_descriptor;
 constexpr std::chrono::milliseconds cancel_patience{2'000};
 
 constexpr Query session_query{
-    "session", "SELECT set_config('statement_timeout', $1, false), set_config('TimeZone', 'UTC', false)"};
+    "session",
+    "SELECT set_config('statement_timeout', $1, false), set_config('TimeZone', 'UTC', false), "
+    // Whoever is stopped in the middle of a transaction must not keep its locks.
+    "set_config('idle_in_transaction_session_timeout', '30000', false), "
+    "set_config('plan_cache_mode', CASE WHEN $2 THEN 'force_generic_plan' ELSE current_setting('plan_cache_mode') END, "
+    "false), set_config('enable_seqscan', CASE WHEN $2 THEN 'off' ELSE current_setting('enable_seqscan') END, false), "
+    // What has to be read in full costs so much then that it would be compiled.
+    "set_config('jit', CASE WHEN $2 THEN 'off' ELSE current_setting('jit') END, false)"};
 constexpr Query identity_query{"identity", "SELECT " COGNIVE_IDENTITY_COLUMNS};
 // Not the flushed position: with synchronous_commit off it may be before the commit.
 constexpr Query position_query{"position", "SELECT (pg_current_wal_insert_lsn() - '0/0')::bigint"};
@@ -360,8 +366,8 @@ PGconn* start_connecting(const ConnectionParameters& parameters) {
 
 }  // namespace
 
-Async<std::unique_ptr<Connection>> Connection::open(Executor executor, std::string url,
-                                                    std::chrono::milliseconds statement_timeout, Deadline deadline) {
+Async<std::unique_ptr<Connection>> Connection::open(Executor executor, std::string url, SessionOptions options,
+                                                    Deadline deadline) {
   const auto parameters = co_await connection_parameters(executor, std::move(url), deadline);
   PGconn* raw = start_connecting(parameters);
   auto state = std::make_shared<State>(std::move(executor), raw);
@@ -385,7 +391,8 @@ Async<std::unique_ptr<Connection>> Connection::open(Executor executor, std::stri
   std::unique_ptr<Connection> connection(new Connection(state));
 
   std::vector<Statement> setup;
-  setup.push_back({&session_query, Params::of(std::to_string(statement_timeout.count()))});
+  setup.push_back(
+      {&session_query, Params::of(std::to_string(options.statement_timeout.count()), options.looks_up_only)});
   setup.push_back({&identity_query, {}});
   const auto answers = co_await connection->execute_together(std::move(setup), deadline);
   state->identity = read_identity(answers.back()[0]);

@@ -36,12 +36,21 @@ struct Committed {
   Position position;
 };
 
+struct SessionOptions {
+  // Enforced by the server; zero is none.
+  SessionOptions(std::chrono::milliseconds timeout, bool looks_up = false)  // NOLINT(google-explicit-constructor)
+      : statement_timeout(timeout), looks_up_only(looks_up) {}
+
+  std::chrono::milliseconds statement_timeout;
+  bool looks_up_only;  // see PoolOptions
+};
+
 class Connection {
  public:
-  // Opens a session in UTC and finds out whom it leads to. `statement_timeout`: enforced by the server; zero is none.
-  // Throws Unavailable with a sentence that says what failed (never the password).
-  static Async<std::unique_ptr<Connection>> open(Executor executor, std::string url,
-                                                 std::chrono::milliseconds statement_timeout, Deadline deadline);
+  // Opens a session in UTC and finds out whom it leads to. Throws Unavailable with a sentence that says what failed
+  // (never the password).
+  static Async<std::unique_ptr<Connection>> open(Executor executor, std::string url, SessionOptions options,
+                                                 Deadline deadline);
 
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;

@@ -92,7 +92,8 @@ struct Pool::State : std::enable_shared_from_this<State> {
     try {
       const auto attempt = Deadline{std::min(deadline.at, begun + options.connect_timeout)};
       const auto before = drops;
-      auto connection = co_await Connection::open(executor, options.url, options.statement_timeout, attempt);
+      auto connection =
+          co_await Connection::open(executor, options.url, {options.statement_timeout, options.looks_up_only}, attempt);
       throw_if_dropped(before);
       if (options.admit) options.admit(connection->identity());
       backoff = std::chrono::milliseconds{0};
@@ -430,25 +431,33 @@ Async<std::int64_t> Transaction::copy_in(std::string sql, std::string_view data)
   co_return co_await connection_->copy_in(std::move(sql), data, deadline_);
 }
 
+void Transaction::before_commit(std::function<Async<>(Transaction&)> step) {
+  last_steps_.push_back(std::move(step));
+}
+
 Async<> Transaction::vouch_for_reads() {
   co_await execute(vouch_query, Params{});
 }
 
 Async<Position> Transaction::commit() {
-  co_return co_await commit_with({});
+  co_return (co_await commit_with({})).position;
 }
 
-Async<Position> Transaction::commit_with(std::vector<Statement> statements) {
+Async<Committed> Transaction::commit_with(std::vector<Statement> statements) {
+  if (!last_steps_.empty() && !statements.empty())
+    throw std::logic_error("statements of a commit would come after what is to be last");
+  for (const auto& step : last_steps_) co_await step(*this);
+  last_steps_.clear();
   const Pool::State::Timed timed(pool_->duration_of(commit_query));
   // What is sent with one Sync is a transaction by itself.
   const bool is_implicit = !begun_ && !statements.empty();
   if (!is_implicit) statements.push_back({&commit_query, {}});
-  const auto committed = co_await connection_->execute_together_and_locate(std::move(statements), deadline_);
+  auto committed = co_await connection_->execute_together_and_locate(std::move(statements), deadline_);
   pool_->give_back(std::move(connection_));
   // COMMIT of a failed transaction succeeds as a ROLLBACK.
   if (!is_implicit && committed.rows.command() != "COMMIT")
     throw std::logic_error("a failed transaction was committed");
-  co_return committed.position;
+  co_return committed;
 }
 
 }  // namespace cognive::pg

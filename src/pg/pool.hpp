@@ -22,6 +22,10 @@ struct PoolOptions {
   std::size_t waiters_max = 1024;                       // callers queueing for an exclusive connection
   std::chrono::milliseconds connect_timeout{3'000};     // for one attempt, within the caller's deadline
   std::chrono::milliseconds statement_timeout{10'000};  // enforced by the server
+  // All statements look up rows by their keys, and one plan fits all parameters. Else PostgreSQL plans some of them
+  // anew each time, for longer than it then runs them, and keeps plans of others that read all of a table because it
+  // was small once.
+  bool looks_up_only = false;
 
   // Looks at whom a new connection leads to and throws Unavailable when it must not be used. Empty: anybody will do.
   std::function<void(const ServerIdentity&)> admit;
@@ -88,6 +92,10 @@ class Transaction {
   // Rows in bulk: `sql` is a COPY … FROM STDIN and `data` the rows in its format. How many they were.
   Async<std::int64_t> copy_in(std::string sql, std::string_view data);
 
+  // What commit() does first, after everything else: for what all transactions lock, so that it is held for a moment
+  // only.
+  void before_commit(std::function<Async<>(Transaction&)> step);
+
   // Makes commit() vouch for what the transaction has only read. What it read may be committed on this server alone,
   // by somebody whose wait for a standby was broken off, and a transaction that wrote nothing waits for nobody.
   Async<> vouch_for_reads();
@@ -95,8 +103,9 @@ class Transaction {
   // Returns when the commit is durable, on the standbys too when the server is set up so: where the log stands then.
   // Throws Unavailable when that is not known.
   Async<Position> commit();
-  // Runs statements first, in the same round trip. Throws what they throw; then nothing is committed.
-  Async<Position> commit_with(std::vector<Statement> statements);
+  // Runs statements first, in the same round trip. Throws what they throw; then nothing is committed. The rows of the
+  // last of them, unless something had been executed before.
+  Async<Committed> commit_with(std::vector<Statement> statements);
 
   [[nodiscard]] Deadline deadline() const { return deadline_; }
 
@@ -107,6 +116,7 @@ class Transaction {
   std::shared_ptr<Pool::State> pool_;
   std::unique_ptr<Connection> connection_;  // empty after commit
   bool begun_ = false;
+  std::vector<std::function<Async<>(Transaction&)>> last_steps_;
   Deadline deadline_;
 };
 

@@ -203,6 +203,9 @@ void Judge::choose_primary(Topology& topology) {
   }
   if (topology.no_primary.empty()) {
     topology.no_primary = topology.complete() ? "no reachable host takes writes" : "the hosts have not been asked yet";
+    for (const auto& host : topology.hosts) {
+      if (!host.report.failure.empty()) topology.no_primary += "; " + host.label + ": " + host.report.failure;
+    }
   }
   if (topology.complete()) topology.problems.push_back("There is no primary: " + topology.no_primary + ".");
 }

@@ -147,7 +147,7 @@ Async<Result<SetAnswer>> Prices::set(const Call& call, OverrideSet request) {
       co_return SetAnswer{std::move(*stored), false};
     }
     auto record = entry(*stored);
-    co_await audit::record(transaction, call, std::move(record));
+    trail_.record(transaction, call, std::move(record));
     co_return SetAnswer{std::move(*stored), true};
   };
   auto answer = co_await pg::transact(database_, "price_override", call, body);

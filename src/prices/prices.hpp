@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "audit/audit.hpp"
 #include "base/error.hpp"
 #include "pg/cluster.hpp"
 #include "prices/data_set.hpp"
@@ -194,7 +195,11 @@ struct VersionAnswer {
 
 class Prices {
  public:
-  Prices(pg::Cluster& database, CurrentCatalogue& current) : database_(database), current_(current) {}
+  // `lifetime`: after which the catalogue is read again although there is no newer edition: somebody may have mended a
+  // price in the database.
+  Prices(pg::Cluster& database, audit::Trail trail, CurrentCatalogue& current,
+         std::chrono::seconds lifetime = std::chrono::hours{1})
+      : database_(database), trail_(trail), current_(current), lifetime_(lifetime) {}
 
   // Adds what is new in `data` and puts the result into force in this process; other processes follow within seconds.
   // One transaction.
@@ -226,7 +231,10 @@ class Prices {
   Async<Result<std::optional<Uuid>>> team_of(const Call& call, const std::optional<std::string>& name);
 
   pg::Cluster& database_;
+  audit::Trail trail_;
   CurrentCatalogue& current_;
+  std::chrono::seconds lifetime_;
+  std::chrono::steady_clock::time_point until_{};  // by which the catalogue has to be read again
 };
 
 void add_routes(http::Router& router, Prices& prices);

@@ -26,7 +26,8 @@ const PriceVersion* version_before(const std::vector<PriceVersion>& versions, Ti
   return found;
 }
 
-Async<Result<ImportReport>> import_in(pg::Transaction& transaction, const Call& call, const DataSet& data) {
+Async<Result<ImportReport>> import_in(pg::Transaction& transaction, const audit::Trail& trail, const Call& call,
+                                      const DataSet& data) {
   ImportReport report;
   report.providers = static_cast<std::int64_t>(data.providers.size());
   const auto held = co_await store::lock(transaction);
@@ -81,7 +82,7 @@ Async<Result<ImportReport>> import_in(pg::Transaction& transaction, const Call& 
                        .resource_id = data.source,
                        .team_id = {},
                        .details = counts_json(report)};
-    co_await audit::record(transaction, call, std::move(entry));
+    trail.record(transaction, call, std::move(entry));
   }
   co_return report;
 }
@@ -89,7 +90,7 @@ Async<Result<ImportReport>> import_in(pg::Transaction& transaction, const Call& 
 }  // namespace
 
 Async<ImportReport> Prices::import(const Call& call, DataSet data) {
-  const auto body = [&](pg::Transaction& transaction) { return import_in(transaction, call, data); };
+  const auto body = [&](pg::Transaction& transaction) { return import_in(transaction, trail_, call, data); };
   auto report = co_await pg::transact(database_, "prices_import", call, body);
   co_await refresh(call.deadline);
   co_return std::move(*report);  // an import refuses models, never as a whole
@@ -99,7 +100,7 @@ Async<ImportReport> Prices::import_if_newer(const Call& call, DataSet data) {
   const auto body = [&](pg::Transaction& transaction) -> Async<Result<ImportReport>> {
     const auto newest = co_await store::newest_retrieved(transaction);
     if (newest && (!data.retrieved || *data.retrieved <= *newest)) co_return ImportReport{};
-    co_return co_await import_in(transaction, call, data);
+    co_return co_await import_in(transaction, trail_, call, data);
   };
   auto report = co_await pg::transact(database_, "prices_import", call, body);
   co_await refresh(call.deadline);
@@ -108,17 +109,20 @@ Async<ImportReport> Prices::import_if_newer(const Call& call, DataSet data) {
 
 Async<ImportReport> Prices::diff(const Call& call, DataSet data) {
   auto transaction = co_await database_.begin(call.deadline);
-  auto report = co_await import_in(transaction, call, data);
+  auto report = co_await import_in(transaction, trail_, call, data);
   co_return std::move(*report);  // never committed
 }
 
 Async<> Prices::refresh(Deadline deadline) {
   for (;;) {
     const auto known = current_.get();
-    if (known->edition() == co_await store::edition(database_.primary(), deadline)) co_return;
+    const auto now = std::chrono::steady_clock::now();
+    const bool is_current = known->edition() == co_await store::edition(database_.primary(), deadline);
+    if (is_current && now < until_) co_return;
     auto transaction = co_await database_.begin(deadline);
     auto catalogue = co_await store::load(transaction);
     co_await transaction.commit();
+    until_ = now + lifetime_;
     // Somebody on another thread may have read a newer one meanwhile.
     if (current_.replace(known, std::make_shared<const Catalogue>(std::move(catalogue)))) co_return;
   }

@@ -200,8 +200,17 @@ Counts& Counts::operator+=(const Counts& other) {
   return *this;
 }
 
+// What is masked behind a place may have held what kept a value there from being one: a quote in an address, the lines
+// of a private key. So the text is looked at until nothing more is found.
 std::optional<std::string> scan(std::string_view text, bool phone_named, Counts& counts) {
-  return Scanner(text, phone_named).run(counts);
+  constexpr int passes_max = 8;  // two is rare already
+  auto redacted = Scanner(text, phone_named).run(counts);
+  for (int pass = 1; redacted && pass < passes_max; ++pass) {
+    auto again = Scanner(*redacted, phone_named).run(counts);
+    if (!again) break;
+    redacted = std::move(again);
+  }
+  return redacted;
 }
 
 std::string redact(std::string_view text, Counts* counts) {

@@ -3,9 +3,9 @@
 //
 //   redact("write to ann@example.com or call (555) 123-4567") == "write to [email] or call [phone]"
 //
-// One pass without backtracking: time is linear in the text, whatever it contains. Any bytes may come; UTF-8 stays
-// UTF-8, and redacting twice changes nothing more. It is pattern matching, so it misses things and takes some for what
-// they are not; docs/privacy.md says which.
+// Passes without backtracking, and few of them: time is linear in the text, whatever it contains. Any bytes may come;
+// UTF-8 stays UTF-8, and redacting twice changes nothing more. It is pattern matching, so it misses things and takes
+// some for what they are not; docs/privacy.md says which.
 #pragma once
 
 #include <cstddef>

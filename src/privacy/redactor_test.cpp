@@ -413,6 +413,13 @@ TEST(Properties, redacting_twice_changes_nothing_more) {
   }
 }
 
+TEST(Properties, what_a_mask_uncovers_is_masked_as_well) {
+  // The quote of the address, and the line ends of the key, are what made the password no value.
+  EXPECT_EQ(redact(R"({\"password\": \"x "phon."@b.co 7\"})"), R"({\"password\": \"[key]\"})");
+  EXPECT_EQ(redact("password: \"swordfish -----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\" x"),
+            "password: \"[key]\" x");
+}
+
 TEST(Properties, utf8_stays_utf8) {
   Pieces pieces(12);
   for (int i = 0; i < 100'000; ++i) {

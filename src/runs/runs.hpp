@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "audit/audit.hpp"
 #include "base/error.hpp"
 #include "json/bind.hpp"
 #include "observe/metrics.hpp"
@@ -281,7 +282,7 @@ struct SilenceOptions {
 class Runs {
  public:
   // `known`: what others of this process remember of runs; told when one changes.
-  Runs(pg::Cluster& database, Metrics& metrics, KnownRuns& known);
+  Runs(pg::Cluster& database, audit::Trail trail, Metrics& metrics, KnownRuns& known);
 
   // A repeat with the same run and agent returns the run. Code::conflict when the run belongs to another agent,
   // Code::forbidden when the agent is suspended or archived, Code::not_found when there is no such agent.
@@ -315,6 +316,7 @@ class Runs {
   void note_ended(const Terminations& ended);
 
   pg::Cluster& database_;
+  audit::Trail trail_;
   Metrics& metrics_;
   KnownRuns& known_;
   std::set<std::string> counted_;  // agents whose gauge has been set and must return to zero
@@ -343,7 +345,8 @@ struct Violator {
   std::string detail;
   const Call* call = nullptr;  // of whoever sent the event
 };
-Async<std::vector<Run>> terminate_violators(pg::Transaction& transaction, const std::map<Uuid, Violator>& violators);
+Async<std::vector<Run>> terminate_violators(pg::Transaction& transaction, const audit::Trail& trail,
+                                            const std::map<Uuid, Violator>& violators);
 
 void count_ended(Metrics& metrics, const Run& run);
 

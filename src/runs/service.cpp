@@ -48,11 +48,10 @@ audit::Entry termination_entry(const Run& run, const Uuid& asked_for) {
           .details = std::move(details).text()};
 }
 
-Async<> audit_terminations(pg::Transaction& transaction, const Call& call, const std::vector<store::Terminated>& ended,
-                           Uuid asked_for) {
+std::vector<audit::Entry> termination_entries(const std::vector<store::Terminated>& ended, const Uuid& asked_for) {
   std::vector<audit::Entry> entries;
   for (const auto& one : ended) entries.push_back(termination_entry(one.run, asked_for));
-  co_await audit::record(transaction, call, entries);
+  return entries;
 }
 
 // Why a run may not start below another one.
@@ -108,8 +107,8 @@ void count_ended(Metrics& metrics, const Run& run) {
   }
 }
 
-Runs::Runs(pg::Cluster& database, Metrics& metrics, KnownRuns& known)
-    : database_(database), metrics_(metrics), known_(known) {}
+Runs::Runs(pg::Cluster& database, audit::Trail trail, Metrics& metrics, KnownRuns& known)
+    : database_(database), trail_(trail), metrics_(metrics), known_(known) {}
 
 template <typename Terminations>
 void Runs::note_ended(const Terminations& ended) {
@@ -185,7 +184,7 @@ Async<Result<StartAnswer>> Runs::start_below(const Call& call, Run run) {
     if (refusal && refusal->ends_what_is_below && started.run.parent_run_id == run.parent_run_id) {
       ended = co_await store::terminate(transaction, {{run.run_id, text_of(refusal->reason), text_of(refusal->reason)}},
                                         refusal->by, true);
-      co_await audit_terminations(transaction, call, ended, refusal->run_id);
+      trail_.record(transaction, call, termination_entries(ended, refusal->run_id));
       for (const auto& one : ended) {
         if (one.run.run_id == run.run_id) started.run = one.run;
       }
@@ -265,7 +264,7 @@ Async<Result<Run>> Runs::terminate(const Call& call, Uuid id, RunTerminate reque
     if (run->status != RunStatus::terminated) {
       co_return fail(Code::conflict, fmt::format("The run has ended as {} already.", json::enum_text(run->status)));
     }
-    co_await audit_terminations(transaction, call, ended, id);
+    trail_.record(transaction, call, termination_entries(ended, id));
     co_return std::move(*run);
   };
   auto run = co_await pg::transact(database_, "run_terminate", call, body);
@@ -273,7 +272,8 @@ Async<Result<Run>> Runs::terminate(const Call& call, Uuid id, RunTerminate reque
   co_return run;
 }
 
-Async<std::vector<Run>> terminate_violators(pg::Transaction& transaction, const std::map<Uuid, Violator>& violators) {
+Async<std::vector<Run>> terminate_violators(pg::Transaction& transaction, const audit::Trail& trail,
+                                            const std::map<Uuid, Violator>& violators) {
   std::vector<store::Termination> terminations;
   for (const auto& [run_id, violator] : violators) {
     terminations.push_back(
@@ -283,7 +283,7 @@ Async<std::vector<Run>> terminate_violators(pg::Transaction& transaction, const 
   auto ended = co_await store::terminate(transaction, terminations, TerminatedBy::policy);
   std::map<const Call*, std::vector<audit::Entry>> entries;
   for (const auto& one : ended) entries[violators.at(one.root).call].push_back(termination_entry(one.run, one.root));
-  for (const auto& [call, of_call] : entries) co_await audit::record(transaction, *call, of_call);
+  for (auto& [call, of_call] : entries) trail.record(transaction, *call, std::move(of_call));
   std::vector<Run> runs;
   for (auto& one : ended) runs.push_back(std::move(one.run));
   co_return runs;
@@ -347,7 +347,7 @@ Async<> Runs::end_exhausted(const std::map<Uuid, std::string>& reasons, Deadline
     ended = co_await store::terminate(transaction, terminations, TerminatedBy::budget);
     std::vector<audit::Entry> entries;
     for (const auto& one : ended) entries.push_back(termination_entry(one.run, one.root));
-    if (!entries.empty()) co_await audit::record(transaction, call, entries);
+    trail_.record(transaction, call, std::move(entries));
     co_return true;
   };
   co_await pg::transact(database_, "run_end_exhausted", call, body);

@@ -2,6 +2,8 @@
 
 #include <boost/asio.hpp>
 
+#include "base/error.hpp"
+
 namespace cognive {
 
 namespace asio = boost::asio;
@@ -14,11 +16,18 @@ struct BlockingThreads::State {
 BlockingThreads::BlockingThreads(std::size_t count) : state_(std::make_unique<State>(count)) {}
 
 BlockingThreads::~BlockingThreads() {
+  join();
+}
+
+void BlockingThreads::join() {
+  if (!state_) return;
   state_->pool.stop();
   state_->pool.join();
+  state_.reset();  // with what has not begun, while the executors of those who wait for it are still there
 }
 
 Async<> BlockingThreads::run(std::function<void()> work) {
+  if (!state_) throw Unavailable("the process is stopping");
   const auto initiate = [&pool = state_->pool](auto handler, std::function<void()> body) {
     asio::post(pool, [handler = std::move(handler), body = std::move(body)]() mutable {
       std::exception_ptr failure;

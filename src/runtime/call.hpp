@@ -11,9 +11,10 @@
 
 namespace cognive {
 
-// What became of the database on behalf of one call.
+// What became of one call, for whoever began it.
 struct Written {
-  Position position;  // after the latest commit; none when nothing was committed
+  Position position;                 // of the database after the latest commit; none when nothing was committed
+  std::optional<Uuid> account = {};  // whose credentials were tried
 };
 
 struct Call {
@@ -21,10 +22,16 @@ struct Call {
   std::string request_id;
   Deadline deadline;
   std::optional<Position> not_before = {};  // reads must see at least this much
-  Written* written = nullptr;               // where commits are noted; null when nobody asks
+  // How old what is read may be, as the caller says (Cache-Control: max-age, no-cache); nothing: as it is best.
+  std::optional<std::chrono::seconds> age_max = {};
+  Written* written = nullptr;  // where that is noted; null when nobody asks
+  std::string address = {};    // that the request comes from; empty: none
 
   void note(Position position) const {
     if (written != nullptr) written->position = std::max(written->position, position);
+  }
+  void note_account(const Uuid& id) const {
+    if (written != nullptr) written->account = id;
   }
 };
 

@@ -45,7 +45,8 @@ constexpr pg::Query finish_query{"task_finish", "DELETE FROM tasks WHERE " COGNI
 constexpr pg::Query fail_query{
     "task_fail",
     "WITH verdict AS MATERIALIZED (SELECT id, now() + $5::bigint * interval '1 millisecond' AS again_at, "
-    "attempts >= attempts_max OR coalesce(expires_at <= now() + $5::bigint * interval '1 millisecond', false) AS dies "
+    "$5::bigint IS NULL OR attempts >= attempts_max OR coalesce(expires_at <= now() + $5::bigint * interval '1 "
+    "millisecond', false) AS dies "
     "FROM tasks WHERE " COGNIVE_CLAIM
     " FOR UPDATE), failed AS (UPDATE tasks t SET claimed_by = NULL, claimed_at = NULL, claimed_until = NULL, "
     "last_error = $4, died_at = CASE WHEN v.dies THEN now() END, due_at = CASE WHEN v.dies THEN t.due_at "
@@ -182,10 +183,11 @@ Async<bool> EmbeddedQueue::finish(Task task, Deadline deadline) {
   co_return rows.affected() > 0;
 }
 
-Async<Fate> EmbeddedQueue::fail(Task task, std::string error, std::chrono::milliseconds wait, Deadline deadline) {
+Async<Fate> EmbeddedQueue::fail(Task task, std::string error, std::optional<std::chrono::milliseconds> wait,
+                                Deadline deadline) {
   auto params = claim_of(task);
   params.add(error);
-  params.add(std::int64_t{wait.count()});
+  params.add(wait ? std::optional(std::int64_t{wait->count()}) : std::nullopt);
   const auto rows = co_await write(fail_query, std::move(params), deadline);
   if (rows.empty()) co_return Fate::lost;
   co_return rows[0].at<bool>(0) ? Fate::dead : Fate::retried;

@@ -17,7 +17,8 @@ class EmbeddedQueue final : public Queue {
                                 std::chrono::milliseconds lease, Deadline deadline) override;
   Async<std::vector<Uuid>> extend(std::vector<Task> tasks, std::chrono::milliseconds lease, Deadline deadline) override;
   Async<bool> finish(Task task, Deadline deadline) override;
-  Async<Fate> fail(Task task, std::string error, std::chrono::milliseconds wait, Deadline deadline) override;
+  Async<Fate> fail(Task task, std::string error, std::optional<std::chrono::milliseconds> wait,
+                   Deadline deadline) override;
   Async<> give_back(Task task, Deadline deadline) override;
   Async<std::vector<Buried>> bury(Deadline deadline) override;
   Async<std::map<std::string, std::int64_t>> waiting(Deadline deadline) override;

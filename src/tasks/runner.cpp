@@ -13,6 +13,7 @@ using std::chrono::milliseconds;
 constexpr milliseconds relay_interval{500};
 constexpr milliseconds schedule_interval{1'000};
 constexpr milliseconds duty_timeout{10'000};
+constexpr milliseconds own_duty_timeout{30'000};
 constexpr milliseconds retry_max{10'000};
 constexpr milliseconds follower_patience{60'000};
 
@@ -59,6 +60,7 @@ void Runner::start() {
   leader_.start();
   duties_.spawn(relay_messages());
   duties_.spawn(run_schedule());
+  for (const auto& [what, duty] : own_duties_) duties_.spawn(run_duty(what, duty));
 }
 
 Async<> Runner::stop(Deadline deadline) {
@@ -73,6 +75,11 @@ Async<> Runner::relay_messages() {
     const bool more = co_await relay_.pass(Deadline::in(duty_timeout));
     co_return more ? milliseconds{0} : relay_interval;
   });
+}
+
+Async<> Runner::run_duty(const char* what, const Duty& duty) {
+  co_await while_leader(leader_, what,
+                        [this, &duty]() { return duty(leader_.term(), Deadline::in(own_duty_timeout)); });
 }
 
 Async<> Runner::run_schedule() {

@@ -25,13 +25,20 @@ class Runner {
   [[nodiscard]] outbox::Relay& relay() { return relay_; }
   [[nodiscard]] Queue& queue() { return queue_; }
 
+  // What the leader does again and again: each time it says how long to wait before the next. Before the start.
+  using Duty = std::function<Async<std::chrono::milliseconds>(std::int64_t term, Deadline deadline)>;
+  void add_duty(const char* what, Duty duty) { own_duties_.emplace_back(what, std::move(duty)); }
+
   void start();
+  // There are new tasks.
+  void wake() { worker_.wake(); }
   // Finishes what is under way until shortly before the deadline, and hands the rest back.
   Async<> stop(Deadline deadline);
 
  private:
   Async<> relay_messages();
   Async<> run_schedule();
+  Async<> run_duty(const char* what, const Duty& duty);
 
   EmbeddedQueue queue_;
   Handlers handlers_;
@@ -39,6 +46,7 @@ class Runner {
   outbox::Relay relay_;
   Worker worker_;
   Leader leader_;
+  std::vector<std::pair<const char*, Duty>> own_duties_;
   TaskGroup duties_;
 };
 

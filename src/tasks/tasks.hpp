@@ -14,6 +14,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -99,8 +100,9 @@ class Queue {
                                           Deadline deadline) = 0;
   // Done. False when the task was somebody else's by then.
   virtual Async<bool> finish(Task task, Deadline deadline) = 0;
-  // Tried again after `wait`, or a dead letter if that was the last attempt, or it will have expired.
-  virtual Async<Fate> fail(Task task, std::string error, std::chrono::milliseconds wait, Deadline deadline) = 0;
+  // Tried again after `wait`, or a dead letter if that was the last attempt, it will have expired, or there is no wait.
+  virtual Async<Fate> fail(Task task, std::string error, std::optional<std::chrono::milliseconds> wait,
+                           Deadline deadline) = 0;
   // As if the attempt had not been begun.
   virtual Async<> give_back(Task task, Deadline deadline) = 0;
 
@@ -108,6 +110,12 @@ class Queue {
   virtual Async<std::vector<Buried>> bury(Deadline deadline) = 0;
   // How many tasks are due or will be, by queue.
   virtual Async<std::map<std::string, std::int64_t>> waiting(Deadline deadline) = 0;
+};
+
+// Thrown by a handler: the task will fail however often it is tried.
+class Hopeless : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
 };
 
 // Does one task. Whatever it throws is a failure of the attempt; its text becomes the task's last error. Must end soon

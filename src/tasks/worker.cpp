@@ -65,6 +65,7 @@ struct Attempt {
   TaskGroup body;  // runs the handler, so that it can be cancelled
   bool ended = false;
   std::optional<std::string> failure;  // when the handler has thrown
+  bool is_hopeless = false;            // and it will again
   bool lost = false;                   // somebody else may have the task
   bool handed_back = false;            // the worker stops and does not wait for it
 };
@@ -144,6 +145,19 @@ struct Worker::State : std::enable_shared_from_this<Worker::State> {
     }
   }
 
+  // What keeps the product itself going never waits for all slots of others: those have half of them, and one beside
+  // the only one.
+  [[nodiscard]] std::size_t free_for(std::string_view name_of_queue, bool has_others) const {
+    const auto left_of = [](std::size_t all, std::size_t used) { return all - std::min(all, used); };
+    if (!has_others) return left_of(options.concurrency, attempts.size());
+    const auto share = std::max<std::size_t>(options.concurrency / 2, 1);
+    const auto used = static_cast<std::size_t>(
+        std::ranges::count_if(attempts, [](const auto& attempt) { return attempt->task.queue != default_queue; }));
+    const auto free = left_of(std::max<std::size_t>(options.concurrency, 2), attempts.size());
+    if (name_of_queue != default_queue) return std::min(free, left_of(share, used));
+    return std::min(free, left_of(options.concurrency, attempts.size() - used));
+  }
+
   // Takes what there is for the free slots; how long to wait before the next look.
   Async<milliseconds> take_some() {
     woken = false;
@@ -151,16 +165,8 @@ struct Worker::State : std::enable_shared_from_this<Worker::State> {
     const auto first = turn++;
     for (std::size_t i = 0; i < queues.size() && !stopping; ++i) {
       const auto& name_of_queue = queues[(first + i) % queues.size()];
-      auto free = options.concurrency - std::min(options.concurrency, attempts.size());
-      if (free == 0) break;
-      if (name_of_queue != default_queue && queues.size() > 1) {
-        // What keeps the product itself going never waits for all slots of others.
-        const auto share = std::max<std::size_t>(options.concurrency / 2, 1);
-        const auto used = static_cast<std::size_t>(
-            std::ranges::count_if(attempts, [&](const auto& attempt) { return attempt->task.queue == name_of_queue; }));
-        free = std::min(free, share - std::min(share, used));
-        if (free == 0) continue;
-      }
+      const auto free = free_for(name_of_queue, queues.size() > 1);
+      if (free == 0) continue;
       const auto lease_until = Deadline::in(options.lease);
       auto taken = co_await queue.take(name_of_queue, static_cast<std::int64_t>(free), name, options.lease,
                                        Deadline::in(statement_timeout));
@@ -244,6 +250,9 @@ struct Worker::State : std::enable_shared_from_this<Worker::State> {
   static Async<> handle(std::shared_ptr<Attempt> attempt, const Handler& handler, Deadline deadline) {
     try {
       co_await handler(attempt->task, deadline);
+    } catch (const Hopeless& error) {
+      attempt->failure = error.what();
+      attempt->is_hopeless = true;
     } catch (const std::exception& error) {
       attempt->failure = error.what();
     } catch (...) {
@@ -273,8 +282,10 @@ struct Worker::State : std::enable_shared_from_this<Worker::State> {
             note_done(task, co_await queue.finish(task, deadline) || is_repeat);
             break;
           case End::failed: {
-            auto fate = co_await queue.fail(task, error, wait, deadline);
-            if (fate == Fate::lost && is_repeat) fate = task.attempts < task.attempts_max ? Fate::retried : Fate::dead;
+            const auto again = attempt.is_hopeless ? std::nullopt : std::optional(wait);
+            auto fate = co_await queue.fail(task, error, again, deadline);
+            if (fate == Fate::lost && is_repeat)
+              fate = again && task.attempts < task.attempts_max ? Fate::retried : Fate::dead;
             note_failure(task, error, wait, fate);
             break;
           }

@@ -12,8 +12,9 @@
 namespace cognive::tasks {
 
 struct WorkerOptions {
-  std::vector<std::string> queues;          // in which to look; empty: those of all handlers
-  std::size_t concurrency = 4;              // attempts at a time, ≥ 1; of each queue but `default` at most half of them
+  std::vector<std::string> queues;  // in which to look; empty: those of all handlers
+  std::size_t concurrency =
+      4;  // attempts at a time, ≥ 1; of other queues than `default` at most half of them, and one more when it is 1
   std::chrono::milliseconds lease{15'000};  // extended three times as often
   std::chrono::milliseconds idle{1'000};    // between two looks when nothing is due, jittered
 };

@@ -24,6 +24,16 @@ void add_routes(http::Router& router, Teams& teams) {
        .status = 201,
        .also = {409}},
       [&teams](const Call& call, http::NoInput, TeamCreate body) { return teams.create(call, std::move(body)); });
+  router.add({.method = "PATCH",
+              .path = "/api/v1/teams/{id}",
+              .id = "team_update",
+              .tag = "Teams",
+              .summary = "Rename a team",
+              .permission = permission::teams_write,
+              .also = {409}},
+             [&teams](const Call& call, TeamPath path, TeamChange body) {
+               return teams.update(call, path.id, std::move(body));
+             });
   router.add({.method = "GET",
               .path = "/api/v1/teams",
               .id = "team_list",

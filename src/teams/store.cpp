@@ -7,6 +7,12 @@ constexpr pg::Query insert_query{
     "team_insert",
     "INSERT INTO teams (id, name) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING RETURNING id, name, created_at"};
 
+constexpr pg::Query lock_query{"team_lock", "SELECT id, name, created_at FROM teams WHERE id = $1 FOR NO KEY UPDATE"};
+
+// Whoever takes the name at the same time is seen by neither, and one of both fails at the constraint.
+constexpr pg::Query rename_query{
+    "team_rename", "UPDATE teams SET name = $2 WHERE id = $1 AND NOT EXISTS (SELECT FROM teams WHERE name = $2)"};
+
 constexpr pg::Query get_query{"team_get",
                               "SELECT id, name, created_at FROM teams WHERE id = $1 AND ($2::uuid IS NULL OR id = $2)"};
 
@@ -36,6 +42,20 @@ std::optional<Team> first(std::vector<Team> teams) {
 
 Async<std::optional<Team>> insert(pg::Transaction& transaction, Uuid id, const std::string& name) {
   co_return first(read(co_await transaction.execute(insert_query, pg::Params::of(id, name))));
+}
+
+Async<std::optional<Team>> lock(pg::Transaction& transaction, Uuid id) {
+  co_return first(read(co_await transaction.execute(lock_query, pg::Params::of(id))));
+}
+
+Async<bool> rename(pg::Transaction& transaction, Uuid id, const std::string& name) {
+  try {
+    const auto rows = co_await transaction.execute(rename_query, pg::Params::of(id, name));
+    co_return rows.affected() == 1;
+  } catch (const pg::SqlError& error) {
+    if (error.state() != pg::sqlstate::unique_violation) throw;
+    co_return false;
+  }
 }
 
 Async<std::optional<Team>> get(pg::Reader database, Uuid id, std::optional<Uuid> visible_to, Deadline deadline) {

@@ -5,8 +5,9 @@
 #include <string>
 #include <vector>
 
+#include "audit/audit.hpp"
 #include "base/error.hpp"
-#include "json/page.hpp"
+#include "json/bind.hpp"
 #include "pg/cluster.hpp"
 #include "runtime/call.hpp"
 
@@ -34,9 +35,23 @@ struct Team {
 struct TeamCreate {
   std::string name;
 
+  void check(json::Faults& faults) const;
+
   static constexpr std::string_view schema_name = "TeamCreate";
   static constexpr auto fields() {
     return json::fields(json::field("name", &TeamCreate::name, "Unique in the organisation.",
+                                    {.min_length = 1, .max_length = 128, .example = "\"payments\""}));
+  }
+};
+
+struct TeamChange {
+  std::string name;
+
+  void check(json::Faults& faults) const;
+
+  static constexpr std::string_view schema_name = "TeamUpdate";
+  static constexpr auto fields() {
+    return json::fields(json::field("name", &TeamChange::name, "Unique in the organisation.",
                                     {.min_length = 1, .max_length = 128, .example = "\"payments\""}));
   }
 };
@@ -53,15 +68,18 @@ struct TeamList {
 
 class Teams {
  public:
-  explicit Teams(pg::Cluster& database) : database_(database) {}
+  Teams(pg::Cluster& database, audit::Trail trail) : database_(database), trail_(trail) {}
 
   // Code::forbidden for callers who belong to one team; Code::conflict when the name is taken.
   Async<Result<Team>> create(const Call& call, TeamCreate request);
+  // The same, and Code::conflict for the team `default`, which is meant by whoever names no team.
+  Async<Result<Team>> update(const Call& call, Uuid id, TeamChange change);
   Async<Result<Team>> get(const Call& call, Uuid id);
   Async<Result<json::Page<Team>>> list(const Call& call, TeamList query);
 
  private:
   pg::Cluster& database_;
+  audit::Trail trail_;
 };
 
 // For other words of the product: the id of the team of that name, if the caller may see it; decided on the primary.

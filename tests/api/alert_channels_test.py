@@ -1,5 +1,6 @@
 """Alerts reach people: webhooks that are signed, e-mail, what is tried again, and what must not be reached at all."""
 
+import concurrent.futures
 import json
 import time
 import uuid
@@ -151,11 +152,11 @@ def test_a_delivery_that_has_failed_for_good_is_a_dead_letter_and_can_be_sent_ag
     first = wait_until(lambda: [one for one in deliveries(team["api"], channel_id=made["id"]) if one["attempts"]], "an attempt is noted", 20)[0]
     assert first["state"] == "waiting" and "status 500" in first["last_error"]
     # The last attempt comes next.
-    wait_until(lambda: served.sql("UPDATE tasks SET attempts = attempts_max - 1, due_at = now() WHERE key = %s AND claimed_until IS NULL RETURNING 1", first["id"]),
+    wait_until(lambda: served.sql("UPDATE tasks SET attempts = attempts_max - 1, due_at = now() WHERE key = %s AND claimed_until IS NULL RETURNING 1", first["id"] + "/1"),
                "the task waits", 10)
     failed = wait_until(lambda: deliveries(team["api"], channel_id=made["id"], state="failed"), "it has failed", 20)[0]
     dead = json.loads(served.cli("tasks", "list", "--state", "dead", "--name", "alerts.deliver", "--json").stdout)["items"]
-    assert [task["key"] for task in dead] == [failed["id"]] and "status 500" in dead[0]["last_error"]
+    assert [task["key"] for task in dead] == [failed["id"] + "/1"] and "status 500" in dead[0]["last_error"]
     receiver.answer = 200
     again = team["api"].post(f"/api/v1/alert-deliveries/{failed['id']}/redeliver")
     assert again.status_code == 200 and again.json()["state"] == "waiting"
@@ -165,7 +166,70 @@ def test_a_delivery_that_has_failed_for_good_is_a_dead_letter_and_can_be_sent_ag
     count = len(receiver.requests)
     assert team["api"].post(f"/api/v1/alert-deliveries/{failed['id']}/redeliver").json()["state"] == "waiting"
     wait_until(lambda: len(receiver.requests) > count, "it is sent again", 20)
+    again = wait_until(lambda: deliveries(team["api"], channel_id=made["id"], state="delivered"), "it is delivered again", 20)[0]
+    assert again["delivered_at"] == delivered["delivered_at"]
     check_problem(team["api"].post(f"/api/v1/alert-deliveries/{uuid7()}/redeliver"), 404)
+
+
+def test_who_does_not_want_to_wait_has_a_delivery_begun_anew(served, team, receiver):
+    receiver.answer = 500
+    made = channel(team["api"], url=receiver.url)
+    budget(team)
+    cross(team)
+    first = wait_until(lambda: [one for one in deliveries(team["api"], channel_id=made["id"]) if one["attempts"]], "an attempt is noted", 20)[0]
+    later = "UPDATE tasks SET due_at = now() + interval '1 hour' WHERE key = %s AND claimed_until IS NULL RETURNING 1"
+    wait_until(lambda: served.sql(later, first["id"] + "/1"), "the task waits", 10)
+    count = len(receiver.requests)
+    assert team["api"].post(f"/api/v1/alert-deliveries/{first['id']}/redeliver").status_code == 200
+    wait_until(lambda: len(receiver.requests) > count, "it is tried at once", 20)
+    wait_until(lambda: served.sql(later, first["id"] + "/2"), "the second series waits", 10)
+    # What was to be tried later of the first series is over.
+    count = len(receiver.requests)
+    served.sql("UPDATE tasks SET due_at = now() WHERE key = %s", first["id"] + "/1")
+    wait_until(lambda: not served.sql("SELECT 1 FROM tasks WHERE key = %s", first["id"] + "/1"), "the task is done", 20)
+    assert len(receiver.requests) == count
+    receiver.answer = 200
+    served.sql("UPDATE tasks SET due_at = now() WHERE key = %s", first["id"] + "/2")
+    wait_until(lambda: deliveries(team["api"], channel_id=made["id"], state="delivered"), "it is delivered", 20)
+
+
+def test_a_dead_letter_of_an_earlier_series_can_be_tried_again_when_the_last_has_failed_too(served, team, receiver):
+    receiver.answer = 500
+    made = channel(team["api"], url=receiver.url)
+    budget(team)
+    cross(team)
+    first = wait_until(lambda: deliveries(team["api"], channel_id=made["id"]), "a delivery", 20)[0]
+    last_attempt = "UPDATE tasks SET attempts = attempts_max - 1, due_at = now() WHERE key = %s AND claimed_until IS NULL AND attempts > 0 RETURNING 1"
+    for series in (1, 2):
+        wait_until(lambda: served.sql(last_attempt, f"{first['id']}/{series}"), "the task waits", 20)
+        wait_until(lambda: deliveries(team["api"], channel_id=made["id"], state="failed"), "it has failed", 20)
+        if series == 1:
+            assert team["api"].post(f"/api/v1/alert-deliveries/{first['id']}/redeliver").status_code == 200
+    dead = json.loads(served.cli("tasks", "list", "--state", "dead", "--name", "alerts.deliver", "--json").stdout)["items"]
+    earlier = [task["id"] for task in dead if task["key"] == first["id"] + "/1"]
+    receiver.answer = 200
+    assert served.cli("tasks", "retry", *earlier).returncode == 0
+    wait_until(lambda: deliveries(team["api"], channel_id=made["id"], state="delivered"), "it is delivered", 20)
+
+
+def test_a_delivery_whose_task_was_lost_is_found(served, team, receiver):
+    receiver.answer = 500
+    made = channel(team["api"], url=receiver.url)
+    budget(team)
+    cross(team)
+    first = wait_until(lambda: [one for one in deliveries(team["api"], channel_id=made["id"]) if one["attempts"]], "an attempt is noted", 20)[0]
+    wait_until(lambda: served.sql("DELETE FROM tasks WHERE key = %s AND claimed_until IS NULL RETURNING 1", first["id"] + "/1"), "the task is lost", 10)
+    receiver.answer = 200
+    served.sql("UPDATE alert_deliveries SET waiting_since = now() - interval '3 hours' WHERE id = %s", first["id"])
+    wait_until(lambda: deliveries(team["api"], channel_id=made["id"], state="delivered"), "it is delivered", 40)
+
+
+def test_a_team_has_at_most_twenty_channels_however_many_are_made_at_once(served, team):
+    body = {"kind": "webhook", "url": EXAMPLE}
+    key = served.team_key(team["name"])
+    with concurrent.futures.ThreadPoolExecutor(8) as threads:
+        answers = list(threads.map(lambda _: served.api(key).post("/api/v1/alert-channels", json=body).status_code, range(28)))
+    assert sorted(answers) == [201] * 20 + [409] * 8
 
 
 def test_alerts_that_were_raised_while_nothing_delivered_are_found_without_a_message(served, team, receiver):
@@ -181,6 +245,37 @@ def test_alerts_that_were_raised_while_nothing_delivered_are_found_without_a_mes
         served.sql("DROP TRIGGER forget ON outbox; DROP FUNCTION forget()")
 
 
+def test_a_receiver_that_hangs_keeps_no_other_work_waiting(shared_directory, receiver):
+    """Not even where there is one slot for tasks."""
+    receiver.answer = lambda _: time.sleep(9) or 200
+    one = Installation(shared_directory / "one-slot", ALERTS_PRIVATE_NETWORKS="127.0.0.0/8", WORKER_CONCURRENCY=1).start()
+    try:
+        api = one.api()
+        agent = api.agent()["id"]
+        team = {"api": api, "agent": agent, "run": api.run(agent)["run_id"]}
+        channel(api, url=receiver.url)
+        budget(team)
+        cross(team)
+        wait_until(lambda: receiver.requests, "the receiver hangs", 20)
+        asked = {"agent_id": agent, "provider": "openai", "model": "gpt-4o", "max_cost_usd": 0.01, "expires_in_s": 1}
+        held = api.post("/api/v1/budgets/authorize", json=asked).json()["reservation_id"]
+        wait_until(lambda: api.get(f"/api/v1/budgets/reservations/{held}").json()["state"] == "expired", "a reservation expires", 8)
+        assert not deliveries(api, state="delivered")
+        wait_until(lambda: deliveries(api, state="delivered"), "it is delivered", 20)
+    finally:
+        assert one.stop() == 0
+
+
+def test_who_only_looks_does_not_see_the_secret_of_the_other_side(installation):
+    name = "looks-" + uuid7()
+    lead, viewer = installation.person(f"team_lead@{name}"), installation.person(f"viewer@{name}")
+    url = "https://hooks.example.com/services/secret?token=1"
+    made = lead.post("/api/v1/alert-channels", json={"kind": "webhook", "url": url, "enabled": False}).json()
+    for who, shown in ((lead, url), (viewer, "https://hooks.example.com/")):
+        assert who.get(f"/api/v1/alert-channels/{made['id']}").json()["url"] == shown
+        assert [row["url"] for row in who.get("/api/v1/alert-channels").json()["items"]] == [shown]
+
+
 def test_nothing_goes_to_a_channel_that_is_disabled_or_deleted(team, receiver):
     api = team["api"]
     receiver.answer = 500
@@ -194,7 +289,7 @@ def test_nothing_goes_to_a_channel_that_is_disabled_or_deleted(team, receiver):
     assert "deleted" in failed["last_error"]
     assert not any(request["path"] == "/disabled" for request in receiver.requests) and deliveries(api, channel_id=disabled["id"]) == []
     check_problem(api.get(f"/api/v1/alert-channels/{deleted['id']}"), 404)
-    check_problem(api.post(f"/api/v1/alert-deliveries/{failed['id']}/redeliver"), 404)
+    check_problem(api.post(f"/api/v1/alert-deliveries/{failed['id']}/redeliver"), 409)
 
 
 def test_a_test_message_tells_at_once_whether_a_channel_works(team, receiver):
@@ -259,9 +354,9 @@ def test_private_addresses_are_refused_unless_allowed(installation, api, receive
     assert pointers(answer) == ["/url"]
     # A name that is harmless when the channel is made may mean something else later.
     made = channel(api, url=EXAMPLE)
-    installation.sql("UPDATE alert_channels SET target = %s WHERE id = %s", url, made["id"])
+    installation.sql("UPDATE alert_channels SET target = %s, sealed_target = NULL WHERE id = %s", url, made["id"])
     tested = api.post(f"/api/v1/alert-channels/{made['id']}/test").json()
-    assert tested["delivered"] is False and "private address" in tested["error"]
+    assert tested["delivered"] is False and "ALERTS_PRIVATE_NETWORKS" in tested["error"]
     assert not receiver.requests
     assert api.request("DELETE", f"/api/v1/alert-channels/{made['id']}").status_code == 200
 

@@ -484,8 +484,8 @@ def test_a_threshold_alerts_once_in_a_window(installation, api, subject):
     assert first["acknowledged_at"] and api.post(f"/api/v1/alerts/{one['id']}/acknowledge").json() == first
     assert len(api.get("/api/v1/alerts", params={"budget_id": budget["id"], "acknowledged": "false"}).json()["items"]) == 2
     installation.sql("UPDATE budget_windows SET begins_at = begins_at - interval '1 day', ends_at = ends_at - interval '1 day' WHERE budget_id = %s", budget["id"])
-    # Windows are remembered until they end; a change of the budget makes the service look again.
-    api.patch(f"/api/v1/budgets/{budget['id']}", json={"name": "looked at"})
+    # Windows are remembered until they end; a reservation is made in none that has ended.
+    granted(api, subject)
     post_batch(api, [llm_call(run), llm_call(run)])
     assert alerts(api, budget) == [20, 20, 50, 100]
 
@@ -557,15 +557,21 @@ def test_reservations_and_windows_of_runs_are_forgotten_after_their_calls(shared
         for one in subjects:
             post_batch(api, [llm_call(one["run_id"], reservation_id=granted(api, one, max_cost_usd=0.1)), llm_call(one["run_id"])])
         held = granted(api, subjects[0])
+        by_time = make(api, scope="agent", agent_id=agent, limit_wall_clock_s=3600, thresholds=[])
+        wait_until(lambda: place.sql("SELECT count(*) FROM budget_run_times") == [(2,)], "time is counted", 20)
+        api.patch(f"/api/v1/budgets/{by_time['id']}", json={"enabled": False})
         gone, kept = (one["run_id"] for one in subjects)
         # As if all but the second run had been there for two weeks, and the first run had been dropped with its calls.
         place.sql("UPDATE budget_reservations SET granted_at = now() - interval '13 days' WHERE run_id = %s", gone)
         place.sql("UPDATE budget_windows SET created_at = now() - interval '13 days' WHERE run_id <> %s", kept)
+        place.sql("UPDATE budget_run_times SET until = now() - interval '13 days'")
         place.sql("DELETE FROM llm_calls WHERE run_id = %s", gone)
         place.sql("DELETE FROM agent_runs WHERE id = %s", gone)
         place.sql("INSERT INTO tasks (id, queue, name, payload, attempts_max, time_limit_ms) VALUES (gen_random_uuid(), 'default', 'budgets.prune', '{}', 5, 60000)")
         wait_until(lambda: place.sql("SELECT count(*) FROM budget_windows WHERE run_id = %s", gone) == [(0,)], "its window is pruned", 30)
         assert place.sql("SELECT run_id::text, state FROM budget_reservations ORDER BY state") == [(gone, "held"), (kept, "settled")]
+        # How far a run that is there has been counted is not forgotten: it would be counted again.
+        wait_until(lambda: place.sql("SELECT run_id::text FROM budget_run_times") == [(kept,)], "its time is pruned", 10)
         assert state(api, held) == "held"
         assert [one["run_id"] for one in api.get(f"/api/v1/budgets/{budget['id']}/windows").json()["items"]] == [kept]
         # What was counted by day stays, and so does its alert.

@@ -8,6 +8,8 @@ import pytest
 sys.set_int_max_str_digits(0)  # a list may hold metadata of the hostile tests, with longer integers than Python reads unasked
 
 from deployment import Service  # noqa: E402
+from installation import uuid7  # noqa: E402
+from redis_server import RedisServer  # noqa: E402
 from routes import TIME  # noqa: E402
 from tables import row_counts  # noqa: E402
 from wire import Wire  # noqa: E402
@@ -22,14 +24,22 @@ def wire(installation):
 
 @pytest.fixture(scope="module")
 def things(installation):
-    """Ids of an agent, of a run of it that nobody should manage to end, of a budget, and of a reservation."""
+    """Ids of an agent, of a run of it that nobody should manage to end, of a budget, of a reservation, and of one of everything else that has one."""
     api = installation.api()
     agent = api.agent()["id"]
     budget = api.post("/api/v1/budgets", json={"scope": "agent", "agent_id": agent, "window": "total", "limit_usd": 1_000_000}).json()["id"]
     asked = {"agent_id": agent, "model": "gpt-4o", "max_cost_usd": 1, "expires_in_s": 86_400}
     reservation = api.post("/api/v1/budgets/authorize", json=asked).json()["reservation_id"]
     channel = api.post("/api/v1/alert-channels", json={"kind": "webhook", "url": "https://hooks.example.com/cognive", "enabled": False}).json()["id"]
-    return {"agent": agent, "run": api.run(agent, started_at=TIME)["run_id"], "budget": budget, "reservation": reservation, "alert-channel": channel}
+    team = api.post("/api/v1/teams", json={"name": uuid7()}).json()["id"]
+    user = api.post("/api/v1/users", json={"email": "sampled@example.com", "password": "a first password"})
+    if user.status_code == 409:
+        user = api.get("/api/v1/users?email=sampled@example.com").json()["items"][0]["id"]
+    else:
+        user = user.json()["id"]
+    key = api.post("/api/v1/api-keys", json={"name": "a thing", "permissions": ["events:write"]}).json()["id"]
+    return {"agent": agent, "run": api.run(agent, started_at=TIME)["run_id"], "budget": budget, "reservation": reservation, "alert-channel": channel,
+            "team": team, "user": user, "api-key": key}
 
 
 @pytest.fixture
@@ -67,3 +77,25 @@ def subject(api):
     """A new agent and a run of it."""
     agent = api.agent()["id"]
     return {"agent_id": agent, "run_id": api.run(agent)["run_id"]}
+
+
+@pytest.fixture(scope="module")
+def redis(shared_directory):
+    """One that the tests of a file share."""
+    with RedisServer(shared_directory, password="s3cret of redis") as server:
+        yield server
+
+
+@pytest.fixture
+def serve(installation, tmp_path):
+    """Starts servers on the database of the shared installation."""
+    variables = {name: value for name, value in installation.variables.items() if name.startswith("DATABASE_") or name == "COGNIVE_MASTER_KEY_FILE"}
+    started = []
+
+    def start(**settings):
+        started.append(Service(tmp_path / f"served-{len(started)}.log", variables | {"HTTP_PORT": 0, "WORKER_IN_SERVER": "false"} | settings, installation.key))
+        return started[-1].start()
+
+    yield start
+    for service in started:
+        assert service.stop() in (0, None)

@@ -61,7 +61,11 @@ def test_whatever_the_schema_of_a_field_refuses_is_422_at_that_field(api, things
     assert tokens or name in ("input", "output", "arguments", "result")
     wrong = []
     for token in tokens:
-        answer = route.send(api, things, route.with_field(things, name, token))
+        data = route.with_field(things, name, token)
+        answer = route.send(api, things, data)
+        if not route.reads(data):
+            check_problem(answer, 413)
+            continue
         found = pointers(answer) if answer.status_code == 422 else answer.status_code
         if found == answer.status_code or not all(pointer == f"/{name}" or pointer.startswith(f"/{name}/") for pointer in found):
             wrong.append((token[:80], found))
@@ -119,7 +123,10 @@ def test_an_unknown_field_is_422_at_that_field(api, things, nothing_stored, name
 @pytest.mark.parametrize("name", ["x" * 10_000, "ü" * 10_000, "€" * 10_000, "💥" * 10_000, "~" * 10_000, "x" + "💥" * 100], ids=lambda name: f"{name[1]}-{len(name)}")
 def test_a_huge_unknown_name_is_reported_shortened_and_in_valid_utf_8(api, things, nothing_stored, name):
     for route in OBJECTS:
-        found = pointers(route.send(api, things, json.dumps({**route.sample(things), name: name}, ensure_ascii=False).encode()))
+        data = json.dumps({**route.sample(things), name: name}, ensure_ascii=False).encode()
+        if not route.reads(data):
+            continue
+        found = pointers(route.send(api, things, data))
         assert len(found) == 1 and found[0].startswith("/" + name[:1].replace("~", "~0")) and len(found[0]) < 300
 
 

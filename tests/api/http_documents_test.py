@@ -55,7 +55,8 @@ def serve(installation, **environment):
 
 @pytest.mark.parametrize("variable, name", [("REDIS_URL", "redis"), ("RABBITMQ_URL", "rabbitmq"), ("STORAGE_ENDPOINT", "storage")])
 def test_readiness_is_503_and_names_the_dependency_that_is_away(installation, variable, name):
-    process, url = serve(installation, **{variable: "redis://user:topsecret@127.0.0.1:1/0"})
+    scheme = "amqp" if name == "rabbitmq" else "redis"
+    process, url = serve(installation, **{variable: f"{scheme}://user:topsecret@127.0.0.1:1/0"})
     try:
         answer = requests.get(url + "/api/v1/health/readiness", timeout=10)
         body = check_problem(answer, 503)

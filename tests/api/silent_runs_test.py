@@ -55,6 +55,8 @@ def searched(installation):
         age(installation, run_id, hours=2)
         return run_id
 
+    # The next one comes in 15 s: none shall meet a run that has been aged and has not shown its sign of life yet.
+    wait_for_search(api)
     runs = SimpleNamespace()
     runs.silent = aged()
     runs.silent_after_events = aged(signs=[step, llm_call, tool])

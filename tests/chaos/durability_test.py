@@ -127,6 +127,7 @@ def test_without_any_standby_no_write_succeeds_and_reads_go_on_and_nothing_piles
         [(count,)] = synchronous.primary.superuser("SELECT count(*) FROM pg_stat_activity WHERE usename = 'cognive'")
         backends.append(count)
 
+    count_backends()
     with ThreadPoolExecutor(len(events)) as pool:
         attempts = [pool.submit(attempt, number) for number in range(len(events))]
         reader = service.api()
@@ -147,7 +148,8 @@ def test_without_any_standby_no_write_succeeds_and_reads_go_on_and_nothing_piles
     slowest = max(answer.elapsed.total_seconds() for answer in answers)
     print(f"\n{len(answers)} writes without a standby: slowest answer {slowest:.2f} s, at most {max(backends)} backends")
     assert slowest < HANDLER_SECONDS + 1
-    assert max(backends) <= 20
+    # Each caller has one session in use, and may have one that was given up and has not ended yet.
+    assert max(backends) <= backends[0] + 2 * len(events)
     for node in synchronous.replicas:
         node.start()
     service.wait_writable()

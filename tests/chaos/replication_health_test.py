@@ -12,6 +12,8 @@ from deployment import PROBE_MS
 from installation import wait_until
 from wire import check_problem
 
+LAG_MAX_MS = 5_000  # DATABASE_MAX_REPLICA_LAG_MS unless set
+
 LONG = os.environ.get("COGNIVE_LONG") == "1"
 SEED_FIELDS = {"url", "in_recovery", "lag_ms"}
 
@@ -225,7 +227,9 @@ def test_the_metrics_say_what_the_page_says(deployment, service):
     assert [service.metric("db_replica_routed", host=host) for host in (label_primary, label_one, label_two)] == [0, 0, 1]
     assert service.metric("db_host_timeline", host=label_two) == page["primary"]["timeline"]
     assert service.metric("db_host_timeline", host=label_one) == 0
-    assert abs(service.metric("db_replica_lag_seconds", host=label_two) - page["replicas"][1]["lag_ms"] / 1000) < 1
+    # A paused replica's lag only grows: what the metric says lies between what the page said before and after it.
+    seconds = service.metric("db_replica_lag_seconds", host=label_two)
+    assert page["replicas"][1]["lag_ms"] / 1000 <= seconds <= service.health().json()["replicas"][1]["lag_ms"] / 1000
     # Background work writes now and then.
     wait_until(lambda: service.metric("db_replica_lag_bytes", host=label_two) == service.health().json()["replicas"][1]["lag_bytes"],
                "the metric says what the page says", seconds=10)
@@ -247,7 +251,8 @@ def test_the_command_says_what_the_page_says(deployment, service):
     for replica in (*ours["replicas"], *theirs["replicas"]):
         for moving in ("receive_lsn", "replay_lsn", "lag_bytes", "not_routed_reason"):
             replica.pop(moving)
-        assert not replica["routed"] or replica.pop("lag_ms") <= 2 * PROBE_MS
+        # What is written while we look may not have been replayed; how long that takes is the machine's affair.
+        assert not replica["routed"] or replica.pop("lag_ms") <= LAG_MAX_MS
     for page in (ours, theirs):  # which words a broken connection ends with is a matter of moments
         page["problems"] = [problem.split(" failed: ")[0] for problem in page["problems"]]
     assert ours == theirs

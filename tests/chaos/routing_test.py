@@ -50,7 +50,7 @@ def test_reads_are_shared_by_the_replicas_and_the_primary_has_none(deployment, s
     before = served_by(service, deployment)
     client = service.api(reader_key)
     for _ in range(60):
-        assert client.get(f"/api/v1/agents/{agent}").status_code == 200
+        assert client.get(f"/api/v1/agents/{agent}", headers={"Cache-Control": "no-cache"}).status_code == 200
         assert listed(client.get("/api/v1/agents?limit=1"))
     after = served_by(service, deployment)
     gained = {name: after[name] - before[name] for name in after}

@@ -21,7 +21,7 @@ class Serving:
 
     def __init__(self, database, *flags):
         self.log = database.workplace / f"serve-{secrets.token_hex(4)}.log"
-        env = clean_environment(DATABASE_URL=database.url, COGNIVE_MASTER_KEY=secrets.token_hex(20))
+        env = clean_environment(DATABASE_URL=database.url, COGNIVE_MASTER_KEY="0" * 32)
         with open(self.log, "w") as output:
             self.process = subprocess.Popen([BINARY, "serve", "--port", "0", *flags], env=env, cwd=database.workplace, stdout=output, stderr=output)
 

@@ -291,7 +291,7 @@ def test_a_worker_that_has_no_more_time_hands_its_tasks_back_and_that_is_no_atte
 def test_a_worker_refuses_tables_that_are_too_old_and_says_what_to_do(database):
     database.migrate("upgrade", "head")
     database.migrate("downgrade", "-1")
-    done = run_cognive("worker", env=database.env, timeout=30)
+    done = run_cognive("worker", env=database.env | {"COGNIVE_MASTER_KEY": "0" * 32}, timeout=30)
     assert done.returncode == 1 and "cognive migrate upgrade head" in done.stderr
 
 

@@ -49,7 +49,7 @@ def recompute(sql):
                 held = held_amount(windows[window], held_cost, held_tokens, held_unpriced)
                 used_here = amount(windows[window], *used)
                 if is_unknown and windows[window]["metric"] == "cost":
-                    used_here = max(held_cost, windows[window]["assumed"] or 0)
+                    used_here = held
                 if not is_measured and not has_failed and windows[window]["metric"] == "tokens":
                     used_here = held
                 charge(window, used_here, held)

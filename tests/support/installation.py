@@ -18,7 +18,7 @@ START_SECONDS = 60
 
 def clean_environment(**extra):
     """The environment of a child: ours without anything that Cognive would read."""
-    foreign = re.compile(r"^(COGNIVE_|DATABASE_|HTTP_|REDIS_|RABBITMQ_|STORAGE_|APP_|LOG_LEVEL|READINESS_|RETENTION_|RUN_SILENCE_|WORKER_|SMTP_|ALERTS_)")
+    foreign = re.compile(r"^(COGNIVE_|DATABASE_|HTTP_|REDIS_|RABBITMQ_|STORAGE_|CELERY_|APP_|LOG_LEVEL|READINESS_|RETENTION_|RUN_SILENCE_|WORKER_|SMTP_|ALERTS_)")
     base = {name: value for name, value in os.environ.items() if not foreign.match(name)}
     return base | {name: str(value) for name, value in extra.items()}
 
@@ -97,9 +97,24 @@ class Installation:
         self.stop(signal.SIGKILL)
         wait_until(lambda: not processes_in(self.directory), "no process left after SIGKILL")
 
-    def api(self, key=None):
-        """A client with the first key, or another."""
-        return Api(self.url, key or self.key)
+    def api(self, key=None, bearer=None):
+        """A client with the first key, or another, or with the access token of a person."""
+        return Api(self.url, key or self.key) if bearer is None else Api(self.url, None, bearer)
+
+    def person(self, *roles, password="correct horse staple"):
+        """A client of a new user who has signed in, with roles such as `viewer` or `developer@team`; it has `email`, `tokens` and `id`."""
+        for _, _, team in (role.partition("@") for role in roles):
+            if team:
+                self.api().post("/api/v1/teams", json={"name": team})
+        email = f"{uuid7()}@example.com"
+        grants = [{"role": role, "team": team} if team else {"role": role} for role, _, team in (one.partition("@") for one in roles)]
+        made = self.api().post("/api/v1/users", json={"email": email, "password": password, "roles": grants})
+        assert made.status_code == 201, made.text
+        tokens = self.api().post("/api/v1/auth/login", json={"email": email, "password": password})
+        assert tokens.status_code == 200, tokens.text
+        client = self.api(bearer=tokens.json()["access_token"])
+        client.email, client.password, client.tokens, client.id = email, password, tokens.json(), made.json()["id"]
+        return client
 
     def cli(self, *arguments, **kwargs):
         """Run a command of the binary against this installation."""
@@ -122,13 +137,15 @@ class Installation:
 
 
 class Api:
-    """The REST API with one key. Methods return the answer of `requests` and never raise for a status."""
+    """The REST API with one key or access token. Methods return the answer of `requests` and never raise for a status."""
 
-    def __init__(self, url, key):
+    def __init__(self, url, key, bearer=None):
         self.url = url
         self.session = requests.Session()
         if key:
             self.session.headers["X-API-Key"] = key
+        if bearer:
+            self.session.headers["Authorization"] = f"Bearer {bearer}"
 
     def request(self, method, path, **kwargs):
         """Any request."""
@@ -150,6 +167,10 @@ class Api:
     def patch(self, path, **kwargs):
         """PATCH."""
         return self.request("PATCH", path, **kwargs)
+
+    def delete(self, path, **kwargs):
+        """DELETE."""
+        return self.request("DELETE", path, **kwargs)
 
     def agent(self, name=None, **attributes):
         """A new agent; its body."""

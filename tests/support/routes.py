@@ -13,6 +13,15 @@ TIME = "2026-11-23T06:02:00.123456Z"
 # A valid body per operation; `agent` and `run` stand for the ids of existing ones, `new` for a fresh id.
 SAMPLES = {
     "team_create": {"name": "new"},
+    "team_update": {"name": "new"},
+    "session_begin": {"email": "nobody@example.com", "password": "not a password"},
+    "session_refresh": {"refresh_token": "cgr_nothing"},
+    "password_change": {"current_password": "not a password", "new_password": "a new password"},
+    "user_create": {"email": "created@example.com", "name": "Sampled", "password": "a first password", "roles": []},
+    "user_update": {"name": "renamed", "status": "active", "roles": []},
+    "member_put": {"email": "sampled@example.com", "role": "viewer"},
+    "api_key_create": {"name": "sampled", "team": "default", "agent_id": "agent", "permissions": ["events:write"], "expires_at": "2036-11-23T06:02:00Z"},
+    "api_key_rotate": {"overlap_s": 60},
     "agent_create": {"name": "new", "team": "default", "description": "d", "framework": "custom", "environment": "production",
                      "version": "1", "status": "active", "allowed_providers": ["openai"], "allowed_models": ["gpt-*"],
                      "allowed_tools": [], "allowed_data_sources": [], "on_violation": "record", "store": "none", "silence_timeout_s": 3600,
@@ -32,7 +41,7 @@ SAMPLES = {
     "llm_call_create": {"id": "new", "timestamp": TIME, "provider": "openai", "model": "gpt-4o", "usage": {"input_tokens": 10},
                         "status": "ok", "duration_ms": 12, "metadata": {"a": 1}},
     "tool_invocation_create": {"id": "new", "timestamp": TIME, "tool": "search", "data_source": "crm", "status": "error", "error": "timeout"},
-    "budget_create": {"id": "new", "name": "sampled", "scope": "organisation", "provider": "openai", "model": "gpt-*", "window": "day",
+    "budget_create": {"id": "new", "name": "sampled", "scope": "organisation", "provider": "acme", "model": "sampled*", "window": "day",
                       "time_zone": "Europe/Berlin", "limit_usd": 1, "hard_stop": False, "thresholds": [50, 100], "assumed_usd_per_call": 0.01, "enabled": True},
     "budget_update": {"name": "renamed", "limit_usd": 2, "hard_stop": False, "thresholds": [90], "enabled": True},
     "budget_authorize": {"reservation_id": "new", "agent_id": "agent", "run_id": "run", "provider": "openai", "model": "gpt-4o", "max_cost_usd": 0.01,
@@ -49,13 +58,19 @@ class Route:
     def __init__(self, method, path, operation):
         self.method, self.path, self.operation = method.upper(), path, operation
         self.id = operation["operationId"]
+        self.of_people = "x-permission" not in operation  # takes a password or the like in its body
+        self.is_open = not operation.get("security")
         schema = operation["requestBody"]["content"]["application/json"]["schema"]
         self.schema = resolve(schema)
 
     def send(self, api, things, data, **kwargs):
         """Send a body, given as bytes, to the route."""
-        path = self.path.replace("{id}", things[next((thing for thing in ("run", "reservation", "budget", "alert-channel") if f"/{thing}s/" in self.path), "agent")])
+        path = self.path.replace("{id}", things[next((thing for thing in ("run", "reservation", "budget", "alert-channel", "team", "user", "api-key") if f"/{thing}s/" in self.path), "agent")])
         return api.request(self.method, path, data=data, **kwargs)
+
+    def reads(self, data):
+        """Whether it reads so long a body at all."""
+        return not self.is_open or len(data) <= 64 << 10
 
     def sample(self, things):
         """A valid body."""

@@ -67,6 +67,23 @@ class Timescaledb:
     def __exit__(self, *_):
         self.close()
 
+    @property
+    def has_crashed(self):
+        """Whether its own WebAssembly came to an end that it must not come to, as it does once in a while."""
+        return self.process.poll() is not None and "RuntimeError: unreachable" in self.log.read_text()
+
+    def crashes_within(self, seconds):
+        """The same, of one whose connections may have ended a moment before it does."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(seconds)
+        return self.has_crashed
+
+    def revive(self):
+        """Begin anew after a crash."""
+        if self.has_crashed:
+            self.close()
+            self.__enter__()
+
     def close(self):
         """End it; it has nothing to keep."""
         self.process.stdin.close()

@@ -20,7 +20,7 @@ class Worker:
 
     def __init__(self, directory, *flags, **environment):
         self.log = Path(directory) / f"worker-{secrets.token_hex(4)}.log"
-        env = clean_environment(**environment)
+        env = clean_environment(**({} if "COGNIVE_MASTER_KEY_FILE" in environment else {"COGNIVE_MASTER_KEY": "0" * 32}) | environment)
         with open(self.log, "w") as output:
             self.process = subprocess.Popen([BINARY, "worker", "--port", "0", *map(str, flags)], env=env, cwd=directory, stdout=output, stderr=output)
 

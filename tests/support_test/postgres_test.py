@@ -274,7 +274,9 @@ def test_after_a_failover_nothing_acknowledged_is_gone_and_the_old_primary_follo
     old.wait_caught_up()
     assert old.is_in_recovery() and numbers(old) == before + [600]
     assert old.superuser("SHOW synchronous_standby_names") == [("",)]
-    assert sorted(one.sql("SELECT application_name, sync_state FROM pg_stat_replication")) == [("primary", "quorum"), ("replica_2", "quorum")]
+    # It counts from the moment it streams.
+    wait_until(lambda: sorted(one.sql("SELECT application_name, sync_state FROM pg_stat_replication")) == [("primary", "quorum"), ("replica_2", "quorum")],
+               "both are waited for", 10)
 
     # Back again, so that a name means what it did.
     one.kill()
