@@ -52,7 +52,7 @@ Result<void> read_limits(const amqp::Table& headers, TaskMessage& out) {
     const auto seconds = number_of((*list)[i]);
     if (!seconds || !(*seconds > 0) || *seconds > limit_seconds_max)
       return wrong("The header timelimit has a limit that is none.");
-    *limits[i] = std::llround(*seconds * 1'000);
+    *limits[i] = static_cast<std::int64_t>(std::ceil(*seconds * 1'000));
   }
   return {};
 }
@@ -140,6 +140,9 @@ Result<TaskMessage> read(const amqp::Delivery& delivery) {
 }
 
 amqp::Message write(const TaskMessage& task, std::string_view queue) {
+  const auto for_people = [](const std::string& text, const std::string& json) {
+    return text.empty() ? shortened(json, text_length_max) : text;
+  };
   const auto or_null = [](const std::string& text) { return text.empty() ? amqp::Value() : amqp::Value(text); };
   const auto time = [](const std::optional<Timestamp>& when) {
     return when ? amqp::Value(when->text()) : amqp::Value();
@@ -166,8 +169,8 @@ amqp::Message write(const TaskMessage& task, std::string_view queue) {
                         {"timelimit", amqp::List{seconds(task.hard_limit_ms), seconds(task.soft_limit_ms)}},
                         {"root_id", task.root_id.empty() ? task.id : task.root_id},
                         {"parent_id", or_null(task.parent_id)},
-                        {"argsrepr", task.args_text.empty() ? task.args : task.args_text},
-                        {"kwargsrepr", task.kwargs_text.empty() ? task.kwargs : task.kwargs_text},
+                        {"argsrepr", for_people(task.args_text, task.args)},
+                        {"kwargsrepr", for_people(task.kwargs_text, task.kwargs)},
                         {"origin", task.origin},
                         {"ignore_result", task.ignores_result}};
   if (task.expires) {

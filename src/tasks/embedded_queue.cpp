@@ -1,6 +1,9 @@
 #include "tasks/embedded_queue.hpp"
 
 #include <algorithm>
+#include <boost/asio/this_coro.hpp>
+#include <boost/system/system_error.hpp>
+#include <set>
 
 namespace cognive::tasks {
 namespace {
@@ -33,7 +36,12 @@ constexpr pg::Query extend_query{
     "FROM unnest($1::uuid[], $2::integer[]) AS c (id, attempts) "
     "WHERE t.id = c.id AND t.attempts = c.attempts AND t.claimed_by = $3 AND t.died_at IS NULL RETURNING t.id"};
 
-constexpr pg::Query finish_query{"task_finish", "DELETE FROM tasks WHERE " COGNIVE_CLAIM};
+constexpr pg::Query finish_query{
+    "task_finish",
+    "DELETE FROM tasks t USING unnest($1::uuid[], $2::text[], $3::integer[]) AS c (id, worker, attempts) "
+    "WHERE t.id = c.id AND t.claimed_by = c.worker AND t.attempts = c.attempts AND t.died_at IS NULL "
+    "RETURNING t.id, t.attempts"};
+constexpr std::size_t finished_max = 500;  // with one commit
 
 // The latest dead letter of a key stands for those before it: what fails periodically leaves one, not thousands.
 #define COGNIVE_REPLACE_DEAD(dead)                                                                      \
@@ -123,6 +131,46 @@ pg::Params params_of(std::vector<NewTask> tasks) {
 
 }  // namespace
 
+struct EmbeddedQueue::Done {
+  Done(Task done, const Executor& executor) : task(std::move(done)), changed(executor) {}
+
+  Task task;
+  Signal changed;  // it is settled, or may write
+  bool is_settled = false;
+  bool was_ours = false;
+  std::exception_ptr failure;
+};
+
+// The turn of one who writes for all that wait, and what it says at its end, however that comes.
+struct EmbeddedQueue::Writing {
+  explicit Writing(EmbeddedQueue& of) : queue(of) {
+    queue.is_writing_ = true;
+    while (!queue.done_.empty() && batch.size() < finished_max) {
+      batch.push_back(std::move(queue.done_.front()));
+      queue.done_.pop_front();
+    }
+  }
+  Writing(const Writing&) = delete;
+  Writing& operator=(const Writing&) = delete;
+  ~Writing() {
+    queue.is_writing_ = false;
+    for (const auto& one : batch) {
+      if (!one->is_settled)
+        one->failure = std::make_exception_ptr(Unavailable("whoever wrote the end of the task was stopped"));
+      one->is_settled = true;
+      one->changed.notify_all();
+    }
+    queue.tell_next();
+  }
+
+  EmbeddedQueue& queue;
+  std::vector<std::shared_ptr<Done>> batch;
+};
+
+EmbeddedQueue::EmbeddedQueue(pg::Cluster& database) : database_(database) {}
+
+EmbeddedQueue::~EmbeddedQueue() = default;
+
 Async<pg::Rows> EmbeddedQueue::write(const pg::Query& query, pg::Params params, Deadline deadline) {
   Call call;
   call.deadline = deadline;
@@ -179,8 +227,58 @@ Async<std::vector<Uuid>> EmbeddedQueue::extend(std::vector<Task> tasks, std::chr
 }
 
 Async<bool> EmbeddedQueue::finish(Task task, Deadline deadline) {
-  const auto rows = co_await write(finish_query, claim_of(task), deadline);
-  co_return rows.affected() > 0;
+  const auto mine = std::make_shared<Done>(std::move(task), co_await boost::asio::this_coro::executor);
+  done_.push_back(mine);
+  // Whoever leaves without having been written had perhaps been told that it is its turn.
+  struct Leave {
+    EmbeddedQueue& queue;
+    const std::shared_ptr<Done>& one;
+    ~Leave() {
+      if (std::erase(queue.done_, one) > 0) queue.tell_next();
+    }
+  } const leave{*this, mine};
+  while (!mine->is_settled) {
+    if (!is_writing_) {
+      co_await finish_some(deadline);
+    } else if (!co_await mine->changed.wait(deadline)) {
+      throw Unavailable("the ends of other tasks took too long to write");
+    }
+  }
+  if (mine->failure) std::rethrow_exception(mine->failure);
+  co_return mine->was_ours;
+}
+
+void EmbeddedQueue::tell_next() {
+  if (!is_writing_ && !done_.empty()) done_.front()->changed.notify_all();
+}
+
+Async<> EmbeddedQueue::finish_some(Deadline deadline) {
+  Writing writing(*this);
+  pg::ArrayBuilder id(pg::ArrayBuilder::Type::uuid);
+  pg::ArrayBuilder worker(pg::ArrayBuilder::Type::text);
+  pg::ArrayBuilder attempts(pg::ArrayBuilder::Type::int4);
+  for (const auto& one : writing.batch) {
+    id.add(one->task.id);
+    worker.add(std::string_view(one->task.worker));
+    attempts.add(one->task.attempts);
+  }
+  pg::Params params;
+  for (auto* array : {&id, &worker, &attempts}) std::move(*array).move_into(params);
+  std::exception_ptr failure;
+  std::set<std::pair<Uuid, std::int32_t>> deleted;
+  try {
+    const auto rows = co_await write(finish_query, std::move(params), deadline);
+    for (int i = 0; i < rows.size(); ++i) deleted.emplace(rows[i].at<Uuid>(0), rows[i].at<std::int32_t>(1));
+  } catch (const boost::system::system_error&) {
+    throw;  // this one stops; the others hear of it from `writing`
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  for (const auto& one : writing.batch) {
+    one->failure = failure;
+    one->was_ours = deleted.contains({one->task.id, one->task.attempts});
+    one->is_settled = true;
+  }
 }
 
 Async<Fate> EmbeddedQueue::fail(Task task, std::string error, std::optional<std::chrono::milliseconds> wait,

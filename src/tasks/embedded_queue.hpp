@@ -1,6 +1,9 @@
 // The embedded adapter of the port: tasks are rows of a table, taken with SKIP LOCKED.
 #pragma once
 
+#include <deque>
+#include <memory>
+
 #include "pg/cluster.hpp"
 #include "tasks/tasks.hpp"
 
@@ -9,13 +12,15 @@ namespace cognive::tasks {
 class EmbeddedQueue final : public Queue {
  public:
   // `database` must outlive it.
-  explicit EmbeddedQueue(pg::Cluster& database) : database_(database) {}
+  explicit EmbeddedQueue(pg::Cluster& database);
+  ~EmbeddedQueue() override;
 
   Async<std::int64_t> enqueue(pg::Transaction& transaction, std::vector<NewTask> tasks) override;
   Async<std::int64_t> enqueue(std::vector<NewTask> tasks, Deadline deadline) override;
   Async<std::vector<Task>> take(std::string queue, std::int64_t count, std::string worker,
                                 std::chrono::milliseconds lease, Deadline deadline) override;
   Async<std::vector<Uuid>> extend(std::vector<Task> tasks, std::chrono::milliseconds lease, Deadline deadline) override;
+  // Those that come while one is being written share the next commit.
   Async<bool> finish(Task task, Deadline deadline) override;
   Async<Fate> fail(Task task, std::string error, std::optional<std::chrono::milliseconds> wait,
                    Deadline deadline) override;
@@ -24,9 +29,16 @@ class EmbeddedQueue final : public Queue {
   Async<std::map<std::string, std::int64_t>> waiting(Deadline deadline) override;
 
  private:
+  struct Done;
+  struct Writing;
+
   Async<pg::Rows> write(const pg::Query& query, pg::Params params, Deadline deadline);
+  Async<> finish_some(Deadline deadline);
+  void tell_next();
 
   pg::Cluster& database_;
+  std::deque<std::shared_ptr<Done>> done_;  // that are to be written, by whoever comes to it first
+  bool is_writing_ = false;
 };
 
 }  // namespace cognive::tasks

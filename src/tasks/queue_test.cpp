@@ -1,5 +1,7 @@
 // Tasks and the outbox on a real PostgreSQL: what transactions keep and drop, keys, claims, and messages that become
 // tasks exactly once.
+#include <boost/asio/this_coro.hpp>
+
 #include "pg/test_support.hpp"
 #include "pg/transact.hpp"
 #include "tasks/embedded_queue.hpp"
@@ -129,6 +131,52 @@ TEST(Queue, does_not_take_the_word_of_a_worker_that_has_lost_the_task) {
     co_await queue.give_back(lost, soon());
     EXPECT_TRUE(co_await queue.finish(again, soon()));
     EXPECT_EQ(co_await count(database, count_query), 0);
+  });
+}
+
+TEST(Queue, notes_the_ends_of_many_tasks_at_once) {
+  with_queue([](pg::Cluster& database, EmbeddedQueue& queue) -> Async<> {
+    constexpr int all = 600;
+    std::vector<NewTask> tasks;
+    for (int i = 0; i < all; ++i) tasks.push_back(named("a"));
+    co_await queue.enqueue(std::move(tasks), soon());
+    auto taken = co_await queue.take("default", all, "me", lease, soon());
+    EXPECT_EQ(taken.size(), std::size_t{all});
+    auto stale = taken.front();
+    ++stale.attempts;
+    taken.push_back(std::move(stale));
+    int ours = 0;
+    TaskGroup group(co_await boost::asio::this_coro::executor, [](const std::exception_ptr&) { FAIL(); });
+    const auto finish = [](EmbeddedQueue& of, Task task, int& count) -> Async<> {
+      if (co_await of.finish(std::move(task), soon())) ++count;
+    };
+    for (auto& task : taken) group.spawn(finish(queue, std::move(task), ours));
+    EXPECT_TRUE(co_await group.join(soon()));
+    EXPECT_EQ(ours, all);
+    EXPECT_EQ(co_await count(database, count_query), 0);
+  });
+}
+
+TEST(Queue, writes_the_end_of_a_task_although_whoever_wrote_for_it_is_stopped) {
+  with_queue([](pg::Cluster& database, EmbeddedQueue& queue) -> Async<> {
+    co_await queue.enqueue(list_of(named("a"), named("b")), soon());
+    const auto taken = co_await queue.take("default", 2, "me", lease, soon());
+    EXPECT_EQ(taken.size(), 2U);
+    const auto executor = co_await boost::asio::this_coro::executor;
+    TaskGroup stopped(executor, [](const std::exception_ptr&) {});
+    const auto finish = [](EmbeddedQueue& of, Task task) -> Async<> { co_await of.finish(std::move(task), soon()); };
+    stopped.spawn(finish(queue, taken[0]));
+    const auto stop_soon = [](TaskGroup& group) -> Async<> {
+      group.stop();
+      co_return;
+    };
+    TaskGroup stopper(executor, [](const std::exception_ptr&) {});
+    stopper.spawn(stop_soon(stopped));
+    co_await queue.finish(taken[1], soon());
+    EXPECT_TRUE(co_await stopped.join(soon()));
+    co_await stopper.join(soon());
+    const auto left = co_await count(database, count_query);
+    EXPECT_LE(left, 1) << "what was stopped may be left, nothing else";
   });
 }
 

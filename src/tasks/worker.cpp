@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <boost/asio/error.hpp>
 #include <boost/system/system_error.hpp>
+#include <deque>
 #include <list>
+#include <map>
 #include <set>
 
 #include "observe/log.hpp"
@@ -25,6 +27,16 @@ constexpr milliseconds settle_retry{200};
 constexpr milliseconds cancel_patience{2'000};
 // Before the deadline of a stop, for cancelling attempts and handing them back.
 constexpr milliseconds hand_back_time{2'000};
+// Tasks are taken ahead of free slots for so long, as the last ones of their queue went.
+constexpr milliseconds ahead_time{100};
+constexpr std::size_t ahead_max = 100;  // of a queue
+constexpr milliseconds ahead_patience{1'000};
+constexpr double usual_ms_at_first = 1'000;
+// Every end of a task is a reason to look for others, in all queues; in one that has just been found empty not again so
+// soon.
+constexpr milliseconds dry_time{20};
+// Ends that are being noted at a time; with more, the queue is slower than the tasks, and none is begun.
+constexpr std::size_t settling_max = 500;
 
 // Tasks that nobody handles here: rows may be written by anybody, and their names must not become labels.
 constexpr Definition unknown{.name = "unknown", .backoff_max = milliseconds{60'000}};
@@ -66,8 +78,33 @@ struct Attempt {
   bool ended = false;
   std::optional<std::string> failure;  // when the handler has thrown
   bool is_hopeless = false;            // and it will again
+  bool is_settling = false;            // the handler has ended, and its slot is free; its end is being noted
   bool lost = false;                   // somebody else may have the task
   bool handed_back = false;            // the worker stops and does not wait for it
+};
+
+// Tasks of one queue that are ours and have not begun: while tasks there are short, looking for each by itself would
+// cost more than the tasks.
+struct Ahead {
+  struct Held {
+    Task task;
+    Deadline lease_until;
+    Deadline patience;  // until it is handed back, since others may have a slot for it
+  };
+
+  std::deque<Held> held;
+  double usual_ms = usual_ms_at_first;  // that an attempt takes: of the last ones
+  Deadline dry_until{};                 // the last look found less than there was room for
+
+  void note(milliseconds taken) {
+    constexpr double share = 0.3;
+    usual_ms += share * (static_cast<double>(taken.count()) - usual_ms);
+  }
+  // How many are worth holding for so many slots.
+  [[nodiscard]] std::size_t wanted(std::size_t slots) const {
+    const auto soon = static_cast<double>(slots) * static_cast<double>(ahead_time.count()) / std::max(usual_ms, 1.0);
+    return soon < 1 ? 0 : std::min(ahead_max, static_cast<std::size_t>(soon));
+  }
 };
 
 struct Worker::State : std::enable_shared_from_this<Worker::State> {
@@ -93,6 +130,7 @@ struct Worker::State : std::enable_shared_from_this<Worker::State> {
   TaskGroup loops;
   TaskGroup runs;
   std::list<std::shared_ptr<Attempt>> attempts;
+  std::map<std::string, Ahead, std::less<>> ahead;  // by queue
   std::size_t turn = 0;
   bool woken = false;
   bool stopping = false;
@@ -147,33 +185,80 @@ struct Worker::State : std::enable_shared_from_this<Worker::State> {
 
   // What keeps the product itself going never waits for all slots of others: those have half of them, and one beside
   // the only one.
+  [[nodiscard]] std::size_t slots_of(std::string_view name_of_queue, bool has_others) const {
+    if (!has_others || name_of_queue == default_queue) return options.concurrency;
+    return std::max<std::size_t>(options.concurrency / 2, 1);
+  }
+
   [[nodiscard]] std::size_t free_for(std::string_view name_of_queue, bool has_others) const {
     const auto left_of = [](std::size_t all, std::size_t used) { return all - std::min(all, used); };
-    if (!has_others) return left_of(options.concurrency, attempts.size());
-    const auto share = std::max<std::size_t>(options.concurrency / 2, 1);
-    const auto used = static_cast<std::size_t>(
-        std::ranges::count_if(attempts, [](const auto& attempt) { return attempt->task.queue != default_queue; }));
-    const auto free = left_of(std::max<std::size_t>(options.concurrency, 2), attempts.size());
-    if (name_of_queue != default_queue) return std::min(free, left_of(share, used));
-    return std::min(free, left_of(options.concurrency, attempts.size() - used));
+    std::size_t own = 0;
+    std::size_t others = 0;
+    for (const auto& attempt : attempts) {
+      if (!attempt->is_settling) ++(attempt->task.queue == default_queue ? own : others);
+    }
+    if (attempts.size() - own - others >= settling_max) return 0;
+    if (!has_others) return left_of(options.concurrency, own + others);
+    const auto free = left_of(std::max<std::size_t>(options.concurrency, 2), own + others);
+    if (name_of_queue != default_queue) return std::min(free, left_of(slots_of(name_of_queue, true), others));
+    return std::min(free, left_of(options.concurrency, own));
+  }
+
+  [[nodiscard]] std::vector<std::string> queues() const {
+    return options.queues.empty() ? handlers.queues() : options.queues;
   }
 
   // Takes what there is for the free slots; how long to wait before the next look.
   Async<milliseconds> take_some() {
     woken = false;
-    const auto queues = options.queues.empty() ? handlers.queues() : options.queues;
+    const auto all = queues();
     const auto first = turn++;
-    for (std::size_t i = 0; i < queues.size() && !stopping; ++i) {
-      const auto& name_of_queue = queues[(first + i) % queues.size()];
-      const auto free = free_for(name_of_queue, queues.size() > 1);
-      if (free == 0) continue;
+    bool looks_soon = false;
+    for (std::size_t i = 0; i < all.size() && !stopping; ++i) {
+      const auto& name_of_queue = all[(first + i) % all.size()];
+      auto& of_queue = ahead[name_of_queue];
+      co_await hand_back_what_waited(of_queue);
+      const auto wanted = of_queue.wanted(slots_of(name_of_queue, all.size() > 1));
+      const auto free = free_for(name_of_queue, all.size() > 1);
+      // With half of them still there, nobody waits for this.
+      if (free == 0 && of_queue.held.size() * 2 >= wanted) continue;
+      if (!of_queue.dry_until.passed()) {
+        looks_soon = true;
+        continue;
+      }
       const auto lease_until = Deadline::in(options.lease);
-      auto taken = co_await queue.take(name_of_queue, static_cast<std::int64_t>(free), name, options.lease,
+      const auto patience = Deadline::in(std::min(ahead_patience, options.lease / 4));
+      const auto room = free + wanted - std::min(wanted, of_queue.held.size());
+      auto taken = co_await queue.take(name_of_queue, static_cast<std::int64_t>(room), name, options.lease,
                                        Deadline::in(statement_timeout));
-      for (auto& task : taken) begin(std::move(task), lease_until);
+      if (taken.size() < room) of_queue.dry_until = Deadline::in(dry_time);
+      for (auto& task : taken) of_queue.held.push_back({std::move(task), lease_until, patience});
+      begin_held();
     }
     // With all slots taken, the first that becomes free wakes us; with some left, nothing else is due.
-    co_return options.idle;
+    const bool holds_some = std::ranges::any_of(ahead, [](const auto& one) { return !one.second.held.empty(); });
+    if (looks_soon) co_return std::min(options.idle, dry_time);
+    co_return holds_some ? std::min(options.idle, ahead_time) : options.idle;
+  }
+
+  void begin_held() {
+    const auto has_others = queues().size() > 1;
+    for (auto& [name_of_queue, of_queue] : ahead) {
+      for (auto free = free_for(name_of_queue, has_others); free > 0 && !of_queue.held.empty() && !stopping; --free) {
+        auto next = std::move(of_queue.held.front());
+        of_queue.held.pop_front();
+        begin(std::move(next.task), next.lease_until);
+      }
+    }
+  }
+
+  // To those that have a slot for them.
+  Async<> hand_back_what_waited(Ahead& of_queue) {
+    while (!of_queue.held.empty() && (stopping || of_queue.held.front().patience.passed())) {
+      const auto next = std::move(of_queue.held.front());
+      of_queue.held.pop_front();
+      co_await queue.give_back(next.task, Deadline::in(statement_timeout));
+    }
   }
 
   void begin(Task task, Deadline lease_until) {
@@ -182,7 +267,8 @@ struct Worker::State : std::enable_shared_from_this<Worker::State> {
     for (const auto& older : attempts) {
       if (older->task.id == attempt->task.id) lose(*older);
     }
-    // Taken when the stop had begun already: not begun, handed back.
+    // Ours no more, also when it was held for too long. Taken when the stop had begun already: not begun, handed back.
+    attempt->lost = lease_until.passed();
     attempt->handed_back = stopping;
     attempts.push_back(attempt);
     runs.spawn(run(shared_from_this(), std::move(attempt)));
@@ -197,8 +283,8 @@ struct Worker::State : std::enable_shared_from_this<Worker::State> {
     const auto& task = attempt->task;
     const auto begun = Clock::now();
     try {
-      if (attempt->handed_back) {
-        co_await state->settle(*attempt, End::handed_back, {});
+      if (attempt->lost || attempt->handed_back) {
+        co_await state->settle(*attempt, attempt->lost ? End::lost : End::handed_back, {});
       } else {
         log(Level::debug, "task begins", {{"task", task.name}, {"id", task.id.text()}, {"attempt", task.attempts}});
         co_await state->attempt_once(attempt);
@@ -214,8 +300,13 @@ struct Worker::State : std::enable_shared_from_this<Worker::State> {
       state->count(task, "lost");
     }
     state->attempts.remove(attempt);
-    state->woken = true;
-    state->changed.notify_all();
+    state->begin_held();
+    state->look_again();
+  }
+
+  void look_again() {
+    woken = true;
+    changed.notify_all();
   }
 
   Async<> attempt_once(std::shared_ptr<Attempt> attempt) {
@@ -226,6 +317,7 @@ struct Worker::State : std::enable_shared_from_this<Worker::State> {
                                 fmt::join(handlers.names(), ", "));
       co_return co_await settle(*attempt, End::failed, std::move(reason));
     }
+    const auto begun = Clock::now();
     const auto deadline = Deadline::in(task.time_limit);
     attempt->body.spawn(handle(attempt, entry->handle, deadline));
     while (!attempt->ended && !attempt->lost && !attempt->handed_back && !deadline.passed()) {
@@ -239,6 +331,10 @@ struct Worker::State : std::enable_shared_from_this<Worker::State> {
       if (!co_await attempt->body.join(Deadline::in(cancel_patience)))
         log(Level::error, "a cancelled task goes on", {{"task", task.name}, {"id", task.id.text()}});
     }
+    ahead[task.queue].note(std::chrono::duration_cast<milliseconds>(Clock::now() - begun));
+    attempt->is_settling = true;
+    begin_held();
+    look_again();
     if (attempt->lost) co_return co_await settle(*attempt, End::lost, {});
     if (attempt->ended && !attempt->failure) co_return co_await settle(*attempt, End::done, {});
     if (attempt->handed_back) co_return co_await settle(*attempt, End::handed_back, {});
@@ -395,14 +491,19 @@ struct Worker::State : std::enable_shared_from_this<Worker::State> {
   static Async<> take_all(std::shared_ptr<State> state) {
     state->taking = true;
     co_await repeat(state, "taking tasks", Wake::yes, [state = state.get()] { return state->take_some(); });
+    try {
+      for (auto& [name_of_queue, of_queue] : state->ahead) co_await state->hand_back_what_waited(of_queue);
+    } catch (const Unavailable& error) {
+      // Their leases will pass.
+      log(Level::warning, "tasks that had not begun could not be handed back", {{"reason", error.what()}});
+    }
     state->taking = false;
     state->changed.notify_all();
   }
 
   Async<> stop(Deadline deadline) {
     stopping = true;
-    woken = true;
-    changed.notify_all();
+    look_again();
     const auto margin = std::min(hand_back_time, deadline.remaining() / 2);
     const Deadline patience{deadline.at - margin};
     while ((taking || !attempts.empty()) && !patience.passed()) co_await changed.wait(patience);
@@ -434,8 +535,8 @@ void Worker::start() {
 }
 
 void Worker::wake() {
-  state_->woken = true;
-  state_->changed.notify_all();
+  for (auto& [name, of_queue] : state_->ahead) of_queue.dry_until = {};
+  state_->look_again();
 }
 
 Async<> Worker::stop(Deadline deadline) {

@@ -184,6 +184,18 @@ def test_a_worker_that_is_killed_loses_no_task(work, client):
     assert [one.get(timeout=60)["pong"] for one in results] == list(range(20))
 
 
+def test_tasks_that_were_taken_ahead_are_handed_to_whoever_has_a_slot(work, client):
+    busy = work("--concurrency", 2)
+    for one in [client.send_task("cognive.ping", [number]) for number in range(100)]:
+        one.get(timeout=20)  # so short that it pays to take some ahead
+    slow = [client.send_task("cognive.ping", [number], {"wait_s": 5}) for number in range(8)]
+    wait_until(lambda: busy.metric("mq_messages_consumed_total", queue="celery") >= 108, "it has taken them all", 20)
+    work("--concurrency", 16)
+    begun = time.monotonic()
+    assert [one.get(timeout=60)["pong"] for one in slow] == list(range(8))
+    assert time.monotonic() - begun < 20, "one after the other they would have taken 40 s"
+
+
 def test_a_worker_that_stops_hands_over_what_it_has_not_done(work, client):
     first = work(HTTP_SHUTDOWN_TIMEOUT_MS=5_000)
     results = [client.send_task("cognive.ping", [number], {"wait_s": 0.5}) for number in range(10)]
