@@ -48,7 +48,7 @@ ALLOWED = {
     "retention": RUNTIME | {"pg", "schema", "tasks"},
     "analytics": PORTS | {"identity", "events", "rollups", "runs"},
     "feed": RUNTIME | {"amqp", "pg", "schema"},
-    "celery": RUNTIME | {"amqp", "pg", "redis", "schema", "tasks"},
+    "celery": WORDS | {"amqp", "audit", "identity", "redis"},
     "inbound": RUNTIME | {"amqp", "celery", "http"},
     "health": WORDS | {"amqp", "cache", "keyring", "redis"},
     "imports": BASIS | {"client"},
@@ -56,7 +56,7 @@ ALLOWED = {
 }
 
 # Within a folder of the product: only these files may see SQL and HTTP.
-PRODUCT = {"teams", "agents", "prices", "runs", "budgets", "alerts", "events", "charges", "replay", "analytics"}
+PRODUCT = {"celery", "teams", "agents", "prices", "runs", "budgets", "alerts", "events", "charges", "replay", "analytics"}
 HTTP_FILES = {"routes.cpp", "gate.cpp", "gate.hpp"}
 
 # Third-party headers and the only folders that may include them.

@@ -41,8 +41,9 @@ struct Waiting {
 
   Executor executor;
   Signal settled;
-  bool is_done = false;  // these two: of the caller's thread
+  bool is_done = false;  // these three: of the caller's thread
   std::string failure;
+  bool has_no_queue = false;
   std::size_t open = 0;  // messages that are not confirmed; the rest is of the state, under its lock
   bool is_settled = false;
 };
@@ -125,11 +126,12 @@ struct Connection::State : Listener, std::enable_shared_from_this<State> {
   }
 
   // The lock must be held.
-  void settle(const std::shared_ptr<Waiting>& waiting, std::string failure) {
+  void settle(const std::shared_ptr<Waiting>& waiting, std::string failure, bool has_no_queue = false) {
     if (waiting->is_settled || is_abandoned) return;
     waiting->is_settled = true;
-    post(waiting->executor, [waiting, failure = std::move(failure)]() mutable {
+    post(waiting->executor, [waiting, has_no_queue, failure = std::move(failure)]() mutable {
       waiting->is_done = true;
+      waiting->has_no_queue = has_no_queue;
       waiting->failure = std::move(failure);
       waiting->settled.notify_all();
     });
@@ -156,7 +158,8 @@ struct Connection::State : Listener, std::enable_shared_from_this<State> {
     for (auto& [number, publication] : unconfirmed) {
       if (publication.waiting != nullptr && publication.message.is_mandatory &&
           publication.message.properties.correlation_id == correlation_id)
-        settle(publication.waiting, "no queue has got the message: " + why);
+        settle(publication.waiting, fmt::format("There is no queue {}: {}", publication.message.routing_key, why),
+               true);
     }
   }
 
@@ -438,6 +441,7 @@ Async<> Connection::publish(std::vector<Message> messages, Deadline deadline) {
     const std::lock_guard lock(state->mutex);
     waiting->is_settled = true;
   }
+  if (waiting->has_no_queue) throw NoQueue(waiting->failure);
   throw Unavailable(
       fmt::format("RabbitMQ is away: {}", waiting->is_done ? waiting->failure : "it has not confirmed in time"));
 }

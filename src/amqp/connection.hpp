@@ -9,6 +9,7 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -36,6 +37,12 @@ struct ConnectionOptions {
   std::vector<Subscription> subscriptions;
 };
 
+// A message that had to reach a queue has reached none.
+class NoQueue : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
 class Connection {
  public:
   // `executor`: whose thread calls everything. `metrics` must outlive it.
@@ -47,7 +54,8 @@ class Connection {
   void start();
 
   // Ends when the broker has all of them: persistent ones on its disk. Throws Unavailable when it is not known to have
-  // them by the deadline: it may have some. At once while it is away, or blocks whoever publishes.
+  // them by the deadline: it may have some. At once while it is away, or blocks whoever publishes. Throws NoQueue when
+  // one was mandatory and in vain.
   Async<> publish(std::vector<Message> messages, Deadline deadline);
   // Without waiting, for what may be lost. False when it is: the broker is away, or too much waits.
   bool publish_if_possible(Message message);

@@ -166,6 +166,35 @@ Result<ControlRequest> read_control(std::string body, std::string_view node) {
   return out;
 }
 
+amqp::Exchange control_exchange_declaration() {
+  return {.name = std::string(control_exchange), .type = "fanout", .is_durable = false};
+}
+
+amqp::Message revocation(std::string_view id) {
+  json::Writer body;
+  body.begin_object();
+  body.field("method", "revoke");
+  body.key("arguments");
+  body.begin_object();
+  body.field("task_id", id);
+  body.key("terminate");
+  body.boolean(false);
+  body.end_object();
+  for (const auto* nobody : {"destination", "pattern", "matcher"}) {
+    body.key(nobody);
+    body.null();
+  }
+  body.end_object();
+  amqp::Message out;
+  out.exchange = control_exchange;
+  out.properties.content_type = "application/json";
+  out.properties.content_encoding = "utf-8";
+  out.properties.is_persistent = false;
+  out.properties.headers = {{"clock", std::int64_t{1}}};
+  out.body = std::move(body).text();
+  return out;
+}
+
 std::string answer(const ControlRequest& request, const Inspection& worker) {
   const auto& method = request.method;
   json::Writer out;

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "amqp/message.hpp"
 #include "base/error.hpp"
 #include "base/time.hpp"
 
@@ -50,6 +51,13 @@ struct ControlRequest {
 };
 
 Result<ControlRequest> read_control(std::string body, std::string_view node);
+
+// Of what all workers of Celery listen to: fanout, not durable.
+inline constexpr std::string_view control_exchange = "celery.pidbox";
+amqp::Exchange control_exchange_declaration();
+
+// For every worker.
+amqp::Message revocation(std::string_view id);
 
 // JSON. Methods that change something have done so before.
 std::string answer(const ControlRequest& request, const Inspection& worker);

@@ -4,6 +4,7 @@
 
 #include "base/error.hpp"
 #include "base/time.hpp"
+#include "json/cursor.hpp"
 #include "json/writer.hpp"
 #include "observe/log.hpp"
 
@@ -14,6 +15,7 @@ using std::chrono::milliseconds;
 
 // As Celery keeps them (result_expires).
 constexpr std::string_view kept_seconds = "86400";
+const std::string key_prefix = "celery-task-meta-";
 constexpr milliseconds one_try{1'000};
 constexpr milliseconds pause{200};
 
@@ -47,7 +49,67 @@ std::string traceback_of(const Failure& failure) {
   return fmt::format("{}: {}\n", failure.type, failure.message);
 }
 
+std::string text_of(json::Cursor& value) {
+  if (value.kind() == json::Kind::string) return std::string(value.string());
+  json::Writer out;
+  value.copy_to(out);
+  return std::move(out).text();
+}
+
+std::optional<StoredResult> read_result(std::string text) {
+  StoredResult out;
+  const auto walked = json::walk(text, [&](json::Cursor& root) {
+    if (root.kind() != json::Kind::object) return;
+    root.each_field([&](std::string_view name, json::Cursor& value) {
+      if (name == "result") {
+        json::Writer result;
+        value.copy_to(result);
+        out.result = std::move(result).text();
+      } else if (value.kind() != json::Kind::string) {
+        return;
+      } else if (name == "status") {
+        out.state = value.string();
+      } else if (name == "traceback") {
+        out.traceback = value.string();
+      } else if (name == "date_done") {
+        const auto time = std::string(value.string());
+        auto parsed = Timestamp::parse(time);
+        if (!parsed) parsed = Timestamp::parse(time + "Z");
+        if (parsed) out.finished_at = *parsed;
+      }
+    });
+  });
+  if (!walked || out.state.empty()) return std::nullopt;
+  return out;
+}
+
 }  // namespace
+
+std::string exception_text(std::string result) {
+  std::string type;
+  std::string message;
+  const auto walked = json::walk(result, [&](json::Cursor& root) {
+    if (root.kind() != json::Kind::object) {
+      message = text_of(root);
+      return;
+    }
+    root.each_field([&](std::string_view name, json::Cursor& value) {
+      if (name == "exc_type") type = text_of(value);
+      if (name != "exc_message") return;
+      if (value.kind() != json::Kind::array) {
+        message = text_of(value);
+        return;
+      }
+      value.each_item([&](std::size_t index, json::Cursor& item) {
+        if (index > 0) message += ", ";
+        message += text_of(item);
+      });
+    });
+  });
+  if (!walked) return {};
+  if (type.empty() || message.empty()) return type + message;
+  return type + ": " + message;
+}
 
 Results::Results(redis::Client* client) : client_(client), script_(store_script) {}
 
@@ -71,7 +133,7 @@ Async<bool> Results::store(std::string id, std::string_view state, std::string r
   out.field("task_id", id);
   out.end_object();
   const auto text = std::move(out).text();
-  const auto key = "celery-task-meta-" + id;
+  const auto key = key_prefix + id;
   std::string failure;
   for (;;) {
     try {
@@ -87,6 +149,19 @@ Async<bool> Results::store(std::string id, std::string_view state, std::string r
   }
   log(Level::warning, "the result of a task could not be stored", {{"id", id}, {"state", state}, {"reason", failure}});
   co_return false;
+}
+
+Async<std::vector<std::optional<StoredResult>>> Results::find(std::vector<std::string> ids, Deadline deadline) {
+  std::vector<std::optional<StoredResult>> out(ids.size());
+  if (client_ == nullptr || ids.empty()) co_return out;
+  redis::Command command{"MGET"};
+  for (const auto& id : ids) command.push_back(key_prefix + id);
+  auto reply = co_await client_->execute(std::move(command), deadline);
+  if (reply.kind == redis::Reply::Kind::error) throw Unavailable("Redis refuses to be read: " + reply.text);
+  for (std::size_t i = 0; i < std::min(out.size(), reply.items.size()); ++i) {
+    if (reply.items[i].kind == redis::Reply::Kind::text) out[i] = read_result(std::move(reply.items[i].text));
+  }
+  co_return out;
 }
 
 Async<bool> Results::succeed(std::string id, std::string result, Deadline deadline) {

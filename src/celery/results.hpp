@@ -2,6 +2,11 @@
 // it.
 #pragma once
 
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/time.hpp"
 #include "redis/client.hpp"
 #include "redis/script.hpp"
 
@@ -12,6 +17,17 @@ struct Failure {
   std::string module;
   std::string message;
 };
+
+// What a worker has stored, whoever that was.
+struct StoredResult {
+  std::string state;   // in Celery's words, or one of the task's own
+  std::string result;  // JSON; of a failure the exception
+  std::string traceback;
+  std::optional<Timestamp> finished_at;
+};
+
+// For people: "ValueError: too small".
+std::string exception_text(std::string result);
 
 class Results {
  public:
@@ -25,6 +41,9 @@ class Results {
   Async<bool> retry(std::string id, Failure failure, Deadline deadline);
   // Expired or revoked before it was begun: why.
   Async<bool> revoke(std::string id, std::string reason, Deadline deadline);
+
+  // One for each id; nothing: there is none, or it cannot be read. Throws Unavailable while Redis is away.
+  Async<std::vector<std::optional<StoredResult>>> find(std::vector<std::string> ids, Deadline deadline);
 
  private:
   Async<bool> store(std::string id, std::string_view state, std::string result, std::string traceback,

@@ -8,6 +8,7 @@
 #include "amqp/topology.hpp"
 #include "celery/control.hpp"
 #include "celery/functions.hpp"
+#include "celery/sent_tasks.hpp"
 #include "observe/log.hpp"
 #include "tasks/worker.hpp"
 
@@ -17,7 +18,6 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr std::string_view events_exchange = "celeryev";
-constexpr std::string_view control_exchange = "celery.pidbox";
 constexpr std::string_view replies_exchange = "reply.celery.pidbox";
 
 // As Celery's own workers beat; monitors take a worker for lost that has not for a minute.
@@ -109,7 +109,7 @@ struct Worker::State : std::enable_shared_from_this<State> {
     amqp::ConnectionOptions wanted{.url = options.url, .name = "cognive worker", .topology = amqp::topology()};
     auto& topology = wanted.topology;
     topology.exchanges.push_back({.name = std::string(events_exchange), .type = "topic"});
-    topology.exchanges.push_back({.name = std::string(control_exchange), .type = "fanout", .is_durable = false});
+    topology.exchanges.push_back(control_exchange_declaration());
     topology.exchanges.push_back({.name = std::string(replies_exchange), .type = "direct", .is_durable = false});
     topology.queues.push_back(
         {.name = control_queue(),
@@ -350,8 +350,9 @@ void Worker::add_handlers(tasks::Handlers& handlers) {
     handlers.add(entry.definition,
                  [state = state_.get(), &entry](const tasks::Task& task, Deadline) { return state->run(entry, task); });
   }
-  handlers.add(prune_arrivals, [state = state_.get()](const tasks::Task&, Deadline deadline) {
-    return Intake::prune(state->database, deadline);
+  handlers.add(prune_arrivals, [state = state_.get()](const tasks::Task&, Deadline deadline) -> Async<> {
+    co_await Intake::prune(state->database, deadline);
+    co_await prune_sent(state->database, deadline);
   });
 }
 

@@ -21,6 +21,8 @@
 #include "budgets/windows.hpp"
 #include "cache/memory.hpp"
 #include "cache/redis_store.hpp"
+#include "celery/control.hpp"
+#include "celery/sent_tasks.hpp"
 #include "celery/worker.hpp"
 #include "charges/charges.hpp"
 #include "commands/background.hpp"
@@ -116,6 +118,11 @@ std::unique_ptr<cache::Store> cache_store(redis::Client* redis, cache::Memory& m
   return std::make_unique<cache::MemoryStore>(memory);
 }
 
+celery::SentTasksOptions sent_tasks_options(const std::optional<RabbitMq>& rabbitmq) {
+  if (!rabbitmq) return {};
+  return {.has_rabbitmq = true, .own_queues = rabbitmq->task_queues};
+}
+
 // That send test messages of channels.
 constexpr std::size_t threads_for_tests = 2;
 
@@ -145,7 +152,7 @@ struct Shared {
   identity::LoginLimits login_limits;
   std::unique_ptr<pg::Monitor> monitor;
   std::optional<redis::ClientOptions> redis;    // nothing: there is none
-  std::optional<amqp::Url> rabbitmq;            // the same
+  std::optional<RabbitMq> rabbitmq;             // the same
   std::unique_ptr<amqp::Connection> publisher;  // of all threads; null when there is none
   cache::Memory cached{cached_bytes_max};       // used when there is none
   cache::Doubts cache_doubts;
@@ -209,6 +216,7 @@ struct Worker {
         authorisation(executor, database, shared.catalogue, shared.known_runs, events::names_of, authoriser),
         charges(database, trail, prices, shared.catalogue),
         replay(database, shared.catalogue),
+        sent_tasks(database, trail, shared.publisher.get(), redis.get(), sent_tasks_options(shared.rabbitmq)),
         analytics(database),
         health(database, *shared.monitor, redis.get(), shared.publisher.get(), settings, shared.root, metrics),
         buckets(redis ? std::make_unique<redis::Buckets>(*redis) : nullptr),
@@ -238,6 +246,7 @@ struct Worker {
     charges::add_routes(router, charges);
     replay::add_routes(router, replay);
     analytics::add_routes(router, analytics);
+    celery::add_routes(router, sent_tasks);
     health::add_cache_route(router, cache);
     health::add_routes(router, health);
   }
@@ -273,6 +282,7 @@ struct Worker {
   budgets::Authorisation authorisation;
   charges::Charges charges;
   replay::Replay replay;
+  celery::SentTasks sent_tasks;
   analytics::Analytics analytics;
   health::Health health;
   std::unique_ptr<redis::Buckets> buckets;
@@ -421,9 +431,9 @@ Result<std::uint16_t> ApiServer::start() {
     state.shared.redis = std::move(*options);
   }
   if (!state.settings.rabbitmq_url.empty()) {
-    auto url = rabbitmq_url(state.settings);
-    if (!url) return std::unexpected(url.error());
-    state.shared.rabbitmq = std::move(*url);
+    auto found = rabbitmq_of(state.settings);
+    if (!found) return std::unexpected(found.error());
+    state.shared.rabbitmq = std::move(*found);
   }
   const auto count = static_cast<std::size_t>(state.settings.http_threads);
   state.threads = std::make_unique<IoThreads>(state.background_thread() + 1);
@@ -431,10 +441,12 @@ Result<std::uint16_t> ApiServer::start() {
   state.shared.monitor =
       std::make_unique<pg::Monitor>(state.threads->executor(0), monitor_options(state.settings), state.shared.metrics);
   if (state.shared.rabbitmq) {
+    auto topology = amqp::topology();
+    topology.exchanges.push_back(celery::control_exchange_declaration());
     state.shared.publisher = std::make_unique<amqp::Connection>(
         state.threads->executor(0),
         amqp::ConnectionOptions{
-            .url = *state.shared.rabbitmq, .name = "cognive publisher", .topology = amqp::topology()},
+            .url = state.shared.rabbitmq->url, .name = "cognive publisher", .topology = std::move(topology)},
         state.shared.metrics);
   }
   // A database that is away is no reason not to start: readiness tells of it.
@@ -450,7 +462,7 @@ Result<std::uint16_t> ApiServer::start() {
                                                              state.writer->writer, state.authoriser->authoriser, port));
     if (i == 0 && state.shared.rabbitmq) {
       const inbound::InboundOptions options{
-          .url = *state.shared.rabbitmq,
+          .url = state.shared.rabbitmq->url,
           .prefetch = static_cast<std::uint16_t>(state.settings.rabbitmq_prefetch),
           .body_bytes_max = static_cast<std::size_t>(state.settings.http_body_bytes_max),
           .answer_timeout = std::chrono::milliseconds{state.settings.http_handler_timeout_ms},

@@ -4,11 +4,11 @@
 
 #include "alerts/delivery.hpp"
 #include "audit/archive.hpp"
-#include "base/text.hpp"
 #include "budgets/charging.hpp"
 #include "budgets/prune.hpp"
 #include "budgets/reservations.hpp"
 #include "budgets/wall_clock.hpp"
+#include "celery/sent_tasks.hpp"
 #include "celery/worker.hpp"
 #include "charges/charges.hpp"
 #include "events/stored.hpp"
@@ -29,6 +29,9 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds reachable_interval{1'000};
 constexpr milliseconds feed_interval{200};
+constexpr milliseconds sending_interval{200};
+constexpr milliseconds sending_pause{1'000};  // after a failure
+constexpr milliseconds sending_patience{20'000};
 constexpr std::chrono::seconds archive_interval{60};
 constexpr std::chrono::minutes archive_patience{5};
 
@@ -75,16 +78,6 @@ constexpr tasks::Definition rollups_verify{
 // Each day is looked at so often: its late events come in the meantime, and a night without a worker leaves no gap.
 constexpr std::int64_t verified_days = 3;
 
-std::vector<std::string> items_of(std::string_view list) {
-  std::vector<std::string> out;
-  while (!list.empty()) {
-    const auto end = list.find(',');
-    if (const auto item = trim(list.substr(0, end)); !item.empty()) out.emplace_back(item);
-    list = end == std::string_view::npos ? std::string_view{} : list.substr(end + 1);
-  }
-  return out;
-}
-
 pg::PoolOptions pool_options(const Settings& settings) {
   pg::PoolOptions options;
   options.shared_connections = shared_connections;
@@ -123,12 +116,13 @@ struct Background::State {
       const bool more = co_await feed_relay.pass(term, deadline);
       co_return more ? milliseconds{0} : feed_interval;
     });
+    if (options.rabbitmq) sender_of_tasks.emplace(database, *options.publisher, metrics);
     const bool runs_celery =
         options.queues.empty() || std::ranges::find(options.queues, celery::row_queue) != options.queues.end();
     if (options.rabbitmq && runs_celery) {
       if (options.redis) redis = std::make_unique<redis::Client>(executor, *options.redis, metrics);
-      const celery::WorkerOptions wanted{.url = *options.rabbitmq,
-                                         .queues = items_of(settings.celery_queues),
+      const celery::WorkerOptions wanted{.url = options.rabbitmq->url,
+                                         .queues = options.rabbitmq->task_queues,
                                          .prefetch = static_cast<std::uint16_t>(settings.rabbitmq_prefetch),
                                          .concurrency = settings.worker_concurrency};
       celery_worker =
@@ -252,23 +246,35 @@ struct Background::State {
     }
   }
 
-  // What cannot be done is told once for each reason.
-  static Async<> archive_audit_trail(audit::Archive& archive, pg::Cluster& database) {
+  // Does `step` again and again, with the pause that it asks for. What cannot be done is told once for each reason.
+  static Async<> repeat(Level level, const char* failed, milliseconds pause,
+                        std::function<Async<milliseconds>()> step) {
     std::string last_failure;
     for (;;) {
       std::string failure;
+      auto wait = pause;
       try {
-        co_await archive.extend(database.primary(), Deadline::in(archive_patience));
+        wait = co_await step();
       } catch (const boost::system::system_error&) {
         throw;  // the process is stopping
       } catch (const std::exception& error) {
         failure = error.what();
       }
-      if (failure != last_failure && !failure.empty())
-        log(Level::error, "the audit trail was not archived", {{"reason", failure}});
+      if (failure != last_failure && !failure.empty()) log(level, failed, {{"reason", failure}});
       last_failure = failure;
-      co_await sleep_for(archive_interval);
+      if (wait.count() > 0) co_await sleep_for(tasks::jittered(wait));
     }
+  }
+
+  Async<milliseconds> archive_audit_trail() {
+    co_await archive->extend(database.primary(), Deadline::in(archive_patience));
+    co_return archive_interval;
+  }
+
+  // Each process that has a RabbitMQ does, whoever leads: that one may have none.
+  Async<milliseconds> send_tasks() {
+    const bool more = co_await sender_of_tasks->pass(Deadline::in(sending_patience));
+    co_return more ? milliseconds{0} : sending_interval;
   }
 
   keyring::RootKey root;
@@ -277,6 +283,7 @@ struct Background::State {
   runs::Runs runs;
   tasks::Runner runner;
   feed::Relay feed_relay;
+  std::optional<celery::Sender> sender_of_tasks;  // nothing without a RabbitMQ
   retention::Retention retention;
   alerts::Sender sender;
   alerts::Delivery alert_delivery;
@@ -294,7 +301,13 @@ Background::~Background() = default;
 
 Async<Result<void>> Background::start() {
   if (auto known = co_await keyring::try_unlock(state_->database, state_->root); !known) co_return known;
-  if (state_->archive) state_->loops.spawn(State::archive_audit_trail(*state_->archive, state_->database));
+  auto* state = state_.get();
+  if (state->archive)
+    state->loops.spawn(State::repeat(Level::error, "the audit trail was not archived", archive_interval,
+                                     [state] { return state->archive_audit_trail(); }));
+  if (state->sender_of_tasks)
+    state->loops.spawn(State::repeat(Level::warning, "tasks for Celery's workers are not sent", sending_pause,
+                                     [state] { return state->send_tasks(); }));
   state_->loops.spawn(State::note_reachable(state_->runs));
   state_->loops.spawn(keyring::keep_unlocked(state_->database, state_->root));
   state_->runner.start();

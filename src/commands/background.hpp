@@ -9,6 +9,7 @@
 
 #include "alerts/sender.hpp"
 #include "amqp/connection.hpp"
+#include "commands/local.hpp"
 #include "config/settings.hpp"
 #include "keyring/root_key.hpp"
 #include "observe/metrics.hpp"
@@ -21,7 +22,7 @@ namespace cognive::commands {
 
 struct BackgroundOptions {
   amqp::Connection* publisher = nullptr;           // to RabbitMQ; null: there is none
-  std::optional<amqp::Url> rabbitmq = {};          // where it is
+  std::optional<RabbitMq> rabbitmq = {};           // where it is
   std::optional<redis::ClientOptions> redis = {};  // for results of tasks; nothing: there is none
   std::vector<std::string> queues = {};            // from which tasks are taken; empty: all that this version knows
 };

@@ -108,10 +108,21 @@ Result<redis::ClientOptions> redis_options(const Settings& settings) {
                               .reply_timeout = settings.redis_timeout};
 }
 
-Result<amqp::Url> rabbitmq_url(const Settings& settings) {
+Result<RabbitMq> rabbitmq_of(const Settings& settings) {
+  constexpr std::size_t queue_length_max = 255;  // of a short string of AMQP 0-9-1
   auto url = amqp::parse_url(settings.rabbitmq_url);
   if (!url) return fail(url.error().code, "RABBITMQ_URL: " + url.error().detail);
-  return url;
+  RabbitMq out{.url = std::move(*url), .task_queues = {}};
+  std::istringstream list(settings.celery_queues);
+  for (std::string part; std::getline(list, part, ',');) {
+    const auto queue = trim(part);
+    if (queue.empty()) continue;
+    if (queue.size() > queue_length_max)
+      return fail(Code::unprocessable, "CELERY_QUEUES: a name of a queue has at most 255 bytes.");
+    out.task_queues.emplace_back(queue);
+  }
+  if (out.task_queues.empty()) return fail(Code::unprocessable, "CELERY_QUEUES names no queue.");
+  return out;
 }
 
 Async<std::string> primary_url(Settings settings) {

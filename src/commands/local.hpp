@@ -6,6 +6,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "amqp/url.hpp"
 #include "client/api.hpp"
@@ -42,8 +43,13 @@ pg::MonitorOptions monitor_options(const Settings& settings);
 // How the Redis of REDIS_URL, which must be set, is reached; what is wrong with that.
 Result<redis::ClientOptions> redis_options(const Settings& settings);
 
-// Where the RabbitMQ of RABBITMQ_URL is, which must be set; what is wrong with that.
-Result<amqp::Url> rabbitmq_url(const Settings& settings);
+struct RabbitMq {
+  amqp::Url url;
+  std::vector<std::string> task_queues;  // from which workers of ours take tasks of Celery's clients; at least one
+};
+
+// What RABBITMQ_URL, which must be set, and CELERY_QUEUES say; what is wrong with that.
+Result<RabbitMq> rabbitmq_of(const Settings& settings);
 
 // The URL of the host that takes the writes: DATABASE_URL, unless another one has been promoted since. Throws
 // Unavailable when there is no primary.

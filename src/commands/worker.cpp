@@ -72,11 +72,11 @@ Result<void> work(const Settings& settings, const Flags& flags, StopSignals& sig
     if (!options) return std::unexpected(options.error());
     redis = std::move(*options);
   }
-  std::optional<amqp::Url> rabbitmq;
+  std::optional<RabbitMq> rabbitmq;
   if (!settings.rabbitmq_url.empty()) {
-    auto url = rabbitmq_url(settings);
-    if (!url) return std::unexpected(url.error());
-    rabbitmq = std::move(*url);
+    auto found = rabbitmq_of(settings);
+    if (!found) return std::unexpected(found.error());
+    rabbitmq = std::move(*found);
   }
   Metrics metrics;
   runs::KnownRuns known_runs;
@@ -88,7 +88,8 @@ Result<void> work(const Settings& settings, const Flags& flags, StopSignals& sig
   if (rabbitmq) {
     publisher = std::make_unique<amqp::Connection>(
         threads.executor(0),
-        amqp::ConnectionOptions{.url = *rabbitmq, .name = "cognive publisher", .topology = amqp::topology()}, metrics);
+        amqp::ConnectionOptions{.url = rabbitmq->url, .name = "cognive publisher", .topology = amqp::topology()},
+        metrics);
     publisher->start();
   }
   Background background(threads.executor(0), settings,

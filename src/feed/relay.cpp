@@ -10,6 +10,7 @@ namespace cognive::feed {
 namespace {
 
 constexpr std::int64_t rows_max = 100;
+constexpr std::ptrdiff_t messages_max = 1'000;  // that are confirmed together
 constexpr std::int64_t rows_dropped_max = 10'000;
 // As the queues keep them.
 constexpr std::chrono::minutes drop_interval{1};
@@ -176,9 +177,6 @@ Async<std::vector<amqp::Message>> Relay::messages_of(pg::Transaction& transactio
 }
 
 Async<> Relay::publish(std::vector<amqp::Message> messages, Deadline deadline) {
-  std::size_t alerts = 0;
-  for (const auto& one : messages) alerts += one.exchange == amqp::alerts_queue ? 1 : 0;
-  const auto events = messages.size() - alerts;
   const auto count = [&](std::string_view queue, std::string_view exchange, std::size_t published) {
     if (published == 0) return;
     metrics_
@@ -186,9 +184,18 @@ Async<> Relay::publish(std::vector<amqp::Message> messages, Deadline deadline) {
                  {{"queue", std::string(queue)}, {"exchange", std::string(exchange)}})
         .add(static_cast<double>(published));
   };
-  co_await connection_->publish(std::move(messages), deadline);
-  count("", amqp::events_exchange, events);
-  count(amqp::alerts_queue, amqp::alerts_queue, alerts);
+  // In their order; those of one commit may be more than a connection lets wait.
+  for (auto first = messages.begin(); first != messages.end();) {
+    const auto size = std::min<std::ptrdiff_t>(messages.end() - first, messages_max);
+    std::vector<amqp::Message> some(std::make_move_iterator(first), std::make_move_iterator(first + size));
+    first += size;
+    const auto alerts = static_cast<std::size_t>(
+        std::ranges::count(some, amqp::alerts_queue, [](const auto& one) { return std::string_view(one.exchange); }));
+    const auto events = some.size() - alerts;
+    co_await connection_->publish(std::move(some), deadline);
+    count("", amqp::events_exchange, events);
+    count(amqp::alerts_queue, amqp::alerts_queue, alerts);
+  }
 }
 
 Async<bool> Relay::pass(std::int64_t term, Deadline deadline) {
@@ -207,15 +214,22 @@ Async<bool> Relay::pass(std::int64_t term, Deadline deadline) {
   pg::ArrayBuilder done(pg::ArrayBuilder::Type::int8);
   std::size_t published = 0;
   const Deadline publishing{deadline.at - deadline.remaining() / 2};
+  const Deadline gathering{deadline.at - deadline.remaining() * 3 / 4};
   std::exception_ptr failure;
+  std::vector<amqp::Message> messages;
+  std::vector<std::int64_t> whose;
   for (int i = 0; i < rows.size() && !publishing.passed() && !failure; ++i) {
     Row row;
     rows[i].read(row.sequence, row.kind, row.run_ids, row.ids, row.payload, row.created_at);
     try {
-      auto messages = co_await messages_of(transaction, row);
-      co_await publish(std::move(messages), publishing);
-      done.add(row.sequence);
-      ++published;
+      auto told = co_await messages_of(transaction, row);
+      std::ranges::move(told, std::back_inserter(messages));
+      whose.push_back(row.sequence);
+      // RabbitMQ takes its time to confirm, and no longer for many than for one.
+      if (std::ssize(messages) < messages_max && i + 1 < rows.size() && !gathering.passed()) continue;
+      co_await publish(std::exchange(messages, {}), publishing);
+      published += whose.size();
+      for (const auto sequence : std::exchange(whose, {})) done.add(sequence);
     } catch (const Unavailable&) {
       // What was published before stays published.
       failure = std::current_exception();

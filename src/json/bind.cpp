@@ -208,14 +208,27 @@ void read(Cursor& in, PagePosition& out, Faults& faults, const Rules&) {
   }
 }
 
-void read(Cursor& in, Object& out, Faults& faults, const Rules& rules) {
-  if (in.kind() != Kind::object) return detail::wrong_type(in, "an object", faults);
+namespace {
+
+void read_text(Cursor& in, std::string& out, Faults& faults, const Rules& rules) {
   Writer text;
   if (const auto unstorable = in.copy_to(text); !unstorable.empty()) return faults.add(std::string(unstorable));
   if (text.text().size() > rules.max_length) {
     return faults.add(fmt::format("It must have at most {} bytes; it has {}.", rules.max_length, text.text().size()));
   }
-  out.text = std::move(text).text();
+  out = std::move(text).text();
+}
+
+}  // namespace
+
+void read(Cursor& in, Object& out, Faults& faults, const Rules& rules) {
+  if (in.kind() != Kind::object) return detail::wrong_type(in, "an object", faults);
+  read_text(in, out.text, faults, rules);
+}
+
+void read(Cursor& in, Array& out, Faults& faults, const Rules& rules) {
+  if (in.kind() != Kind::array) return detail::wrong_type(in, "an array", faults);
+  read_text(in, out.text, faults, rules);
 }
 
 }  // namespace cognive::json

@@ -75,7 +75,9 @@ void read(Cursor& in, Timestamp& out, Faults& faults, const Rules& rules);
 void read(Cursor& in, Decimal& out, Faults& faults, const Rules& rules);
 void read(Cursor& in, NanoUsd& out, Faults& faults, const Rules& rules);
 void read(Cursor& in, PagePosition& out, Faults& faults, const Rules& rules);
-void read(Cursor& in, Object& out, Faults& faults, const Rules& rules);  // rules.max_length counts bytes of its text
+// rules.max_length counts bytes of their text.
+void read(Cursor& in, Object& out, Faults& faults, const Rules& rules);
+void read(Cursor& in, Array& out, Faults& faults, const Rules& rules);
 
 namespace detail {
 void wrong_type(Cursor& in, std::string_view expected, Faults& faults);
@@ -267,6 +269,12 @@ inline void write(Writer& out, NanoUsd value) {
   out.raw(value.text());
 }
 inline void write(Writer& out, const Object& value) {
+  out.raw(value.text);
+}
+inline void write(Writer& out, const Array& value) {
+  out.raw(value.text);
+}
+inline void write(Writer& out, const Any& value) {
   out.raw(value.text);
 }
 

@@ -75,6 +75,18 @@ struct Object {
   bool operator==(const Object&) const = default;
 };
 
+// The same of a JSON array, whatever its items.
+struct Array {
+  std::string text = "[]";
+
+  bool operator==(const Array&) const = default;
+};
+
+// Any JSON value of foreign make, in answers.
+struct Any {
+  std::string text = "null";
+};
+
 // For requests that change something: a field that is absent, null or a value, where null does not mean the same as
 // absent. Its rules say `.optional`.
 template <typename T>

@@ -127,6 +127,12 @@ void schema_members(Writer& out, const Rules& rules, Components& components) {
     out.field("format", "date-time");
   } else if constexpr (std::is_same_v<T, Object>) {
     out.field("type", "object");
+  } else if constexpr (std::is_same_v<T, Array>) {
+    out.field("type", "array");
+    out.key("items");
+    out.raw("{}");
+  } else if constexpr (std::is_same_v<T, Any>) {
+    // No keyword: every value is valid.
   } else if constexpr (NamedEnum<T>) {
     out.field("type", "string");
     out.key("enum");

@@ -16,7 +16,7 @@ ROLES = ("admin", "team_lead", "developer", "viewer")
 DOCUMENTED = Path(__file__).parents[2] / "docs/identity.md"
 # Whoever may call them must be a person with a session, or act for the whole organisation.
 OF_PEOPLE = {"session_logout", "password_change"}
-OF_THE_ORGANISATION = {"team_create", "team_update", "user_create", "user_list", "user_get", "user_update"}
+OF_THE_ORGANISATION = {"team_create", "team_update", "user_create", "user_list", "user_get", "user_update", "task_get", "task_revoke"}
 
 
 def documented_roles():

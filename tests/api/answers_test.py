@@ -37,7 +37,9 @@ def world(installation):
     reservation, held = (api.post("/api/v1/budgets/authorize", json=asked).json()["reservation_id"] for _ in range(2))
     money = api.post("/api/v1/budgets", json={"scope": "agent", "agent_id": agent["id"], "window": "day", "limit_usd": 1}).json()
     assert post_batch(api, [llm_call(run["run_id"], reservation_id=reservation), llm_call(run["run_id"])])["accepted"] == 2
-    return {"team": team, "agent": agent, "run": run, "ended": ended, "call": events[0]["id"], "budget": budget, "by_run": by_run, "reservation": reservation,
+    task = uuid7()  # this installation has no RabbitMQ, and would take none over the API
+    installation.sql("INSERT INTO sent_tasks (id, name, queue, request_digest) VALUES (%s, 'a.task', 'somewhere', '')", task)
+    return {"task": task, "team": team, "agent": agent, "run": run, "ended": ended, "call": events[0]["id"], "budget": budget, "by_run": by_run, "reservation": reservation,
             "held": held, "money": money, "channel": channel}
 
 
@@ -52,6 +54,8 @@ GETS = {
     "api_key_list": ["/api/v1/api-keys", "/api/v1/api-keys?team={team_name}&agent_id={agent}&limit=1"],
     "api_key_get": ["/api/v1/api-keys/{key}"],
     "session_list": ["/api/v1/auth/sessions"],
+    "task_list": ["/api/v1/tasks", "/api/v1/tasks?limit=1"],
+    "task_get": ["/api/v1/tasks/{task}"],
     "audit_entry_list": ["/api/v1/audit-entries", "/api/v1/audit-entries?limit=1&action=agent_create&resource_kind=agent&from=2020-01-01T00:00:00Z"],
     "agent_list": ["/api/v1/agents", "/api/v1/agents?team={team_name}&status=active&limit=1", "/api/v1/agents?name=nobody"],
     "agent_get": ["/api/v1/agents/{agent}"],
@@ -92,7 +96,7 @@ def test_every_get_is_tried_here():
 def test_a_get_answers_as_declared(api, world, operation_id):
     words = {"team": world["team"]["id"], "team_name": world["team"]["name"], "agent": world["agent"]["id"], "run": world["run"]["run_id"],
              "ended": world["ended"]["run_id"], "call": world["call"], "budget": world["budget"]["id"], "by_run": world["by_run"]["id"],
-             "reservation": world["reservation"], "channel": world["channel"]["id"],
+             "reservation": world["reservation"], "channel": world["channel"]["id"], "task": world["task"],
              "user": api.get("/api/v1/users").json()["items"][0]["id"], "key": api.get("/api/v1/auth/me").json()["id"]}
     for target in GETS[operation_id]:
         check_answer(operation_id, api.get(target.format(**words)), 200)

@@ -48,6 +48,8 @@ SAMPLES = {
                          "usage": {"input_tokens": 10}, "expires_in_s": 60},
     "reservation_renew": {"expires_in_s": 60},
     "alert_channel_create": {"id": "new", "name": "sampled", "team": "default", "kind": "webhook", "url": "https://hooks.example.com/cognive", "enabled": False},
+    "task_send": {"id": "new", "name": "reports.monthly", "queue": "reports", "args": [1], "kwargs": {"a": 1}, "countdown_s": 1, "expires_at": "2036-11-23T06:02:00Z",
+                  "time_limit_s": 60, "soft_time_limit_s": 30, "ignore_result": False},
     "alert_channel_update": {"name": "renamed", "url": "https://hooks.example.com/cognive", "enabled": False},
 }
 

@@ -1,0 +1,394 @@
+#include "celery/sent_tasks.hpp"
+
+#include <algorithm>
+#include <boost/asio/this_coro.hpp>
+
+#include "amqp/topology.hpp"
+#include "base/crypto.hpp"
+#include "base/text.hpp"
+#include "celery/control.hpp"
+#include "celery/worker.hpp"
+#include "pg/transact.hpp"
+#include "tasks/worker.hpp"
+
+namespace cognive::celery {
+namespace {
+
+using std::chrono::milliseconds;
+
+// A queue that is not there is misspelt, or its worker is just being started: tried for some minutes.
+constexpr std::int64_t attempts_without_queue_max = 8;
+constexpr std::int64_t sent_together_max = 500;
+constexpr milliseconds confirm_patience{10'000};
+// Then somebody else may send it: whoever was about to has been lost.
+constexpr milliseconds claim_time{30'000};
+constexpr milliseconds check_patience{1'000};
+constexpr milliseconds result_patience{1'000};
+constexpr std::chrono::seconds expiry_interval{10};
+
+#define COGNIVE_SENT_COLUMNS "id, name, queue, created_at, due_at, last_error, sent_at, given_up_at, revoked_at"
+#define COGNIVE_WAITS "sent_at IS NULL AND given_up_at IS NULL AND revoked_at IS NULL"
+
+constexpr pg::Query insert_query{
+    "sent_task_insert",
+    "INSERT INTO sent_tasks (id, name, queue, request_digest, message, due_at, expires_at) VALUES ($1, $2, $3, $4, $5, "
+    "coalesce($6, now() + coalesce($7, 0) * interval '1 second'), $8) ON CONFLICT (id) DO NOTHING"};
+constexpr pg::Query same_query{"sent_task_same", "SELECT request_digest = $2 FROM sent_tasks WHERE id = $1"};
+constexpr pg::Query get_query{"sent_task_get", "SELECT " COGNIVE_SENT_COLUMNS " FROM sent_tasks WHERE id = $1"};
+constexpr pg::Query list_query{"sent_task_list",
+                               "SELECT " COGNIVE_SENT_COLUMNS
+                               " FROM sent_tasks WHERE $1::timestamptz IS NULL OR (created_at, id) < ($1, $2) "
+                               "ORDER BY created_at DESC, id DESC LIMIT $3"};
+constexpr pg::Query revoke_query{"sent_task_revoke",
+                                 "UPDATE sent_tasks SET revoked_at = coalesce(revoked_at, now()), message = NULL "
+                                 "WHERE id = $1"};
+
+// Whoever claims them has to send them before they are due again.
+constexpr pg::Query claim_query{
+    "sent_task_claim",
+    "WITH picked AS MATERIALIZED (SELECT id FROM sent_tasks WHERE " COGNIVE_WAITS
+    " AND due_at <= now() AND (expires_at IS NULL OR expires_at > now()) ORDER BY due_at LIMIT $1 FOR UPDATE SKIP "
+    "LOCKED) UPDATE sent_tasks t SET attempts = t.attempts + 1, due_at = now() + $2 * interval '1 millisecond' "
+    "FROM picked p WHERE t.id = p.id RETURNING t.id, t.queue, t.attempts, t.message"};
+constexpr pg::Query sent_query{"sent_task_sent",
+                               "UPDATE sent_tasks SET sent_at = now(), message = NULL, last_error = NULL "
+                               "WHERE id = ANY($1::uuid[])"};
+constexpr pg::Query failed_query{
+    "sent_task_failed",
+    "UPDATE sent_tasks t SET last_error = f.error, due_at = now() + f.wait * interval '1 millisecond', "
+    "given_up_at = CASE WHEN f.wait IS NULL THEN now() END, message = CASE WHEN f.wait IS NOT NULL THEN t.message END "
+    "FROM unnest($1::uuid[], $2::text[], $3::bigint[]) AS f (id, error, wait) WHERE t.id = f.id"};
+constexpr pg::Query expire_query{
+    "sent_task_expire",
+    "UPDATE sent_tasks SET given_up_at = now(), message = NULL, last_error = 'It expired before it could be sent.' || "
+    "coalesce(' The error before: ' || last_error, '') WHERE " COGNIVE_WAITS " AND expires_at <= now()"};
+constexpr pg::Query prune_query{"sent_task_prune",
+                                "DELETE FROM sent_tasks WHERE created_at < now() - interval '30 days' AND NOT "
+                                "(" COGNIVE_WAITS ")"};
+
+#undef COGNIVE_SENT_COLUMNS
+#undef COGNIVE_WAITS
+
+Error not_found() {
+  return {Code::not_found, "There is no such task, or it was sent more than a month ago.", {}};
+}
+
+// A task runs whatever its worker lets it, whomever that is about.
+Error teams_key() {
+  return {Code::forbidden, "Only an organisation-wide key can send tasks to workers, or see them.", {}};
+}
+
+TaskMessage message_of(const TaskSend& request, const Uuid& id) {
+  TaskMessage out;
+  out.id = id.text();
+  out.name = request.name;
+  out.args = request.args.text;
+  out.kwargs = request.kwargs.text;
+  out.origin = "cognive@" + tasks::process_name();
+  // Without the eta: what lies in a queue before its time lies in the memory of the worker that took it.
+  out.expires = request.expires_at;
+  if (request.time_limit_s) out.hard_limit_ms = *request.time_limit_s * 1'000;
+  if (request.soft_time_limit_s) out.soft_limit_ms = *request.soft_time_limit_s * 1'000;
+  out.ignores_result = request.ignore_result;
+  return out;
+}
+
+Deadline sooner(Deadline deadline, milliseconds patience) {
+  return Deadline{std::min(deadline.at, Deadline::in(patience).at)};
+}
+
+audit::Entry entry(std::string_view action, const Uuid& id, std::string details) {
+  return {.action = action, .resource_kind = "task", .resource_id = id.text(), .details = std::move(details)};
+}
+
+// Arguments may be anything, secrets too, and the trail is for ever.
+std::string details_of(const TaskSend& request) {
+  json::Writer out;
+  out.begin_object();
+  out.field("name", request.name);
+  out.field("queue", request.queue);
+  if (request.eta) out.field("eta", request.eta->text());
+  if (request.countdown_s) {
+    out.key("countdown_s");
+    out.integer(*request.countdown_s);
+  }
+  out.end_object();
+  return std::move(out).text();
+}
+
+std::vector<SentTask> read(const pg::Rows& rows) {
+  std::vector<SentTask> out(static_cast<std::size_t>(rows.size()));
+  for (int i = 0; i < rows.size(); ++i) {
+    auto& task = out[static_cast<std::size_t>(i)];
+    std::optional<Timestamp> due_at;
+    std::optional<Timestamp> sent_at;
+    std::optional<Timestamp> given_up_at;
+    std::optional<Timestamp> revoked_at;
+    rows[i].read(task.id, task.name, task.queue, task.created_at, due_at, task.error, sent_at, given_up_at, revoked_at);
+    if (revoked_at) {
+      task.state = TaskState::revoked;
+      task.finished_at = revoked_at;
+    } else if (given_up_at) {
+      task.state = TaskState::undeliverable;
+      task.finished_at = given_up_at;
+    } else if (sent_at) {
+      task.state = TaskState::sent;
+    } else {
+      task.due_at = due_at;
+    }
+  }
+  return out;
+}
+
+TaskState state_of(std::string_view worker_state) {
+  if (worker_state == "PENDING" || worker_state == "RECEIVED") return TaskState::sent;
+  if (worker_state == "RETRY") return TaskState::retrying;
+  if (worker_state == "SUCCESS") return TaskState::succeeded;
+  if (worker_state == "FAILURE" || worker_state == "REJECTED" || worker_state == "IGNORED") return TaskState::failed;
+  if (worker_state == "REVOKED") return TaskState::revoked;
+  return TaskState::started;  // and what tasks call their own progress
+}
+
+void add(SentTask& task, StoredResult found) {
+  task.state = state_of(found.state);
+  task.worker_state = found.state;
+  const bool has_failed = task.state == TaskState::failed || task.state == TaskState::retrying;
+  task.error.reset();
+  if (has_failed || task.state == TaskState::revoked) {
+    task.error = exception_text(std::move(found.result));
+  } else if (!found.result.empty()) {
+    task.result = json::Any{std::move(found.result)};
+  }
+  if (!found.traceback.empty()) task.traceback = std::move(found.traceback);
+  const bool has_ended =
+      task.state == TaskState::succeeded || task.state == TaskState::failed || task.state == TaskState::revoked;
+  task.finished_at = has_ended ? found.finished_at : std::nullopt;
+}
+
+}  // namespace
+
+void TaskSend::check(json::Faults& faults) const {
+  const auto has_nul = [](const std::string& text) { return text.find('\0') != std::string::npos; };
+  if (!faults.has_at("name") && has_nul(name)) faults.add_at("name", "It must not contain the character U+0000.");
+  if (!faults.has_at("queue")) {
+    const bool is_ours =
+        queue == amqp::alerts_queue || std::ranges::find(amqp::inbound_queues, queue) != amqp::inbound_queues.end();
+    if (has_nul(queue)) faults.add_at("queue", "It must not contain the character U+0000.");
+    if (is_ours) faults.add_at("queue", "This queue is for events and alerts.", json::quoted(queue));
+  }
+  if (countdown_s && eta) faults.add_at("eta", "Either countdown_s or eta says when it is sent.");
+  if (expires_at && !faults.has_at("expires_at")) {
+    const auto due =
+        eta.value_or(Timestamp::of(Timestamp::now().point() + std::chrono::seconds{countdown_s.value_or(0)}));
+    if (*expires_at <= due)
+      faults.add_at("expires_at", "It must be later than now, and than the task is due.",
+                    json::quoted(expires_at->text()));
+  }
+  if (time_limit_s && soft_time_limit_s && *soft_time_limit_s > *time_limit_s)
+    faults.add_at("soft_time_limit_s", "It must not be longer than time_limit_s.");
+}
+
+SentTasks::SentTasks(pg::Cluster& database, audit::Trail trail, amqp::Connection* publisher, redis::Client* redis,
+                     SentTasksOptions options)
+    : database_(database),
+      trail_(std::move(trail)),
+      publisher_(publisher),
+      results_(redis),
+      options_(std::move(options)) {}
+
+Async<Result<SentTasks::Sent>> SentTasks::send(const Call& call, TaskSend request) {
+  if (call.principal.team_id) co_return fail(teams_key());
+  if (!options_.has_rabbitmq)
+    co_return fail(Code::conflict, "Tasks are sent by RabbitMQ, and there is none: RABBITMQ_URL is not set.");
+  if (std::ranges::find(options_.own_queues, request.queue) != options_.own_queues.end() &&
+      !definitions().contains(request.name))
+    co_return unprocessable("/name",
+                            "Cognive's own workers read this queue (CELERY_QUEUES), and have no task of this name.",
+                            json::quoted(shortened(request.name, 64)));
+  const auto id = request.id.value_or(Uuid::make());
+  request.id.reset();
+  const auto digest = sha256(json::encode(request));
+  bool is_new = false;
+  const auto message = json::encode(message_of(request, id));
+  const auto body = [&](pg::Transaction& transaction) -> Async<Result<SentTask>> {
+    auto params = pg::Params::of(id, request.name, request.queue, pg::Bytes{digest}, pg::Json{message}, request.eta,
+                                 request.countdown_s, request.expires_at);
+    is_new = (co_await transaction.execute(insert_query, std::move(params))).affected() > 0;
+    if (is_new) {
+      trail_.record(transaction, call, entry("task_send", id, details_of(request)));
+    } else {
+      const auto same = co_await transaction.execute(same_query, pg::Params::of(id, pg::Bytes{digest}));
+      if (same.empty() || !same[0].at<bool>(0))
+        co_return fail(Code::conflict, "Another task has been sent with this id.");
+    }
+    co_return read(co_await transaction.execute(get_query, pg::Params::of(id))).at(0);
+  };
+  auto task = co_await pg::transact(database_, "task_send", call, body);
+  if (!task) co_return std::unexpected(task.error());
+  co_return Sent{std::move(*task), is_new};
+}
+
+Async<Result<void>> SentTasks::add_results(std::vector<SentTask>& tasks, Deadline deadline) {
+  std::vector<SentTask*> asked;
+  std::vector<std::string> ids;
+  for (auto& task : tasks) {
+    // One that is revoked may have been begun before its worker heard of it.
+    if (task.state != TaskState::sent && task.state != TaskState::revoked) continue;
+    asked.push_back(&task);
+    ids.push_back(task.id.text());
+  }
+  std::vector<std::optional<StoredResult>> found;
+  try {
+    found = co_await results_.find(std::move(ids), sooner(deadline, result_patience));
+  } catch (const Unavailable&) {
+    co_return fail(Code::unavailable, "Redis, where workers put their results, does not answer.");
+  }
+  for (std::size_t i = 0; i < asked.size(); ++i) {
+    if (found[i]) add(*asked[i], std::move(*found[i]));
+  }
+  co_return Result<void>{};
+}
+
+Async<Result<SentTask>> SentTasks::get(const Call& call, Uuid id) {
+  if (call.principal.team_id) co_return fail(teams_key());
+  auto tasks = read(co_await database_.read_preferred(call).find(get_query, pg::Params::of(id), call.deadline));
+  if (tasks.empty()) co_return fail(not_found());
+  if (auto added = co_await add_results(tasks, call.deadline); !added) co_return std::unexpected(added.error());
+  co_return std::move(tasks.front());
+}
+
+Async<Result<json::Page<SentTask>>> SentTasks::list(const Call& call, SentTaskList query) {
+  if (call.principal.team_id) co_return fail(teams_key());
+  auto params = pg::Params::of(query.cursor, query.limit + 1);
+  auto tasks = read(co_await database_.read_preferred(call).execute(list_query, std::move(params), call.deadline));
+  if (auto added = co_await add_results(tasks, call.deadline); !added) co_return std::unexpected(added.error());
+  co_return json::page_of(std::move(tasks), query.limit,
+                          [](const SentTask& task) { return json::PagePosition{task.created_at, task.id}; });
+}
+
+Async<Result<SentTask>> SentTasks::revoke(const Call& call, Uuid id) {
+  if (call.principal.team_id) co_return fail(teams_key());
+  const auto body = [&](pg::Transaction& transaction) -> Async<Result<SentTask>> {
+    const auto revoked = co_await transaction.execute(revoke_query, pg::Params::of(id));
+    if (revoked.affected() == 0) co_return fail(not_found());
+    trail_.record(transaction, call, entry("task_revoke", id, "{}"));
+    co_return read(co_await transaction.execute(get_query, pg::Params::of(id))).at(0);
+  };
+  auto task = co_await pg::transact(database_, "task_revoke", call, body);
+  if (!task) co_return task;
+  // Its worker may have it by now; also one that is about to be sent.
+  if (publisher_ == nullptr || !publisher_->publish_if_possible(revocation(id.text())))
+    co_return fail(Code::unavailable,
+                   "It will not be sent if it has not been; but RabbitMQ is away, and workers cannot be told: repeat.");
+  std::vector<SentTask> one;
+  one.push_back(std::move(*task));
+  if (auto added = co_await add_results(one, call.deadline); !added) co_return std::unexpected(added.error());
+  co_return std::move(one.front());
+}
+
+// One publication, and what became of it.
+struct Sender::Attempt {
+  Uuid id;
+  std::string queue;
+  std::int64_t number = 0;
+  std::string payload;
+  std::string failure = "RabbitMQ has not confirmed it in time";
+  bool has_no_queue = false;
+};
+
+Sender::Sender(pg::Cluster& database, amqp::Connection& publisher, Metrics& metrics)
+    : database_(database), publisher_(publisher), metrics_(metrics) {}
+
+Async<> Sender::send(amqp::Connection& publisher, std::shared_ptr<Attempt> attempt, Deadline deadline) {
+  const auto task = json::decode<TaskMessage>(attempt->payload);
+  if (!task) {
+    attempt->failure = "It cannot be read: " + task.error().detail;
+    attempt->has_no_queue = true;
+    co_return;
+  }
+  std::vector<amqp::Message> messages;
+  messages.push_back(write(*task, attempt->queue));
+  try {
+    co_await publisher.publish(std::move(messages), deadline);
+    attempt->failure.clear();
+  } catch (const amqp::NoQueue& error) {
+    attempt->failure = error.what();
+    attempt->has_no_queue = true;
+  } catch (const Unavailable& error) {
+    attempt->failure = error.what();
+  }
+}
+
+Async<> Sender::note(const std::vector<std::shared_ptr<Attempt>>& attempts, Deadline deadline) {
+  using Type = pg::ArrayBuilder::Type;
+  pg::ArrayBuilder sent(Type::uuid);
+  pg::ArrayBuilder failed(Type::uuid);
+  pg::ArrayBuilder errors(Type::text);
+  pg::ArrayBuilder waits(Type::int8);
+  std::size_t sent_count = 0;
+  for (const auto& attempt : attempts) {
+    if (attempt->failure.empty()) {
+      sent.add(attempt->id);
+      ++sent_count;
+      continue;
+    }
+    failed.add(attempt->id);
+    errors.add(std::string_view(attempt->failure));
+    if (attempt->has_no_queue && attempt->number >= attempts_without_queue_max) {
+      waits.null();
+    } else {
+      const auto number = static_cast<std::int32_t>(std::min<std::int64_t>(attempt->number, 100));
+      waits.add(std::int64_t{tasks::backoff({.backoff_max = milliseconds{60'000}}, number).count()});
+    }
+  }
+  Call call;
+  call.deadline = deadline;
+  if (sent_count > 0) {
+    pg::Params params;
+    std::move(sent).move_into(params);
+    co_await database_.primary().write(sent_query, std::move(params), call);
+    metrics_
+        .counter("mq_messages_published_total", "Messages that RabbitMQ has confirmed",
+                 {{"queue", "celery"}, {"exchange", ""}})
+        .add(static_cast<double>(sent_count));
+  }
+  if (sent_count == attempts.size()) co_return;
+  pg::Params params;
+  for (auto* array : {&failed, &errors, &waits}) std::move(*array).move_into(params);
+  co_await database_.primary().write(failed_query, std::move(params), call);
+}
+
+Async<bool> Sender::pass(Deadline deadline) {
+  Call call;
+  call.deadline = deadline;
+  const auto now = std::chrono::steady_clock::now();
+  if (now >= expires_next_) {
+    co_await database_.primary().write(expire_query, {}, call);
+    expires_next_ = now + expiry_interval;
+  }
+  // Not even looked at while nobody takes them.
+  if (auto reason = co_await publisher_.check(Deadline::in(check_patience)); !reason.empty())
+    throw Unavailable("RabbitMQ is away: " + reason);
+  auto claimed = pg::Params::of(sent_together_max, std::int64_t{claim_time.count()});
+  const auto rows = co_await database_.primary().write(claim_query, std::move(claimed), call);
+  if (rows.empty()) co_return false;
+  std::vector<std::shared_ptr<Attempt>> attempts;
+  for (int i = 0; i < rows.size(); ++i) {
+    auto& attempt = *attempts.emplace_back(std::make_shared<Attempt>());
+    rows[i].read(attempt.id, attempt.queue, attempt.number, attempt.payload);
+  }
+  // Each by itself, since each may be without a queue, and all at once, since RabbitMQ takes its time to confirm.
+  TaskGroup sending(co_await boost::asio::this_coro::executor, [](const std::exception_ptr&) {});
+  for (const auto& attempt : attempts) sending.spawn(send(publisher_, attempt, sooner(deadline, confirm_patience)));
+  co_await sending.join(Deadline::in(confirm_patience + check_patience));
+  co_await note(attempts, deadline);
+  co_return rows.size() == sent_together_max;
+}
+
+Async<> prune_sent(pg::Cluster& database, Deadline deadline) {
+  Call call;
+  call.deadline = deadline;
+  co_await database.primary().write(prune_query, {}, call);
+}
+
+}  // namespace cognive::celery
