@@ -74,7 +74,7 @@ OWNERS = {
     "jwt.h": {"identity"},
     "openssl/": {"base", "amqp"},
     "CLI/": {"commands", ""},
-    "zlib.h": {"http"},
+    "zlib.h": {"base"},
 }
 
 # Templates that cost seconds of every file: never in a header.

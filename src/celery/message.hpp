@@ -16,6 +16,7 @@ namespace cognive::celery {
 // Of a task: longer names are nobody's.
 inline constexpr std::size_t name_length_max = 256;
 inline constexpr std::size_t id_length_max = 255;
+inline constexpr std::size_t body_bytes_max = std::size_t{4} << 20U;  // also when it was compressed
 
 struct TaskMessage {
   std::string id;  // usually a UUID, but whatever the sender likes

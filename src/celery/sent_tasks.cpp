@@ -176,7 +176,8 @@ void TaskSend::check(json::Faults& faults) const {
     if (has_nul(queue)) faults.add_at("queue", "It must not contain the character U+0000.");
     if (is_ours) faults.add_at("queue", "This queue is for events and alerts.", json::quoted(queue));
   }
-  if (countdown_s && eta) faults.add_at("eta", "Either countdown_s or eta says when it is sent.");
+  if (countdown_s && eta && !faults.has_at("eta") && !faults.has_at("countdown_s"))
+    faults.add_at("eta", "Either countdown_s or eta says when it is sent.");
   if (expires_at && !faults.has_at("expires_at")) {
     const auto due =
         eta.value_or(Timestamp::of(Timestamp::now().point() + std::chrono::seconds{countdown_s.value_or(0)}));
@@ -184,7 +185,8 @@ void TaskSend::check(json::Faults& faults) const {
       faults.add_at("expires_at", "It must be later than now, and than the task is due.",
                     json::quoted(expires_at->text()));
   }
-  if (time_limit_s && soft_time_limit_s && *soft_time_limit_s > *time_limit_s)
+  if (time_limit_s && soft_time_limit_s && !faults.has_at("time_limit_s") && !faults.has_at("soft_time_limit_s") &&
+      *soft_time_limit_s > *time_limit_s)
     faults.add_at("soft_time_limit_s", "It must not be longer than time_limit_s.");
 }
 

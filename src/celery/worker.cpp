@@ -24,7 +24,6 @@ constexpr std::string_view replies_exchange = "reply.celery.pidbox";
 constexpr milliseconds heartbeat_interval{2'000};
 constexpr std::size_t revoked_max = 10'000;
 constexpr std::uint16_t control_prefetch = 100;
-constexpr std::size_t body_bytes_max = std::size_t{4} << 20U;
 // What a clock of a worker may be set to: whole numbers that JSON readers keep, and nobody reaches.
 constexpr std::int64_t clock_max = std::int64_t{1} << 53U;
 constexpr milliseconds result_patience{10'000};

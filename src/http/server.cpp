@@ -6,10 +6,10 @@
 #include <boost/beast/http.hpp>
 #include <list>
 
+#include "base/compression.hpp"
 #include "base/text.hpp"
 #include "http/certificate.hpp"
 #include "http/forwarded.hpp"
-#include "http/gzip.hpp"
 #include "http/problem.hpp"
 #include "http/target.hpp"
 #include "observe/log.hpp"
@@ -153,7 +153,7 @@ Result<Request> head_of(const Parser::value_type& message, std::string id) {
 Result<void> take_body(Parser::value_type&& message, Request& out, const ServerOptions& options) {
   const auto encoding = lower(trim(out.header("content-encoding")));
   if (encoding == "gzip" || encoding == "x-gzip") {
-    auto body = gunzip(message.body(), options.body_bytes_max);
+    auto body = decompress(message.body(), Compression::gzip, options.body_bytes_max);
     if (!body) return std::unexpected(std::move(body.error()));
     out.body = std::move(*body);
   } else if (encoding.empty() || encoding == "identity") {

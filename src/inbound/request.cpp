@@ -3,10 +3,10 @@
 #include <algorithm>
 
 #include "amqp/topology.hpp"
+#include "base/compression.hpp"
 #include "base/crypto.hpp"
 #include "base/text.hpp"
 #include "base/uuid.hpp"
-#include "http/gzip.hpp"
 #include "json/cursor.hpp"
 
 namespace cognive::inbound {
@@ -109,7 +109,7 @@ Result<http::Request> request_of(const amqp::Delivery& message, std::size_t body
   const auto content_type = lower(properties.content_type);
   const auto encoding = lower(properties.content_encoding);
   if (encoding == "gzip") {
-    auto text = http::gunzip(message.body, body_bytes_max);
+    auto text = decompress(message.body, Compression::gzip, body_bytes_max);
     if (!text) return std::unexpected(text.error());
     out.body = std::move(*text);
   } else if (encoding.empty() || encoding == "utf-8" || encoding == "identity" || encoding == "binary") {

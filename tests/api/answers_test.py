@@ -273,7 +273,9 @@ def test_refusals_have_declared_statuses_and_bodies(installation, method, path, 
 
 
 OF_PEOPLE = {"session_begin", "session_refresh", "password_change"}  # nobody's password is in an example: see test_people_answer_as_declared
-EXAMPLES = [(name, BY_ID[name][2]["requestBody"]["content"]["application/json"]["schema"]) for name in BY_ID if "requestBody" in BY_ID[name][2] and name not in OF_PEOPLE]
+OF_RABBITMQ = {"task_send"}  # which is not here: see sent_tasks_test.py
+EXAMPLES = [(name, BY_ID[name][2]["requestBody"]["content"]["application/json"]["schema"])
+            for name in BY_ID if "requestBody" in BY_ID[name][2] and name not in OF_PEOPLE | OF_RABBITMQ]
 
 
 @pytest.mark.parametrize("operation_id, schema", EXAMPLES, ids=lambda value: value if isinstance(value, str) else "")

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from redis import Redis
 
-from contract import check_answer
+from contract import DOCUMENT, check_answer
 from installation import uuid7, wait_until
 from problems import check_problem
 from rabbitmq_server import RabbitMqServer
@@ -189,6 +189,13 @@ def test_a_task_can_be_taken_back(client, python_worker, results):
     done = client.post(f"/api/v1/tasks/{busy['id']}/revoke").json()
     assert done["state"] == "succeeded", "too late"
     check_problem(client.post(f"/api/v1/tasks/{uuid7()}/revoke"), 404)
+
+
+def test_a_body_made_from_the_schemas_examples_is_accepted(client):
+    fields = DOCUMENT["components"]["schemas"]["TaskSend"]["properties"]
+    body = {name: field["examples"][0] for name, field in fields.items() if "examples" in field}
+    assert set(body) == {"name", "queue", "args", "kwargs"}
+    check_answer("task_send", client.post("/api/v1/tasks", json=body), 202)
 
 
 def test_what_is_wrong_is_told(client, installation):

@@ -4,6 +4,7 @@ import gc
 import json
 import threading
 import time
+import zlib
 
 import pytest
 from celery import Celery
@@ -73,7 +74,8 @@ def test_a_task_is_done_and_its_result_is_read(work, client):
     assert result.get(timeout=20)["pong"] == {"some": ["thing", None, 1.5, "ü"]} and result.state == "SUCCESS" and result.get()["host"]
     assert client.send_task("cognive.ping", kwargs={"x": 2}).get(timeout=20)["pong"] == 2
     assert client.send_task("cognive.ping", ["mine"], task_id="an id of my own").get(timeout=20)["pong"] == "mine"
-    wait_until(lambda: done_by(worker) == 3, "their ends are noted, after their results", 10)
+    assert client.send_task("cognive.ping", ["long" * 10_000], compression="zlib").get(timeout=20)["pong"] == "long" * 10_000
+    wait_until(lambda: done_by(worker) == 4, "their ends are noted, after their results", 10)
 
 
 def test_what_fails_says_so(work, client, installation):
@@ -229,7 +231,9 @@ def test_rubbish_is_refused_and_does_no_harm(work, client, broker):
     worker = work()
     valid = {"task": "cognive.ping", "id": "x"}
     for headers, content_type, body in ((valid, "application/x-python-serialize", b"\x80\x04\x95"), (valid, "application/json", b"{"), (valid, "application/json", b"[]"),
-                                        (valid, "application/json", b"\xff" * 1000), ({}, "application/json", b"[[1],{},{}]"), ({"task": 1}, "application/json", b"[[1],{},{}]"),
+                                        (valid, "application/json", b"\xff" * 1000), (valid | {"compression": "application/x-gzip"}, "application/json", b"[[1],{},{}]"),
+                                        (valid | {"compression": "application/x-gzip"}, "application/json", zlib.compress(b"[[" + b"1," * (8 << 20) + b"1],{},{}]")),
+                                        (valid | {"compression": "application/x-bz2"}, "application/json", b"[[1],{},{}]"), ({}, "application/json", b"[[1],{},{}]"), ({"task": 1}, "application/json", b"[[1],{},{}]"),
                                         (valid | {"eta": "never"}, "application/json", b"[[1],{},{}]"), (valid | {"timelimit": [-1, "x"]}, "application/json", b"[[1],{},{}]"),
                                         ({"task": "cognive.ping", "id": "a\0b"}, "application/json", b"[[1],{},{}]"), ({"task": "rollups.compact", "id": "y"}, "application/json", b"[[],{},{}]")):
         broker.publish("", "celery", body, headers=headers, content_type=content_type, content_encoding="utf-8")
@@ -237,7 +241,7 @@ def test_rubbish_is_refused_and_does_no_harm(work, client, broker):
         broker.publish("celery.pidbox", "", body, content_type="application/json")
     assert client.send_task("cognive.ping", ["alive"]).get(timeout=20)["pong"] == "alive"
     assert worker.process.poll() is None and worker.metric("mq_connections_open", connection="cognive worker") == 1
-    assert worker.metric("mq_messages_failed_total", queue="celery", reason="malformed") == 9
+    assert worker.metric("mq_messages_failed_total", queue="celery", reason="malformed") == 12
     assert worker.metric("mq_messages_failed_total", queue="celery", reason="unknown") == 1
     assert not worker.lines("RabbitMQ is away")
 

@@ -2,8 +2,8 @@
 #include <cstdint>
 #include <string>
 
+#include "base/compression.hpp"
 #include "events/events.hpp"
-#include "http/gzip.hpp"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace cognive;
@@ -22,6 +22,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       if (events::read_event(item, event, faults, now) != faults.empty()) __builtin_trap();
     });
   }));
-  static_cast<void>(http::gunzip({reinterpret_cast<const char*>(data), size}, 1 << 20));
+  for (const auto how : {Compression::gzip, Compression::zlib})
+    static_cast<void>(decompress({reinterpret_cast<const char*>(data), size}, how, 1 << 20));
   return 0;
 }

@@ -54,10 +54,11 @@ void read_event(amqp::Delivery delivery, std::uint8_t choice) {
   expect(request->instance.starts_with("/api/v1/"), "a request for elsewhere");
 }
 
-void read_task(amqp::Delivery delivery) {
+void read_task(amqp::Delivery delivery, bool is_compressed) {
   delivery.properties.content_type = "application/json";
   if (amqp::find(delivery.properties.headers, "task") == nullptr)
     delivery.properties.headers = {{"task", "cognive.ping"}, {"id", "x"}};
+  if (is_compressed) delivery.properties.headers.emplace_back("compression", "application/x-gzip");
   const auto task = celery::read(delivery);
   if (!task) return;
   amqp::Delivery again;
@@ -84,7 +85,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       read_event(delivery_of(input), data[0] / 4);
       break;
     case 2:
-      read_task(delivery_of(input));
+      read_task(delivery_of(input), data[0] / 4 % 2 == 1);
       break;
     default:
       if (const auto control = celery::read_control(std::string(input), "me@here")) {

@@ -1,15 +1,19 @@
-#include "http/gzip.hpp"
+#include "base/compression.hpp"
 
+#include <fmt/format.h>
 #include <zlib.h>
 
 #include <array>
 
-namespace cognive::http {
+namespace cognive {
 
-Result<std::string> gunzip(std::string_view compressed, std::size_t bytes_max) {
+Result<std::string> decompress(std::string_view compressed, Compression how, std::size_t bytes_max) {
   z_stream stream{};
-  constexpr int gzip_only = 15 + 16;  // the largest window, and a gzip header (zlib.h, inflateInit2)
-  if (inflateInit2(&stream, gzip_only) != Z_OK) return fail(Code::internal, "The decompressor could not start.");
+  constexpr int zlib_only = 15;  // the largest window (zlib.h, inflateInit2)
+  constexpr int gzip_only = zlib_only + 16;
+  const bool is_gzip = how == Compression::gzip;
+  if (inflateInit2(&stream, is_gzip ? gzip_only : zlib_only) != Z_OK)
+    return fail(Code::internal, "The decompressor could not start.");
   struct End {
     z_stream& stream;
     ~End() { inflateEnd(&stream); }
@@ -26,19 +30,18 @@ Result<std::string> gunzip(std::string_view compressed, std::size_t bytes_max) {
     const std::size_t produced = block.size() - stream.avail_out;
     if (out.size() + produced > bytes_max) {
       return fail(Code::too_large,
-                  fmt::format("The body is larger than {} bytes when decompressed; HTTP_BODY_BYTES_MAX allows no more.",
-                              bytes_max));
+                  fmt::format("The body is larger than {} bytes when decompressed, which is the limit.", bytes_max));
     }
     out.append(block.data(), produced);
     if (status == Z_STREAM_END) {
       if (stream.avail_in == 0) return out;
       inflateReset(&stream);
     } else if (status == Z_BUF_ERROR || (status == Z_OK && stream.avail_in == 0 && produced == 0)) {
-      return fail(Code::malformed, "The gzip body is truncated.");
+      return fail(Code::malformed, "The compressed body is truncated.");
     } else if (status != Z_OK) {
-      return fail(Code::malformed, "The body is not valid gzip.");
+      return fail(Code::malformed, is_gzip ? "The body is not valid gzip." : "The body is not valid zlib.");
     }
   }
 }
 
-}  // namespace cognive::http
+}  // namespace cognive
