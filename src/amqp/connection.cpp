@@ -442,8 +442,8 @@ Async<> Connection::publish(std::vector<Message> messages, Deadline deadline) {
     waiting->is_settled = true;
   }
   if (waiting->has_no_queue) throw NoQueue(waiting->failure);
-  throw Unavailable(
-      fmt::format("RabbitMQ is away: {}", waiting->is_done ? waiting->failure : "it has not confirmed in time"));
+  throw Unavailable(fmt::format("RabbitMQ has not taken it: {}",
+                                waiting->is_done ? waiting->failure : "it has not confirmed in time"));
 }
 
 bool Connection::publish_if_possible(Message message) {
@@ -519,6 +519,11 @@ Async<std::string> Connection::check(Deadline deadline) {
   const std::lock_guard lock(state->mutex);
   waiting->is_settled = true;
   co_return "no answer in time";
+}
+
+bool Connection::takes_messages() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->reason.empty() && !state_->blocked;
 }
 
 bool Connection::is_connected() const {

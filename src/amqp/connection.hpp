@@ -79,6 +79,8 @@ class Connection {
   // is being made until the deadline.
   Async<std::string> check(Deadline deadline);
   [[nodiscard]] bool is_connected() const;
+  // Connected, and not blocked.
+  [[nodiscard]] bool takes_messages() const;
 
  private:
   struct State;

@@ -182,7 +182,9 @@ amqp::Message write(const TaskMessage& task, std::string_view queue) {
                         {"ignore_result", task.ignores_result}};
   if (task.expires) {
     const auto left = std::chrono::floor<std::chrono::milliseconds>(task.expires->point() - Timestamp::now().point());
-    properties.expiration = std::to_string(std::max<std::int64_t>(left.count(), 0));
+    // RabbitMQ closes the channel over times that are too far away for its clock; the header says them all the same.
+    constexpr std::chrono::milliseconds expiration_max = std::chrono::days{30};
+    if (left <= expiration_max) properties.expiration = std::to_string(std::max<std::int64_t>(left.count(), 0));
   }
   out.body =
       fmt::format(R"([{},{},{{"callbacks":null,"errbacks":null,"chain":null,"chord":null}}])", task.args, task.kwargs);

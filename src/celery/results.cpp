@@ -17,6 +17,7 @@ using std::chrono::milliseconds;
 constexpr std::string_view kept_seconds = "86400";
 const std::string key_prefix = "celery-task-meta-";
 constexpr milliseconds one_try{1'000};
+constexpr std::size_t shown_bytes_max = std::size_t{4} << 20U;
 constexpr milliseconds pause{200};
 
 // KEYS[1]: of the task. ARGV: seconds to keep it, the text.
@@ -56,7 +57,23 @@ std::string text_of(json::Cursor& value) {
   return std::move(out).text();
 }
 
+// Celery writes {"status": "SUCCESS", "result": …}.
+std::string state_at_the_beginning(std::string_view text) {
+  constexpr std::string_view before = "{\"status\":\"";
+  constexpr std::size_t looked_at = 100;
+  std::string words;
+  for (const char letter : text.substr(0, looked_at)) {
+    if (letter != ' ') words += letter;
+  }
+  if (!words.starts_with(before)) return {};
+  const auto end = words.find('"', before.size());
+  if (end == std::string::npos) return {};
+  auto state = words.substr(before.size(), end - before.size());
+  return json::valid_utf8(state) ? state : std::string();
+}
+
 std::optional<StoredResult> read_result(std::string text) {
+  if (text.empty()) return std::nullopt;
   StoredResult out;
   const auto walked = json::walk(text, [&](json::Cursor& root) {
     if (root.kind() != json::Kind::object) return;
@@ -79,8 +96,12 @@ std::optional<StoredResult> read_result(std::string text) {
       }
     });
   });
-  if (!walked || out.state.empty()) return std::nullopt;
-  return out;
+  if (walked && !out.state.empty()) return out;
+  StoredResult state_only;
+  state_only.state = state_at_the_beginning(text);
+  state_only.is_readable = false;
+  if (state_only.state.empty()) return std::nullopt;
+  return state_only;
 }
 
 }  // namespace
@@ -151,17 +172,12 @@ Async<bool> Results::store(std::string id, std::string_view state, std::string r
   co_return false;
 }
 
-Async<std::vector<std::optional<StoredResult>>> Results::find(std::vector<std::string> ids, Deadline deadline) {
-  std::vector<std::optional<StoredResult>> out(ids.size());
-  if (client_ == nullptr || ids.empty()) co_return out;
-  redis::Command command{"MGET"};
-  for (const auto& id : ids) command.push_back(key_prefix + id);
+Async<std::optional<StoredResult>> Results::find(std::string id, Deadline deadline) {
+  if (client_ == nullptr) co_return std::nullopt;
+  redis::Command command{"GETRANGE", key_prefix + id, "0", std::to_string(shown_bytes_max)};
   auto reply = co_await client_->execute(std::move(command), deadline);
   if (reply.kind == redis::Reply::Kind::error) throw Unavailable("Redis refuses to be read: " + reply.text);
-  for (std::size_t i = 0; i < std::min(out.size(), reply.items.size()); ++i) {
-    if (reply.items[i].kind == redis::Reply::Kind::text) out[i] = read_result(std::move(reply.items[i].text));
-  }
-  co_return out;
+  co_return read_result(std::move(reply.text));
 }
 
 Async<bool> Results::succeed(std::string id, std::string result, Deadline deadline) {

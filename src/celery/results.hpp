@@ -4,7 +4,6 @@
 
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "base/time.hpp"
 #include "redis/client.hpp"
@@ -24,6 +23,7 @@ struct StoredResult {
   std::string result;  // JSON; of a failure the exception
   std::string traceback;
   std::optional<Timestamp> finished_at;
+  bool is_readable = true;  // otherwise there is only the state: it is no JSON (Python writes NaN), or too long
 };
 
 // For people: "ValueError: too small".
@@ -42,8 +42,8 @@ class Results {
   // Expired or revoked before it was begun: why.
   Async<bool> revoke(std::string id, std::string reason, Deadline deadline);
 
-  // One for each id; nothing: there is none, or it cannot be read. Throws Unavailable while Redis is away.
-  Async<std::vector<std::optional<StoredResult>>> find(std::vector<std::string> ids, Deadline deadline);
+  // Nothing: there is none. Throws Unavailable while Redis is away.
+  Async<std::optional<StoredResult>> find(std::string id, Deadline deadline);
 
  private:
   Async<bool> store(std::string id, std::string_view state, std::string result, std::string traceback,

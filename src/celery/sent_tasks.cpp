@@ -8,6 +8,7 @@
 #include "base/text.hpp"
 #include "celery/control.hpp"
 #include "celery/worker.hpp"
+#include "identity/permissions.hpp"
 #include "pg/transact.hpp"
 #include "tasks/worker.hpp"
 
@@ -16,55 +17,75 @@ namespace {
 
 using std::chrono::milliseconds;
 
-// A queue that is not there is misspelt, or its worker is just being started: tried for some minutes.
-constexpr std::int64_t attempts_without_queue_max = 8;
 constexpr std::int64_t sent_together_max = 500;
-constexpr milliseconds confirm_patience{10'000};
-// Then somebody else may send it: whoever was about to has been lost.
+constexpr std::int64_t bytes_together_max = 8 << 20;
+// Whoever has claimed some has so long to send them and to note it; then somebody else does.
 constexpr milliseconds claim_time{30'000};
-constexpr milliseconds check_patience{1'000};
+constexpr milliseconds claim_patience{5'000};
+constexpr milliseconds confirm_patience{10'000};
+constexpr milliseconds note_patience{10'000};
+constexpr milliseconds backoff_max{30'000};
 constexpr milliseconds result_patience{1'000};
 constexpr std::chrono::seconds expiry_interval{10};
+constexpr std::int64_t expired_together_max = 1'000;
+constexpr std::int64_t pruned_together_max = 10'000;
 
-#define COGNIVE_SENT_COLUMNS "id, name, queue, created_at, due_at, last_error, sent_at, given_up_at, revoked_at"
+#define COGNIVE_SENT_COLUMNS \
+  "id, name, queue, created_at, due_at, expires_at, last_error, sent_at, given_up_at, revoked_at"
 #define COGNIVE_WAITS "sent_at IS NULL AND given_up_at IS NULL AND revoked_at IS NULL"
 
 constexpr pg::Query insert_query{
     "sent_task_insert",
-    "INSERT INTO sent_tasks (id, name, queue, request_digest, message, due_at, expires_at) VALUES ($1, $2, $3, $4, $5, "
-    "coalesce($6, now() + coalesce($7, 0) * interval '1 second'), $8) ON CONFLICT (id) DO NOTHING"};
+    "INSERT INTO sent_tasks (id, name, queue, request_digest, message, message_bytes, due_at, expires_at) VALUES ($1, "
+    "$2, $3, $4, $5, $6, coalesce($7, now() + coalesce($8, 0) * interval '1 second'), $9) ON CONFLICT (id) DO NOTHING"};
 constexpr pg::Query same_query{"sent_task_same", "SELECT request_digest = $2 FROM sent_tasks WHERE id = $1"};
 constexpr pg::Query get_query{"sent_task_get", "SELECT " COGNIVE_SENT_COLUMNS " FROM sent_tasks WHERE id = $1"};
-constexpr pg::Query list_query{"sent_task_list",
-                               "SELECT " COGNIVE_SENT_COLUMNS
-                               " FROM sent_tasks WHERE $1::timestamptz IS NULL OR (created_at, id) < ($1, $2) "
-                               "ORDER BY created_at DESC, id DESC LIMIT $3"};
-constexpr pg::Query revoke_query{"sent_task_revoke",
-                                 "UPDATE sent_tasks SET revoked_at = coalesce(revoked_at, now()), message = NULL "
-                                 "WHERE id = $1"};
+constexpr pg::Query list_query{
+    "sent_task_list",
+    "SELECT " COGNIVE_SENT_COLUMNS
+    " FROM sent_tasks WHERE ($1::timestamptz IS NULL OR (created_at, id) < ($1, $2)) AND ($4::text IS NULL OR queue = "
+    "$4) AND ($5::text IS NULL OR name = $5) AND ($6::text IS NULL OR $6 = CASE WHEN sent_at IS NOT NULL THEN 'sent' "
+    "WHEN revoked_at IS NOT NULL THEN 'revoked' WHEN given_up_at IS NOT NULL THEN 'undeliverable' ELSE 'waiting' END) "
+    "ORDER BY created_at DESC, id DESC LIMIT $3"};
+// Whether somebody has tried to send it, and workers may have it.
+constexpr pg::Query revoke_query{
+    "sent_task_revoke",
+    "UPDATE sent_tasks SET revoked_at = coalesce(revoked_at, now()), message = NULL WHERE id = $1 AND given_up_at IS "
+    "NULL RETURNING attempts > 0"};
 
-// Whoever claims them has to send them before they are due again.
+// The first of them whatever it has, the others as long as all together are not too large.
 constexpr pg::Query claim_query{
     "sent_task_claim",
-    "WITH picked AS MATERIALIZED (SELECT id FROM sent_tasks WHERE " COGNIVE_WAITS
+    "WITH due AS MATERIALIZED (SELECT id, message_bytes, due_at FROM sent_tasks WHERE " COGNIVE_WAITS
     " AND due_at <= now() AND (expires_at IS NULL OR expires_at > now()) ORDER BY due_at LIMIT $1 FOR UPDATE SKIP "
-    "LOCKED) UPDATE sent_tasks t SET attempts = t.attempts + 1, due_at = now() + $2 * interval '1 millisecond' "
+    "LOCKED), picked AS (SELECT id FROM (SELECT id, sum(message_bytes) OVER (ORDER BY due_at, id) AS bytes, "
+    "row_number() OVER (ORDER BY due_at, id) AS place FROM due) d WHERE place = 1 OR bytes <= $2) "
+    "UPDATE sent_tasks t SET attempts = t.attempts + 1, due_at = now() + $3 * interval '1 millisecond' "
     "FROM picked p WHERE t.id = p.id RETURNING t.id, t.queue, t.attempts, t.message"};
 constexpr pg::Query sent_query{"sent_task_sent",
-                               "UPDATE sent_tasks SET sent_at = now(), message = NULL, last_error = NULL "
-                               "WHERE id = ANY($1::uuid[])"};
+                               "UPDATE sent_tasks SET sent_at = now(), message = NULL, last_error = NULL, "
+                               "given_up_at = NULL WHERE id = ANY($1::uuid[])"};
+// Its queue may be misspelt, or its worker just being started: tried for ten minutes. Where it is not known whether
+// RabbitMQ has it, it stays claimed: to send it again at once would be to send it twice.
 constexpr pg::Query failed_query{
     "sent_task_failed",
-    "UPDATE sent_tasks t SET last_error = f.error, due_at = now() + f.wait * interval '1 millisecond', "
-    "given_up_at = CASE WHEN f.wait IS NULL THEN now() END, message = CASE WHEN f.wait IS NOT NULL THEN t.message END "
-    "FROM unnest($1::uuid[], $2::text[], $3::bigint[]) AS f (id, error, wait) WHERE t.id = f.id"};
+    "UPDATE sent_tasks t SET last_error = f.error, due_at = coalesce(now() + f.wait * interval '1 millisecond', "
+    "t.due_at), no_queue_since = CASE WHEN f.has_no_queue THEN coalesce(t.no_queue_since, now()) END, "
+    "given_up_at = CASE WHEN f.has_no_queue AND t.no_queue_since < now() - interval '10 minutes' THEN now() END "
+    "FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::bigint[], $5::boolean[]) "
+    "AS f (id, attempts, error, wait, has_no_queue) WHERE t.id = f.id AND t.attempts = f.attempts AND t.sent_at IS "
+    "NULL"};
+// Not those that somebody is sending.
 constexpr pg::Query expire_query{
     "sent_task_expire",
     "UPDATE sent_tasks SET given_up_at = now(), message = NULL, last_error = 'It expired before it could be sent.' || "
-    "coalesce(' The error before: ' || last_error, '') WHERE " COGNIVE_WAITS " AND expires_at <= now()"};
-constexpr pg::Query prune_query{"sent_task_prune",
-                                "DELETE FROM sent_tasks WHERE created_at < now() - interval '30 days' AND NOT "
-                                "(" COGNIVE_WAITS ")"};
+    "coalesce(' The error before: ' || last_error, '') WHERE id IN (SELECT id FROM sent_tasks WHERE " COGNIVE_WAITS
+    " AND expires_at <= now() AND due_at <= now() LIMIT $1 FOR UPDATE SKIP LOCKED)"};
+constexpr pg::Query waiting_query{"sent_task_waiting", "SELECT count(*) FROM sent_tasks WHERE " COGNIVE_WAITS};
+constexpr pg::Query prune_query{
+    "sent_task_prune",
+    "DELETE FROM sent_tasks WHERE id IN (SELECT id FROM sent_tasks WHERE created_at < now() - interval '30 days' AND "
+    "coalesce(sent_at, given_up_at, revoked_at) < now() - interval '30 days' LIMIT $1)"};
 
 #undef COGNIVE_SENT_COLUMNS
 #undef COGNIVE_WAITS
@@ -121,23 +142,28 @@ std::vector<SentTask> read(const pg::Rows& rows) {
   for (int i = 0; i < rows.size(); ++i) {
     auto& task = out[static_cast<std::size_t>(i)];
     std::optional<Timestamp> due_at;
-    std::optional<Timestamp> sent_at;
     std::optional<Timestamp> given_up_at;
-    std::optional<Timestamp> revoked_at;
-    rows[i].read(task.id, task.name, task.queue, task.created_at, due_at, task.error, sent_at, given_up_at, revoked_at);
-    if (revoked_at) {
+    rows[i].read(task.id, task.name, task.queue, task.created_at, due_at, task.expires_at, task.error, task.sent_at,
+                 given_up_at, task.revoked_at);
+    if (task.sent_at) {
+      task.state = TaskState::sent;
+    } else if (task.revoked_at) {
       task.state = TaskState::revoked;
-      task.finished_at = revoked_at;
+      task.finished_at = task.revoked_at;
+      task.error.reset();
     } else if (given_up_at) {
       task.state = TaskState::undeliverable;
       task.finished_at = given_up_at;
-    } else if (sent_at) {
-      task.state = TaskState::sent;
     } else {
       task.due_at = due_at;
     }
   }
   return out;
+}
+
+bool has_ended(TaskState state) {
+  return state == TaskState::succeeded || state == TaskState::failed || state == TaskState::revoked ||
+         state == TaskState::undeliverable;
 }
 
 TaskState state_of(std::string_view worker_state) {
@@ -159,25 +185,30 @@ void add(SentTask& task, StoredResult found) {
   } else if (!found.result.empty()) {
     task.result = json::Any{std::move(found.result)};
   }
+  if (!found.is_readable)
+    task.error = "What its worker has stored cannot be shown: it is not JSON, or longer than 4 MiB.";
   if (!found.traceback.empty()) task.traceback = std::move(found.traceback);
-  const bool has_ended =
-      task.state == TaskState::succeeded || task.state == TaskState::failed || task.state == TaskState::revoked;
-  task.finished_at = has_ended ? found.finished_at : std::nullopt;
+  task.finished_at = has_ended(task.state) ? found.finished_at : std::nullopt;
 }
 
 }  // namespace
 
 void TaskSend::check(json::Faults& faults) const {
-  const auto has_nul = [](const std::string& text) { return text.find('\0') != std::string::npos; };
-  if (!faults.has_at("name") && has_nul(name)) faults.add_at("name", "It must not contain the character U+0000.");
   if (!faults.has_at("queue")) {
-    const bool is_ours =
-        queue == amqp::alerts_queue || std::ranges::find(amqp::inbound_queues, queue) != amqp::inbound_queues.end();
-    if (has_nul(queue)) faults.add_at("queue", "It must not contain the character U+0000.");
-    if (is_ours) faults.add_at("queue", "This queue is for events and alerts.", json::quoted(queue));
+    const auto is_ours = [](std::string_view text) {
+      return text == amqp::alerts_queue ||
+             std::ranges::find(amqp::inbound_queues, text) != amqp::inbound_queues.end() || text.starts_with("dlq.");
+    };
+    // Of a short string of AMQP 0-9-1.
+    if (queue.size() > 255) faults.add_at("queue", "It must have at most 255 bytes.");
+    if (is_ours(queue)) faults.add_at("queue", "This queue is for events and alerts.", json::quoted(queue));
+    if (queue.starts_with("amq.") || queue.ends_with(control_exchange))
+      faults.add_at("queue", "This queue is not for tasks.", json::quoted(queue));
   }
   if (countdown_s && eta && !faults.has_at("eta") && !faults.has_at("countdown_s"))
     faults.add_at("eta", "Either countdown_s or eta says when it is sent.");
+  if (eta && !faults.has_at("eta") && eta->point() > Timestamp::now().point() + std::chrono::seconds{countdown_s_max})
+    faults.add_at("eta", "It must be within a year.", json::quoted(eta->text()));
   if (expires_at && !faults.has_at("expires_at")) {
     const auto due =
         eta.value_or(Timestamp::of(Timestamp::now().point() + std::chrono::seconds{countdown_s.value_or(0)}));
@@ -213,8 +244,9 @@ Async<Result<SentTasks::Sent>> SentTasks::send(const Call& call, TaskSend reques
   bool is_new = false;
   const auto message = json::encode(message_of(request, id));
   const auto body = [&](pg::Transaction& transaction) -> Async<Result<SentTask>> {
-    auto params = pg::Params::of(id, request.name, request.queue, pg::Bytes{digest}, pg::Json{message}, request.eta,
-                                 request.countdown_s, request.expires_at);
+    auto params =
+        pg::Params::of(id, request.name, request.queue, pg::Bytes{digest}, pg::Json{message},
+                       static_cast<std::int64_t>(message.size()), request.eta, request.countdown_s, request.expires_at);
     is_new = (co_await transaction.execute(insert_query, std::move(params))).affected() > 0;
     if (is_new) {
       trail_.record(transaction, call, entry("task_send", id, details_of(request)));
@@ -230,62 +262,80 @@ Async<Result<SentTasks::Sent>> SentTasks::send(const Call& call, TaskSend reques
   co_return Sent{std::move(*task), is_new};
 }
 
-Async<Result<void>> SentTasks::add_results(std::vector<SentTask>& tasks, Deadline deadline) {
-  std::vector<SentTask*> asked;
-  std::vector<std::string> ids;
-  for (auto& task : tasks) {
-    // One that is revoked may have been begun before its worker heard of it.
-    if (task.state != TaskState::sent && task.state != TaskState::revoked) continue;
-    asked.push_back(&task);
-    ids.push_back(task.id.text());
+Async<> SentTasks::add_result(SentTask& task, Deadline deadline) {
+  if (task.state != TaskState::sent) co_return;
+  if (auto found = co_await results_.find(task.id.text(), sooner(deadline, result_patience))) {
+    add(task, std::move(*found));
+  } else if (task.expires_at && *task.expires_at <= Timestamp::now()) {
+    task.error = "It has expired, unless a worker had begun it.";
   }
-  std::vector<std::optional<StoredResult>> found;
-  try {
-    found = co_await results_.find(std::move(ids), sooner(deadline, result_patience));
-  } catch (const Unavailable&) {
-    co_return fail(Code::unavailable, "Redis, where workers put their results, does not answer.");
-  }
-  for (std::size_t i = 0; i < asked.size(); ++i) {
-    if (found[i]) add(*asked[i], std::move(*found[i]));
-  }
-  co_return Result<void>{};
+}
+
+void SentTasks::explain(SentTask& task) const {
+  if (task.state == TaskState::waiting && !task.error && task.due_at && *task.due_at <= Timestamp::now() &&
+      (publisher_ == nullptr || !publisher_->takes_messages()))
+    task.error = "RabbitMQ is away, or takes no messages.";
 }
 
 Async<Result<SentTask>> SentTasks::get(const Call& call, Uuid id) {
   if (call.principal.team_id) co_return fail(teams_key());
   auto tasks = read(co_await database_.read_preferred(call).find(get_query, pg::Params::of(id), call.deadline));
   if (tasks.empty()) co_return fail(not_found());
-  if (auto added = co_await add_results(tasks, call.deadline); !added) co_return std::unexpected(added.error());
+  explain(tasks.front());
+  try {
+    co_await add_result(tasks.front(), call.deadline);
+  } catch (const Unavailable&) {
+    co_return fail(Code::unavailable, "Redis, where workers put their results, does not answer.");
+  }
   co_return std::move(tasks.front());
 }
 
 Async<Result<json::Page<SentTask>>> SentTasks::list(const Call& call, SentTaskList query) {
   if (call.principal.team_id) co_return fail(teams_key());
-  auto params = pg::Params::of(query.cursor, query.limit + 1);
+  auto params = pg::Params::of(query.cursor, query.limit + 1, query.queue, query.name, query.state);
   auto tasks = read(co_await database_.read_preferred(call).execute(list_query, std::move(params), call.deadline));
-  if (auto added = co_await add_results(tasks, call.deadline); !added) co_return std::unexpected(added.error());
+  for (auto& task : tasks) explain(task);
   co_return json::page_of(std::move(tasks), query.limit,
                           [](const SentTask& task) { return json::PagePosition{task.created_at, task.id}; });
 }
 
 Async<Result<SentTask>> SentTasks::revoke(const Call& call, Uuid id) {
-  if (call.principal.team_id) co_return fail(teams_key());
+  auto known = co_await get(call, id);
+  // Without Redis nobody can say whether it has ended, and it is revoked all the same.
+  if (!known && known.error().code != Code::unavailable) co_return known;
+  if (known && has_ended(known->state)) {
+    // Results are for those who may read them.
+    if (!call.principal.may(identity::permission::tasks_read)) {
+      known->result.reset();
+      known->error.reset();
+      known->traceback.reset();
+    }
+    co_return known;
+  }
+  bool was_claimed = false;
   const auto body = [&](pg::Transaction& transaction) -> Async<Result<SentTask>> {
     const auto revoked = co_await transaction.execute(revoke_query, pg::Params::of(id));
-    if (revoked.affected() == 0) co_return fail(not_found());
-    trail_.record(transaction, call, entry("task_revoke", id, "{}"));
-    co_return read(co_await transaction.execute(get_query, pg::Params::of(id))).at(0);
+    if (!revoked.empty()) {
+      was_claimed = revoked[0].at<bool>(0);
+      trail_.record(transaction, call, entry("task_revoke", id, "{}"));
+    }
+    auto tasks = read(co_await transaction.execute(get_query, pg::Params::of(id)));
+    if (tasks.empty()) co_return fail(not_found());
+    co_return std::move(tasks.front());
   };
   auto task = co_await pg::transact(database_, "task_revoke", call, body);
-  if (!task) co_return task;
-  // Its worker may have it by now; also one that is about to be sent.
-  if (publisher_ == nullptr || !publisher_->publish_if_possible(revocation(id.text())))
+  if (!task || !was_claimed) co_return task;
+  // Its worker may have it by now; also one that is just being sent.
+  try {
+    if (publisher_ == nullptr) throw Unavailable("there is no RabbitMQ");
+    std::vector<amqp::Message> messages;
+    messages.push_back(revocation(id.text()));
+    co_await publisher_->publish(std::move(messages), sooner(call.deadline, claim_patience));
+  } catch (const Unavailable&) {
     co_return fail(Code::unavailable,
                    "It will not be sent if it has not been; but RabbitMQ is away, and workers cannot be told: repeat.");
-  std::vector<SentTask> one;
-  one.push_back(std::move(*task));
-  if (auto added = co_await add_results(one, call.deadline); !added) co_return std::unexpected(added.error());
-  co_return std::move(one.front());
+  }
+  co_return task;
 }
 
 // One publication, and what became of it.
@@ -294,18 +344,27 @@ struct Sender::Attempt {
   std::string queue;
   std::int64_t number = 0;
   std::string payload;
-  std::string failure = "RabbitMQ has not confirmed it in time";
+  std::string failure = "RabbitMQ has not confirmed it in time.";
   bool has_no_queue = false;
 };
 
-Sender::Sender(pg::Cluster& database, amqp::Connection& publisher, Metrics& metrics)
-    : database_(database), publisher_(publisher), metrics_(metrics) {}
+Sender::Sender(Executor executor, pg::Cluster& database, amqp::Connection& publisher, Metrics& metrics)
+    : database_(database),
+      publisher_(publisher),
+      metrics_(metrics),
+      waiting_(metrics.gauge("celery_tasks_to_send", "Tasks for Celery's workers that are not sent yet, due or not")),
+      ended_(executor) {}
+
+Async<> Sender::stop(Deadline deadline) {
+  is_stopping_ = true;
+  while (is_passing_ && co_await ended_.wait(deadline)) {
+  }
+}
 
 Async<> Sender::send(amqp::Connection& publisher, std::shared_ptr<Attempt> attempt, Deadline deadline) {
   const auto task = json::decode<TaskMessage>(attempt->payload);
   if (!task) {
     attempt->failure = "It cannot be read: " + task.error().detail;
-    attempt->has_no_queue = true;
     co_return;
   }
   std::vector<amqp::Message> messages;
@@ -321,12 +380,14 @@ Async<> Sender::send(amqp::Connection& publisher, std::shared_ptr<Attempt> attem
   }
 }
 
-Async<> Sender::note(const std::vector<std::shared_ptr<Attempt>>& attempts, Deadline deadline) {
+Async<> Sender::note(const std::vector<std::shared_ptr<Attempt>>& attempts) {
   using Type = pg::ArrayBuilder::Type;
   pg::ArrayBuilder sent(Type::uuid);
   pg::ArrayBuilder failed(Type::uuid);
+  pg::ArrayBuilder numbers(Type::int8);
   pg::ArrayBuilder errors(Type::text);
   pg::ArrayBuilder waits(Type::int8);
+  pg::ArrayBuilder without_queue(Type::boolean);
   std::size_t sent_count = 0;
   for (const auto& attempt : attempts) {
     if (attempt->failure.empty()) {
@@ -335,43 +396,55 @@ Async<> Sender::note(const std::vector<std::shared_ptr<Attempt>>& attempts, Dead
       continue;
     }
     failed.add(attempt->id);
+    numbers.add(attempt->number);
     errors.add(std::string_view(attempt->failure));
-    if (attempt->has_no_queue && attempt->number >= attempts_without_queue_max) {
-      waits.null();
-    } else {
+    without_queue.add(attempt->has_no_queue);
+    if (attempt->has_no_queue) {
       const auto number = static_cast<std::int32_t>(std::min<std::int64_t>(attempt->number, 100));
-      waits.add(std::int64_t{tasks::backoff({.backoff_max = milliseconds{60'000}}, number).count()});
+      waits.add(std::int64_t{tasks::backoff({.backoff_max = backoff_max}, number).count()});
+    } else {
+      waits.null();
     }
   }
   Call call;
-  call.deadline = deadline;
+  call.deadline = Deadline::in(note_patience);
   if (sent_count > 0) {
     pg::Params params;
     std::move(sent).move_into(params);
     co_await database_.primary().write(sent_query, std::move(params), call);
-    metrics_
-        .counter("mq_messages_published_total", "Messages that RabbitMQ has confirmed",
-                 {{"queue", "celery"}, {"exchange", ""}})
+    metrics_.counter("celery_tasks_sent_total", "Tasks for Celery's workers that RabbitMQ has taken")
         .add(static_cast<double>(sent_count));
   }
   if (sent_count == attempts.size()) co_return;
   pg::Params params;
-  for (auto* array : {&failed, &errors, &waits}) std::move(*array).move_into(params);
+  for (auto* array : {&failed, &numbers, &errors, &waits, &without_queue}) std::move(*array).move_into(params);
   co_await database_.primary().write(failed_query, std::move(params), call);
 }
 
-Async<bool> Sender::pass(Deadline deadline) {
+Async<bool> Sender::pass() {
+  if (is_stopping_) co_return false;
+  struct Passing {
+    Sender& sender;
+    explicit Passing(Sender& of) : sender(of) { sender.is_passing_ = true; }
+    Passing(const Passing&) = delete;
+    Passing& operator=(const Passing&) = delete;
+    ~Passing() {
+      sender.is_passing_ = false;
+      sender.ended_.notify_all();
+    }
+  } const passing(*this);
   Call call;
-  call.deadline = deadline;
+  call.deadline = Deadline::in(claim_patience);
   const auto now = std::chrono::steady_clock::now();
   if (now >= expires_next_) {
-    co_await database_.primary().write(expire_query, {}, call);
+    co_await database_.primary().write(expire_query, pg::Params::of(expired_together_max), call);
+    const auto waiting = co_await database_.primary().execute(waiting_query, {}, call.deadline);
+    waiting_.set(static_cast<double>(waiting[0].at<std::int64_t>(0)));
     expires_next_ = now + expiry_interval;
   }
   // Not even looked at while nobody takes them.
-  if (auto reason = co_await publisher_.check(Deadline::in(check_patience)); !reason.empty())
-    throw Unavailable("RabbitMQ is away: " + reason);
-  auto claimed = pg::Params::of(sent_together_max, std::int64_t{claim_time.count()});
+  if (!publisher_.takes_messages()) throw Unavailable("RabbitMQ is away, or takes no messages");
+  auto claimed = pg::Params::of(sent_together_max, bytes_together_max, std::int64_t{claim_time.count()});
   const auto rows = co_await database_.primary().write(claim_query, std::move(claimed), call);
   if (rows.empty()) co_return false;
   std::vector<std::shared_ptr<Attempt>> attempts;
@@ -381,16 +454,17 @@ Async<bool> Sender::pass(Deadline deadline) {
   }
   // Each by itself, since each may be without a queue, and all at once, since RabbitMQ takes its time to confirm.
   TaskGroup sending(co_await boost::asio::this_coro::executor, [](const std::exception_ptr&) {});
-  for (const auto& attempt : attempts) sending.spawn(send(publisher_, attempt, sooner(deadline, confirm_patience)));
-  co_await sending.join(Deadline::in(confirm_patience + check_patience));
-  co_await note(attempts, deadline);
+  for (const auto& attempt : attempts) sending.spawn(send(publisher_, attempt, Deadline::in(confirm_patience)));
+  co_await sending.join(Deadline::in(confirm_patience + result_patience));
+  co_await note(attempts);
   co_return rows.size() == sent_together_max;
 }
 
 Async<> prune_sent(pg::Cluster& database, Deadline deadline) {
   Call call;
   call.deadline = deadline;
-  co_await database.primary().write(prune_query, {}, call);
+  for (auto last = pruned_together_max; last == pruned_together_max && !deadline.passed();)
+    last = (co_await database.primary().write(prune_query, pg::Params::of(pruned_together_max), call)).affected();
 }
 
 }  // namespace cognive::celery

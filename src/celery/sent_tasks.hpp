@@ -21,6 +21,7 @@ class Router;
 namespace cognive::celery {
 
 inline constexpr std::int64_t limit_s_max = 7 * 24 * 3'600;
+inline constexpr std::size_t arguments_bytes_max = std::size_t{1} << 20U;
 inline constexpr std::int64_t countdown_s_max = 366 * 24 * 3'600;
 
 struct TaskSend {
@@ -46,9 +47,10 @@ struct TaskSend {
                     {.min_length = 1, .max_length = name_length_max, .example = "\"reports.tasks.monthly\""}),
         json::field("queue", &TaskSend::queue, "The queue of RabbitMQ that its worker reads. It must be there.",
                     {.min_length = 1, .max_length = 255, .example = "\"reports\""}),
-        json::field("args", &TaskSend::args, "Arguments by position.", {.optional = true, .example = "[2026, 11]"}),
+        json::field("args", &TaskSend::args, "Arguments by position.",
+                    {.max_length = arguments_bytes_max, .optional = true, .example = "[2026, 11]"}),
         json::field("kwargs", &TaskSend::kwargs, "Arguments by name.",
-                    {.optional = true, .example = "{\"team\": \"payments\"}"}),
+                    {.max_length = arguments_bytes_max, .optional = true, .example = "{\"team\": \"payments\"}"}),
         json::field("countdown_s", &TaskSend::countdown_s, "Seconds from now before which it is not sent.",
                     {.min = 0, .max = countdown_s_max}),
         json::field("eta", &TaskSend::eta, "The same as a time."),
@@ -82,6 +84,9 @@ struct SentTask {
   std::optional<std::string> traceback;
   Timestamp created_at;
   std::optional<Timestamp> due_at;
+  std::optional<Timestamp> expires_at;
+  std::optional<Timestamp> sent_at;
+  std::optional<Timestamp> revoked_at;
   std::optional<Timestamp> finished_at;
 
   static constexpr std::string_view schema_name = "SentTask";
@@ -94,20 +99,39 @@ struct SentTask {
                     "up. sent: in its queue, or with a worker that has not told. The "
                     "others are what its worker has told."),
         json::field("worker_state", &SentTask::worker_state, "The state in its worker's own word."),
-        json::field("result", &SentTask::result, "What it has returned."),
+        json::field("result", &SentTask::result, "What it has returned, or its worker tells of its progress."),
         json::field("error", &SentTask::error, "Why it has failed, or has not been sent so far."),
         json::field("traceback", &SentTask::traceback, ""), json::field("created_at", &SentTask::created_at, ""),
-        json::field("due_at", &SentTask::due_at, "Of one that waits: when it will be sent, or tried again."),
-        json::field("finished_at", &SentTask::finished_at, ""));
+        json::field("due_at", &SentTask::due_at, "Of one that waits: when it is sent, or tried again at the latest."),
+        json::field("expires_at", &SentTask::expires_at, ""),
+        json::field("sent_at", &SentTask::sent_at, "When RabbitMQ had it."),
+        json::field("revoked_at", &SentTask::revoked_at,
+                    "When somebody took it back. One that was sent is `revoked` when its worker says so."),
+        json::field("finished_at", &SentTask::finished_at, "Of what will not change any more."));
   }
 };
 
+// What is known without its worker.
+enum class SendingState { waiting, undeliverable, sent, revoked };
+
+constexpr auto enum_names(SendingState) {
+  return std::array{json::name(SendingState::waiting, "waiting"),
+                    json::name(SendingState::undeliverable, "undeliverable"), json::name(SendingState::sent, "sent"),
+                    json::name(SendingState::revoked, "revoked")};
+}
+
 struct SentTaskList {
+  std::optional<std::string> queue;
+  std::optional<std::string> name;
+  std::optional<SendingState> state;
   std::int64_t limit = 50;
   std::optional<json::PagePosition> cursor;
 
   static constexpr auto fields() {
-    return json::fields(json::field("limit", &SentTaskList::limit, "Items per page.", json::page_limit_rules),
+    return json::fields(json::field("queue", &SentTaskList::queue, "Only tasks for this queue."),
+                        json::field("name", &SentTaskList::name, "Only tasks of this name."),
+                        json::field("state", &SentTaskList::state, "Only tasks in this state."),
+                        json::field("limit", &SentTaskList::limit, "Items per page.", json::page_limit_rules),
                         json::field("cursor", &SentTaskList::cursor, "next_cursor of the page before."));
   }
 };
@@ -134,13 +158,17 @@ class SentTasks {
   // something else. Code::forbidden for callers who belong to one team, here and below.
   Async<Result<Sent>> send(const Call& call, TaskSend request);
   Async<Result<SentTask>> get(const Call& call, Uuid id);
+  // Without what their workers have told.
   Async<Result<json::Page<SentTask>>> list(const Call& call, SentTaskList query);
-  // One that waits is not sent; of one that was sent, all workers are told not to begin it.
+  // One that waits is not sent; of one that was sent, all workers are told not to begin it. One that has ended stays as
+  // it is.
   Async<Result<SentTask>> revoke(const Call& call, Uuid id);
 
  private:
-  // Puts into those that were sent what their workers have told.
-  Async<Result<void>> add_results(std::vector<SentTask>& tasks, Deadline deadline);
+  // Of a task that waits although it is due: why.
+  void explain(SentTask& task) const;
+  // Puts into one that was sent what its worker has told. Throws Unavailable while Redis is away.
+  Async<> add_result(SentTask& task, Deadline deadline);
 
   pg::Cluster& database_;
   audit::Trail trail_;
@@ -155,24 +183,30 @@ void add_routes(http::Router& router, SentTasks& tasks);
 class Sender {
  public:
   // All must outlive it.
-  Sender(pg::Cluster& database, amqp::Connection& publisher, Metrics& metrics);
+  Sender(Executor executor, pg::Cluster& database, amqp::Connection& publisher, Metrics& metrics);
 
   // Sends some; whether there may be more. Throws Unavailable while either of the two is away.
-  Async<bool> pass(Deadline deadline);
+  Async<bool> pass();
+  // Lets a pass end; there is none after that.
+  Async<> stop(Deadline deadline);
 
  private:
   struct Attempt;
   // Outlives a pass that is stopped.
   static Async<> send(amqp::Connection& publisher, std::shared_ptr<Attempt> attempt, Deadline deadline);
-  Async<> note(const std::vector<std::shared_ptr<Attempt>>& attempts, Deadline deadline);
+  Async<> note(const std::vector<std::shared_ptr<Attempt>>& attempts);
 
   pg::Cluster& database_;
   amqp::Connection& publisher_;
   Metrics& metrics_;
   std::chrono::steady_clock::time_point expires_next_;
+  Gauge waiting_;
+  Signal ended_;
+  bool is_passing_ = false;
+  bool is_stopping_ = false;
 };
 
-// Forgets tasks that were sent a month ago.
+// Forgets tasks that were sent, given up or revoked a month ago.
 Async<> prune_sent(pg::Cluster& database, Deadline deadline);
 
 }  // namespace cognive::celery

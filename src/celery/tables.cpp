@@ -20,11 +20,16 @@ std::vector<schema::Table> tables() {
                         .type = "jsonb",
                         .nullable = true,
                         .comment = "As it is to be sent; NULL: it never will be again"},
+                       {.name = "message_bytes", .type = "bigint"},
                        {.name = "created_at", .type = "timestamptz", .default_value = "now()"},
-                       {.name = "due_at", .type = "timestamptz", .nullable = true, .comment = "Not sent before"},
+                       {.name = "due_at",
+                        .type = "timestamptz",
+                        .nullable = true,
+                        .comment = "Not sent before; whoever is sending it has put it off"},
                        {.name = "expires_at", .type = "timestamptz", .nullable = true, .comment = "Not sent after"},
                        {.name = "attempts", .type = "bigint", .default_value = "0", .comment = "To send it"},
                        {.name = "last_error", .type = "text", .nullable = true},
+                       {.name = "no_queue_since", .type = "timestamptz", .nullable = true},
                        {.name = "sent_at", .type = "timestamptz", .nullable = true, .comment = "RabbitMQ has it"},
                        {.name = "given_up_at", .type = "timestamptz", .nullable = true},
                        {.name = "revoked_at", .type = "timestamptz", .nullable = true}},
@@ -32,7 +37,11 @@ std::vector<schema::Table> tables() {
            .indexes = {{.columns = {"created_at", "id"}},
                        {.columns = {"due_at"},
                         .where = "sent_at IS NULL AND given_up_at IS NULL AND revoked_at IS NULL",
-                        .label = "waiting"}}}};
+                        .label = "waiting"},
+                       {.columns = {"expires_at"},
+                        .where = "expires_at IS NOT NULL AND sent_at IS NULL AND given_up_at IS NULL AND revoked_at IS "
+                                 "NULL",
+                        .label = "expires_at"}}}};
 }
 
 }  // namespace cognive::celery

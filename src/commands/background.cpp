@@ -1,5 +1,6 @@
 #include "commands/background.hpp"
 
+#include <boost/asio/error.hpp>
 #include <boost/system/system_error.hpp>
 
 #include "alerts/delivery.hpp"
@@ -31,7 +32,6 @@ constexpr milliseconds reachable_interval{1'000};
 constexpr milliseconds feed_interval{200};
 constexpr milliseconds sending_interval{200};
 constexpr milliseconds sending_pause{1'000};  // after a failure
-constexpr milliseconds sending_patience{20'000};
 constexpr std::chrono::seconds archive_interval{60};
 constexpr std::chrono::minutes archive_patience{5};
 
@@ -116,7 +116,7 @@ struct Background::State {
       const bool more = co_await feed_relay.pass(term, deadline);
       co_return more ? milliseconds{0} : feed_interval;
     });
-    if (options.rabbitmq) sender_of_tasks.emplace(database, *options.publisher, metrics);
+    if (options.rabbitmq) sender_of_tasks.emplace(executor, database, *options.publisher, metrics);
     const bool runs_celery =
         options.queues.empty() || std::ranges::find(options.queues, celery::row_queue) != options.queues.end();
     if (options.rabbitmq && runs_celery) {
@@ -255,8 +255,9 @@ struct Background::State {
       auto wait = pause;
       try {
         wait = co_await step();
-      } catch (const boost::system::system_error&) {
-        throw;  // the process is stopping
+      } catch (const boost::system::system_error& error) {
+        if (error.code() == boost::asio::error::operation_aborted) throw;  // the process is stopping
+        failure = error.what();
       } catch (const std::exception& error) {
         failure = error.what();
       }
@@ -273,7 +274,7 @@ struct Background::State {
 
   // Each process that has a RabbitMQ does, whoever leads: that one may have none.
   Async<milliseconds> send_tasks() {
-    const bool more = co_await sender_of_tasks->pass(Deadline::in(sending_patience));
+    const bool more = co_await sender_of_tasks->pass();
     co_return more ? milliseconds{0} : sending_interval;
   }
 
@@ -316,6 +317,8 @@ Async<Result<void>> Background::start() {
 }
 
 Async<> Background::stop(Deadline deadline) {
+  // What is on its way to RabbitMQ would be sent again if that were not noted.
+  if (state_->sender_of_tasks) co_await state_->sender_of_tasks->stop(deadline);
   state_->loops.stop();
   if (state_->celery_worker) state_->celery_worker->stop_taking();
   // What is being sent has until then, like all that is under way.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <boost/asio/this_coro.hpp>
 #include <boost/system/system_error.hpp>
+#include <deque>
 #include <set>
 
 namespace cognive::tasks {
@@ -63,8 +64,9 @@ constexpr pg::Query fail_query{
 
 constexpr pg::Query give_back_query{
     "task_give_back",
-    "UPDATE tasks SET attempts = attempts - 1, claimed_by = NULL, claimed_at = NULL, claimed_until = NULL "
-    "WHERE " COGNIVE_CLAIM};
+    "UPDATE tasks t SET attempts = t.attempts - 1, claimed_by = NULL, claimed_at = NULL, claimed_until = NULL "
+    "FROM unnest($1::uuid[], $2::integer[]) AS c (id, attempts) "
+    "WHERE t.id = c.id AND t.attempts = c.attempts AND t.claimed_by = $3 AND t.died_at IS NULL"};
 
 constexpr pg::Query bury_query{
     "task_bury",
@@ -89,6 +91,23 @@ constexpr pg::Query waiting_query{
 
 pg::Params claim_of(const Task& task) {
   return pg::Params::of(task.id, task.worker, task.attempts);
+}
+
+// All of the worker of the first. In one order, so that two statements that meet wait for each other and do not
+// deadlock.
+pg::Params claims_of(std::vector<Task> tasks) {
+  std::ranges::sort(tasks, {}, &Task::id);
+  pg::ArrayBuilder id(pg::ArrayBuilder::Type::uuid);
+  pg::ArrayBuilder attempts(pg::ArrayBuilder::Type::int4);
+  for (const auto& task : tasks) {
+    id.add(task.id);
+    attempts.add(task.attempts);
+  }
+  pg::Params params;
+  std::move(id).move_into(params);
+  std::move(attempts).move_into(params);
+  params.add(tasks.front().worker);
+  return params;
 }
 
 pg::Params params_of(std::vector<NewTask> tasks) {
@@ -132,42 +151,63 @@ pg::Params params_of(std::vector<NewTask> tasks) {
 }  // namespace
 
 struct EmbeddedQueue::Done {
-  Done(Task done, const Executor& executor) : task(std::move(done)), changed(executor) {}
+  Done(Task done, Deadline until, const Executor& executor)
+      : task(std::move(done)), deadline(until), changed(executor) {}
 
   Task task;
+  Deadline deadline;
   Signal changed;  // it is settled, or may write
   bool is_settled = false;
   bool was_ours = false;
   std::exception_ptr failure;
 };
 
+// Outlives the queue where a coroutine that waits does.
+struct EmbeddedQueue::Ends {
+  std::deque<std::shared_ptr<Done>> waiting;  // to be written by whoever comes to it first
+  bool is_writing = false;
+
+  void tell_next() {
+    if (!is_writing && !waiting.empty()) waiting.front()->changed.notify_all();
+  }
+};
+
 // The turn of one who writes for all that wait, and what it says at its end, however that comes.
 struct EmbeddedQueue::Writing {
-  explicit Writing(EmbeddedQueue& of) : queue(of) {
-    queue.is_writing_ = true;
-    while (!queue.done_.empty() && batch.size() < finished_max) {
-      batch.push_back(std::move(queue.done_.front()));
-      queue.done_.pop_front();
+  explicit Writing(std::shared_ptr<Ends> of) : ends(std::move(of)) {
+    ends->is_writing = true;
+    while (!ends->waiting.empty() && batch.size() < finished_max) {
+      batch.push_back(std::move(ends->waiting.front()));
+      ends->waiting.pop_front();
     }
+    // In one order, as leases are extended.
+    std::ranges::sort(batch, {}, [](const auto& one) { return one->task.id; });
   }
   Writing(const Writing&) = delete;
   Writing& operator=(const Writing&) = delete;
   ~Writing() {
-    queue.is_writing_ = false;
+    ends->is_writing = false;
     for (const auto& one : batch) {
       if (!one->is_settled)
         one->failure = std::make_exception_ptr(Unavailable("whoever wrote the end of the task was stopped"));
       one->is_settled = true;
       one->changed.notify_all();
     }
-    queue.tell_next();
+    ends->tell_next();
   }
 
-  EmbeddedQueue& queue;
+  // Of the most patient: nobody's haste is the failure of others.
+  [[nodiscard]] Deadline deadline() const {
+    auto latest = batch.front()->deadline;
+    for (const auto& one : batch) latest.at = std::max(latest.at, one->deadline.at);
+    return latest;
+  }
+
+  std::shared_ptr<Ends> ends;
   std::vector<std::shared_ptr<Done>> batch;
 };
 
-EmbeddedQueue::EmbeddedQueue(pg::Cluster& database) : database_(database) {}
+EmbeddedQueue::EmbeddedQueue(pg::Cluster& database) : database_(database), ends_(std::make_shared<Ends>()) {}
 
 EmbeddedQueue::~EmbeddedQueue() = default;
 
@@ -209,16 +249,7 @@ Async<std::vector<Task>> EmbeddedQueue::take(std::string queue, std::int64_t cou
 Async<std::vector<Uuid>> EmbeddedQueue::extend(std::vector<Task> tasks, std::chrono::milliseconds lease,
                                                Deadline deadline) {
   if (tasks.empty()) co_return std::vector<Uuid>{};
-  pg::ArrayBuilder id(pg::ArrayBuilder::Type::uuid);
-  pg::ArrayBuilder attempts(pg::ArrayBuilder::Type::int4);
-  for (const auto& task : tasks) {
-    id.add(task.id);
-    attempts.add(task.attempts);
-  }
-  pg::Params params;
-  std::move(id).move_into(params);
-  std::move(attempts).move_into(params);
-  params.add(tasks.front().worker);
+  auto params = claims_of(std::move(tasks));
   params.add(std::int64_t{lease.count()});
   const auto rows = co_await write(extend_query, std::move(params), deadline);
   std::vector<Uuid> out;
@@ -227,33 +258,31 @@ Async<std::vector<Uuid>> EmbeddedQueue::extend(std::vector<Task> tasks, std::chr
 }
 
 Async<bool> EmbeddedQueue::finish(Task task, Deadline deadline) {
-  const auto mine = std::make_shared<Done>(std::move(task), co_await boost::asio::this_coro::executor);
-  done_.push_back(mine);
+  const auto ends = ends_;
+  const auto mine = std::make_shared<Done>(std::move(task), deadline, co_await boost::asio::this_coro::executor);
+  ends->waiting.push_back(mine);
   // Whoever leaves without having been written had perhaps been told that it is its turn.
   struct Leave {
-    EmbeddedQueue& queue;
+    Ends& ends;
     const std::shared_ptr<Done>& one;
     ~Leave() {
-      if (std::erase(queue.done_, one) > 0) queue.tell_next();
+      if (std::erase(ends.waiting, one) > 0) ends.tell_next();
     }
-  } const leave{*this, mine};
+  } const leave{*ends, mine};
   while (!mine->is_settled) {
-    if (!is_writing_) {
-      co_await finish_some(deadline);
-    } else if (!co_await mine->changed.wait(deadline)) {
-      throw Unavailable("the ends of other tasks took too long to write");
+    if (deadline.passed()) throw Unavailable("the ends of other tasks took too long to write");
+    if (ends->is_writing) {
+      co_await mine->changed.wait(deadline);
+    } else {
+      co_await finish_some();
     }
   }
   if (mine->failure) std::rethrow_exception(mine->failure);
   co_return mine->was_ours;
 }
 
-void EmbeddedQueue::tell_next() {
-  if (!is_writing_ && !done_.empty()) done_.front()->changed.notify_all();
-}
-
-Async<> EmbeddedQueue::finish_some(Deadline deadline) {
-  Writing writing(*this);
+Async<> EmbeddedQueue::finish_some() {
+  Writing writing(ends_);
   pg::ArrayBuilder id(pg::ArrayBuilder::Type::uuid);
   pg::ArrayBuilder worker(pg::ArrayBuilder::Type::text);
   pg::ArrayBuilder attempts(pg::ArrayBuilder::Type::int4);
@@ -267,7 +296,7 @@ Async<> EmbeddedQueue::finish_some(Deadline deadline) {
   std::exception_ptr failure;
   std::set<std::pair<Uuid, std::int32_t>> deleted;
   try {
-    const auto rows = co_await write(finish_query, std::move(params), deadline);
+    const auto rows = co_await write(finish_query, std::move(params), writing.deadline());
     for (int i = 0; i < rows.size(); ++i) deleted.emplace(rows[i].at<Uuid>(0), rows[i].at<std::int32_t>(1));
   } catch (const boost::system::system_error&) {
     throw;  // this one stops; the others hear of it from `writing`
@@ -291,8 +320,9 @@ Async<Fate> EmbeddedQueue::fail(Task task, std::string error, std::optional<std:
   co_return rows[0].at<bool>(0) ? Fate::dead : Fate::retried;
 }
 
-Async<> EmbeddedQueue::give_back(Task task, Deadline deadline) {
-  co_await write(give_back_query, claim_of(task), deadline);
+Async<> EmbeddedQueue::give_back(std::vector<Task> tasks, Deadline deadline) {
+  if (tasks.empty()) co_return;
+  co_await write(give_back_query, claims_of(std::move(tasks)), deadline);
 }
 
 Async<std::vector<Buried>> EmbeddedQueue::bury(Deadline deadline) {

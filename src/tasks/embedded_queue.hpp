@@ -1,7 +1,6 @@
 // The embedded adapter of the port: tasks are rows of a table, taken with SKIP LOCKED.
 #pragma once
 
-#include <deque>
 #include <memory>
 
 #include "pg/cluster.hpp"
@@ -24,21 +23,20 @@ class EmbeddedQueue final : public Queue {
   Async<bool> finish(Task task, Deadline deadline) override;
   Async<Fate> fail(Task task, std::string error, std::optional<std::chrono::milliseconds> wait,
                    Deadline deadline) override;
-  Async<> give_back(Task task, Deadline deadline) override;
+  Async<> give_back(std::vector<Task> tasks, Deadline deadline) override;
   Async<std::vector<Buried>> bury(Deadline deadline) override;
   Async<std::map<std::string, std::int64_t>> waiting(Deadline deadline) override;
 
  private:
   struct Done;
+  struct Ends;
   struct Writing;
 
   Async<pg::Rows> write(const pg::Query& query, pg::Params params, Deadline deadline);
-  Async<> finish_some(Deadline deadline);
-  void tell_next();
+  Async<> finish_some();
 
   pg::Cluster& database_;
-  std::deque<std::shared_ptr<Done>> done_;  // that are to be written, by whoever comes to it first
-  bool is_writing_ = false;
+  std::shared_ptr<Ends> ends_;  // of tasks, that are to be written
 };
 
 }  // namespace cognive::tasks

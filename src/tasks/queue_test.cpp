@@ -8,6 +8,7 @@
 #include "tasks/outbox.hpp"
 #include "tasks/schedule.hpp"
 #include "tasks/tables.hpp"
+#include "tasks/worker.hpp"
 
 namespace cognive::tasks {
 namespace {
@@ -128,7 +129,7 @@ TEST(Queue, does_not_take_the_word_of_a_worker_that_has_lost_the_task) {
     EXPECT_EQ((co_await queue.extend(both, lease, soon())).size(), 1U);
     EXPECT_FALSE(co_await queue.finish(lost, soon()));
     EXPECT_EQ(co_await queue.fail(lost, "no", milliseconds{0}, soon()), Fate::lost);
-    co_await queue.give_back(lost, soon());
+    co_await queue.give_back({lost}, soon());
     EXPECT_TRUE(co_await queue.finish(again, soon()));
     EXPECT_EQ(co_await count(database, count_query), 0);
   });
@@ -180,12 +181,92 @@ TEST(Queue, writes_the_end_of_a_task_although_whoever_wrote_for_it_is_stopped) {
   });
 }
 
+// Does tasks of two queues, and notes how many of the flood there were before the other one.
+struct Flood {
+  int done = 0;
+  int running = 0;
+  int running_most = 0;
+  std::optional<int> done_before_other;
+
+  void add_to(Handlers& handlers) {
+    handlers.add({.name = "quick", .queue = "flood"}, [this](const Task&, Deadline) { return quick(); });
+    handlers.add({.name = "slow", .queue = "flood"}, [this](const Task&, Deadline) { return slow(); });
+    handlers.add({.name = "other", .queue = "other"}, [this](const Task&, Deadline) { return other(); });
+  }
+  Async<> quick() {
+    ++done;
+    co_return;
+  }
+  Async<> slow() {
+    running_most = std::max(running_most, ++running);
+    co_await sleep_for(milliseconds{100});
+    --running;
+    ++done;
+  }
+  Async<> other() {
+    done_before_other = done;
+    co_return;
+  }
+};
+
+std::vector<NewTask> many(int count, const char* name, const char* queue) {
+  std::vector<NewTask> out;
+  for (int i = 0; i < count; ++i) {
+    out.push_back(named(name));
+    out.back().queue = queue;
+  }
+  return out;
+}
+
+Async<> until(const std::function<bool()>& condition) {
+  for (const auto deadline = Deadline::in(milliseconds{20'000}); !condition() && !deadline.passed();)
+    co_await sleep_for(milliseconds{5});
+  EXPECT_TRUE(condition());
+}
+
+TEST(Worker, looks_at_all_queues_while_one_is_flooded_with_short_tasks) {
+  with_queue([](pg::Cluster&, EmbeddedQueue& queue) -> Async<> {
+    Metrics metrics;
+    Handlers handlers;
+    Flood flood;
+    flood.add_to(handlers);
+    constexpr int all = 8'000;
+    co_await queue.enqueue(many(all, "quick", "flood"), soon());
+    Worker worker(co_await boost::asio::this_coro::executor, queue, handlers, {.idle = milliseconds{100}}, metrics);
+    worker.start();
+    co_await until([&] { return flood.done > 200; });
+    co_await queue.enqueue(many(1, "other", "other"), soon());
+    co_await until([&] { return flood.done_before_other.has_value(); });
+    EXPECT_LT(flood.done_before_other.value_or(all), all);
+    co_await until([&] { return flood.done == all; });
+    co_await worker.stop(soon());
+  });
+}
+
+TEST(Worker, begins_no_more_than_it_has_slots_for_whatever_it_has_taken_ahead) {
+  with_queue([](pg::Cluster& database, EmbeddedQueue& queue) -> Async<> {
+    Metrics metrics;
+    Handlers handlers;
+    Flood flood;
+    flood.add_to(handlers);
+    co_await queue.enqueue(many(300, "quick", "flood"), soon());
+    co_await queue.enqueue(many(40, "slow", "flood"), soon());
+    Worker worker(co_await boost::asio::this_coro::executor, queue, handlers,
+                  {.concurrency = 8, .idle = milliseconds{100}}, metrics);
+    worker.start();
+    co_await until([&] { return flood.done == 340; });
+    EXPECT_EQ(flood.running_most, 4) << "half of them, as others than the default queue have";
+    co_await worker.stop(soon());
+    EXPECT_EQ(co_await count(database, count_query), 0);
+  });
+}
+
 TEST(Queue, forgets_an_attempt_that_was_handed_back) {
   with_queue([](pg::Cluster&, EmbeddedQueue& queue) -> Async<> {
     auto once = named("a");
     once.attempts_max = 1;
     co_await queue.enqueue(list_of(std::move(once)), soon());
-    co_await queue.give_back((co_await queue.take("default", 1, "me", lease, soon())).front(), soon());
+    co_await queue.give_back(co_await queue.take("default", 1, "me", lease, soon()), soon());
     const auto again = co_await queue.take("default", 1, "you", lease, soon());
     EXPECT_EQ(again.size(), 1U);
     EXPECT_EQ(co_await queue.fail(again.front(), "no", milliseconds{0}, soon()), Fate::dead);

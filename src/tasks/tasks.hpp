@@ -103,8 +103,8 @@ class Queue {
   // Tried again after `wait`, or a dead letter if that was the last attempt, it will have expired, or there is no wait.
   virtual Async<Fate> fail(Task task, std::string error, std::optional<std::chrono::milliseconds> wait,
                            Deadline deadline) = 0;
-  // As if the attempt had not been begun.
-  virtual Async<> give_back(Task task, Deadline deadline) = 0;
+  // As if the attempts had not been begun. All of one worker.
+  virtual Async<> give_back(std::vector<Task> tasks, Deadline deadline) = 0;
 
   // Makes dead letters of tasks that have expired, and of those whose worker was lost during the last attempt.
   virtual Async<std::vector<Buried>> bury(Deadline deadline) = 0;

@@ -32,6 +32,7 @@ constexpr milliseconds ahead_time{100};
 constexpr std::size_t ahead_max = 100;  // of a queue
 constexpr milliseconds ahead_patience{1'000};
 constexpr double usual_ms_at_first = 1'000;
+constexpr double usual_ms_after_hand_back = 10'000;
 // Every end of a task is a reason to look for others, in all queues; in one that has just been found empty not again so
 // soon.
 constexpr milliseconds dry_time{20};
@@ -89,12 +90,13 @@ struct Ahead {
   struct Held {
     Task task;
     Deadline lease_until;
-    Deadline patience;  // until it is handed back, since others may have a slot for it
+    Deadline patience;  // then it is not begun any more but handed back: others may have a slot for it
   };
 
   std::deque<Held> held;
   double usual_ms = usual_ms_at_first;  // that an attempt takes: of the last ones
   Deadline dry_until{};                 // the last look found less than there was room for
+  Deadline looked_at{};
 
   void note(milliseconds taken) {
     constexpr double share = 0.3;
@@ -105,6 +107,7 @@ struct Ahead {
     const auto soon = static_cast<double>(slots) * static_cast<double>(ahead_time.count()) / std::max(usual_ms, 1.0);
     return soon < 1 ? 0 : std::min(ahead_max, static_cast<std::size_t>(soon));
   }
+  [[nodiscard]] bool has_waited_in_vain() const { return !held.empty() && held.front().patience.passed(); }
 };
 
 struct Worker::State : std::enable_shared_from_this<Worker::State> {
@@ -130,11 +133,13 @@ struct Worker::State : std::enable_shared_from_this<Worker::State> {
   TaskGroup loops;
   TaskGroup runs;
   std::list<std::shared_ptr<Attempt>> attempts;
+  std::vector<std::string> queues;                  // from which it takes
   std::map<std::string, Ahead, std::less<>> ahead;  // by queue
   std::size_t turn = 0;
   bool woken = false;
   bool stopping = false;
   bool taking = false;
+  bool is_beginning = false;
 
   [[nodiscard]] const Definition& definition_of(const Task& task) const {
     const auto* entry = handlers.find(task.name);
@@ -204,24 +209,27 @@ struct Worker::State : std::enable_shared_from_this<Worker::State> {
     return std::min(free, left_of(options.concurrency, own));
   }
 
-  [[nodiscard]] std::vector<std::string> queues() const {
-    return options.queues.empty() ? handlers.queues() : options.queues;
-  }
-
   // Takes what there is for the free slots; how long to wait before the next look.
   Async<milliseconds> take_some() {
     woken = false;
-    const auto all = queues();
+    const auto& all = queues;
     const auto first = turn++;
     bool looks_soon = false;
     for (std::size_t i = 0; i < all.size() && !stopping; ++i) {
       const auto& name_of_queue = all[(first + i) % all.size()];
       auto& of_queue = ahead[name_of_queue];
-      co_await hand_back_what_waited(of_queue);
+      if (of_queue.has_waited_in_vain()) {
+        // They are not short any more.
+        of_queue.usual_ms = usual_ms_after_hand_back;
+        co_await hand_back(of_queue);
+      }
       const auto wanted = of_queue.wanted(slots_of(name_of_queue, all.size() > 1));
       const auto free = free_for(name_of_queue, all.size() > 1);
       // With half of them still there, nobody waits for this.
-      if (free == 0 && of_queue.held.size() * 2 >= wanted) continue;
+      if (of_queue.held.size() * 2 >= wanted && (free == 0 || !of_queue.held.empty())) {
+        if (!of_queue.held.empty()) of_queue.looked_at = Deadline::in(milliseconds{0});
+        continue;
+      }
       if (!of_queue.dry_until.passed()) {
         looks_soon = true;
         continue;
@@ -231,34 +239,58 @@ struct Worker::State : std::enable_shared_from_this<Worker::State> {
       const auto room = free + wanted - std::min(wanted, of_queue.held.size());
       auto taken = co_await queue.take(name_of_queue, static_cast<std::int64_t>(room), name, options.lease,
                                        Deadline::in(statement_timeout));
+      of_queue.looked_at = Deadline::in(milliseconds{0});
       if (taken.size() < room) of_queue.dry_until = Deadline::in(dry_time);
       for (auto& task : taken) of_queue.held.push_back({std::move(task), lease_until, patience});
-      begin_held();
+      if (!is_turn_of_others(name_of_queue)) begin_held_of(name_of_queue);
     }
+    begin_held();
     // With all slots taken, the first that becomes free wakes us; with some left, nothing else is due.
     const bool holds_some = std::ranges::any_of(ahead, [](const auto& one) { return !one.second.held.empty(); });
     if (looks_soon) co_return std::min(options.idle, dry_time);
     co_return holds_some ? std::min(options.idle, ahead_time) : options.idle;
   }
 
-  void begin_held() {
-    const auto has_others = queues().size() > 1;
-    for (auto& [name_of_queue, of_queue] : ahead) {
-      for (auto free = free_for(name_of_queue, has_others); free > 0 && !of_queue.held.empty() && !stopping; --free) {
-        auto next = std::move(of_queue.held.front());
-        of_queue.held.pop_front();
-        begin(std::move(next.task), next.lease_until);
-      }
+  // Whether another queue, which could have the slot, has not been looked at for so long that its tasks may be waiting
+  // for it.
+  [[nodiscard]] bool is_turn_of_others(std::string_view name_of_queue) {
+    const auto& all = queues;
+    return std::ranges::any_of(all, [&](const auto& other) {
+      return other != name_of_queue && Deadline{ahead[other].looked_at.at + ahead_time}.passed() &&
+             free_for(other, all.size() > 1) > 0;
+    });
+  }
+
+  void begin_held_of(std::string_view name_of_queue) {
+    auto& of_queue = ahead[std::string(name_of_queue)];
+    const bool has_others = queues.size() > 1;
+    while (!stopping && !of_queue.held.empty() && !of_queue.has_waited_in_vain() &&
+           free_for(name_of_queue, has_others) > 0) {
+      auto next = std::move(of_queue.held.front());
+      of_queue.held.pop_front();
+      begin(std::move(next.task), next.lease_until);
     }
   }
 
-  // To those that have a slot for them.
-  Async<> hand_back_what_waited(Ahead& of_queue) {
-    while (!of_queue.held.empty() && (stopping || of_queue.held.front().patience.passed())) {
-      const auto next = std::move(of_queue.held.front());
-      of_queue.held.pop_front();
-      co_await queue.give_back(next.task, Deadline::in(statement_timeout));
+  // A task that ends at once frees its slot while it is being begun.
+  void begin_held() {
+    if (is_beginning) return;
+    is_beginning = true;
+    const auto& all = queues;
+    const auto first = turn++;
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      const auto& name_of_queue = all[(first + i) % all.size()];
+      if (!is_turn_of_others(name_of_queue)) begin_held_of(name_of_queue);
     }
+    is_beginning = false;
+  }
+
+  // To those that have a slot for them.
+  Async<> hand_back(Ahead& of_queue) {
+    std::vector<Task> tasks;
+    for (const auto& one : of_queue.held) tasks.push_back(one.task);
+    co_await queue.give_back(std::move(tasks), Deadline::in(statement_timeout));
+    of_queue.held.clear();
   }
 
   void begin(Task task, Deadline lease_until) {
@@ -267,9 +299,6 @@ struct Worker::State : std::enable_shared_from_this<Worker::State> {
     for (const auto& older : attempts) {
       if (older->task.id == attempt->task.id) lose(*older);
     }
-    // Ours no more, also when it was held for too long. Taken when the stop had begun already: not begun, handed back.
-    attempt->lost = lease_until.passed();
-    attempt->handed_back = stopping;
     attempts.push_back(attempt);
     runs.spawn(run(shared_from_this(), std::move(attempt)));
   }
@@ -283,16 +312,12 @@ struct Worker::State : std::enable_shared_from_this<Worker::State> {
     const auto& task = attempt->task;
     const auto begun = Clock::now();
     try {
-      if (attempt->lost || attempt->handed_back) {
-        co_await state->settle(*attempt, attempt->lost ? End::lost : End::handed_back, {});
-      } else {
-        log(Level::debug, "task begins", {{"task", task.name}, {"id", task.id.text()}, {"attempt", task.attempts}});
-        co_await state->attempt_once(attempt);
-        state->metrics
-            .histogram("celery_task_duration_seconds", "Time of an attempt at a task",
-                       {{"task_name", std::string(state->definition_of(task).name)}}, duration_buckets())
-            .observe(std::chrono::duration<double>(Clock::now() - begun).count());
-      }
+      log(Level::debug, "task begins", {{"task", task.name}, {"id", task.id.text()}, {"attempt", task.attempts}});
+      co_await state->attempt_once(attempt);
+      state->metrics
+          .histogram("celery_task_duration_seconds", "Time of an attempt at a task",
+                     {{"task_name", std::string(state->definition_of(task).name)}}, duration_buckets())
+          .observe(std::chrono::duration<double>(Clock::now() - begun).count());
     } catch (const std::exception& error) {
       // Its lease will pass, and somebody else will take it.
       log(Level::warning, "what became of a task could not be noted",
@@ -386,7 +411,7 @@ struct Worker::State : std::enable_shared_from_this<Worker::State> {
             break;
           }
           case End::handed_back:
-            co_await queue.give_back(task, deadline);
+            co_await queue.give_back({task}, deadline);
             log(Level::info, "task handed back", {{"task", task.name}, {"id", task.id.text()}});
             count(task, "returned");
             break;
@@ -491,11 +516,16 @@ struct Worker::State : std::enable_shared_from_this<Worker::State> {
   static Async<> take_all(std::shared_ptr<State> state) {
     state->taking = true;
     co_await repeat(state, "taking tasks", Wake::yes, [state = state.get()] { return state->take_some(); });
-    try {
-      for (auto& [name_of_queue, of_queue] : state->ahead) co_await state->hand_back_what_waited(of_queue);
-    } catch (const Unavailable& error) {
-      // Their leases will pass.
-      log(Level::warning, "tasks that had not begun could not be handed back", {{"reason", error.what()}});
+    for (auto& [name_of_queue, of_queue] : state->ahead) {
+      try {
+        co_await state->hand_back(of_queue);
+      } catch (const boost::system::system_error&) {
+        throw;
+      } catch (const std::exception& error) {
+        // Their leases will pass.
+        log(Level::warning, "tasks that had not begun could not be handed back",
+            {{"queue", name_of_queue}, {"reason", error.what()}});
+      }
     }
     state->taking = false;
     state->changed.notify_all();
@@ -526,6 +556,7 @@ Worker::~Worker() = default;
 
 void Worker::start() {
   const auto& state = state_;
+  state->queues = state->options.queues.empty() ? state->handlers.queues() : state->options.queues;
   state->loops.spawn(State::take_all(state));
   state->loops.spawn(State::keep_leases(state));
   state->loops.spawn(State::repeat(state, "burying dead letters", State::Wake::no,

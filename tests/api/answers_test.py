@@ -38,7 +38,7 @@ def world(installation):
     money = api.post("/api/v1/budgets", json={"scope": "agent", "agent_id": agent["id"], "window": "day", "limit_usd": 1}).json()
     assert post_batch(api, [llm_call(run["run_id"], reservation_id=reservation), llm_call(run["run_id"])])["accepted"] == 2
     task = uuid7()  # this installation has no RabbitMQ, and would take none over the API
-    installation.sql("INSERT INTO sent_tasks (id, name, queue, request_digest) VALUES (%s, 'a.task', 'somewhere', '')", task)
+    installation.sql("INSERT INTO sent_tasks (id, name, queue, request_digest, message_bytes) VALUES (%s, 'a.task', 'somewhere', '', 0)", task)
     return {"task": task, "team": team, "agent": agent, "run": run, "ended": ended, "call": events[0]["id"], "budget": budget, "by_run": by_run, "reservation": reservation,
             "held": held, "money": money, "channel": channel}
 
@@ -54,7 +54,7 @@ GETS = {
     "api_key_list": ["/api/v1/api-keys", "/api/v1/api-keys?team={team_name}&agent_id={agent}&limit=1"],
     "api_key_get": ["/api/v1/api-keys/{key}"],
     "session_list": ["/api/v1/auth/sessions"],
-    "task_list": ["/api/v1/tasks", "/api/v1/tasks?limit=1"],
+    "task_list": ["/api/v1/tasks", "/api/v1/tasks?limit=1&queue=somewhere&name=a.task&state=waiting"],
     "task_get": ["/api/v1/tasks/{task}"],
     "audit_entry_list": ["/api/v1/audit-entries", "/api/v1/audit-entries?limit=1&action=agent_create&resource_kind=agent&from=2020-01-01T00:00:00Z"],
     "agent_list": ["/api/v1/agents", "/api/v1/agents?team={team_name}&status=active&limit=1", "/api/v1/agents?name=nobody"],

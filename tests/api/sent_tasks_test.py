@@ -123,7 +123,7 @@ def test_a_python_worker_does_it_and_its_result_is_read(client, python_worker, r
     strange = wait_for(client, send(client, "team.unknown", "adders", kwargs={"a": 1}, expires_at="2036-01-01T00:00:00Z"), "failed")
     assert "NotRegistered" in strange["error"]
     latest = client.get("/api/v1/tasks?limit=3").json()["items"]
-    assert [task["id"] for task in latest] == [strange["id"], failed["id"], words["id"]] and latest[1]["state"] == "failed"
+    assert [(task["id"], task["state"]) for task in latest] == [(one["id"], "sent") for one in (strange, failed, words)]
     told = installation.api().get(f"/api/v1/audit-entries?resource_id={sent['id']}").json()["items"]
     assert [(entry["action"], entry["details"]) for entry in told] == [("task_send", {"name": "team.add", "queue": "adders"})], "and no arguments"
     assert executions(results, sent) == 1
@@ -170,7 +170,24 @@ def test_times_are_kept(client, python_worker, results):
     assert executions(results, later) == 1
 
 
-def test_a_task_can_be_taken_back(client, python_worker, results):
+def test_a_time_that_is_far_away_harms_nobody(client, python_worker):
+    python_worker("adders")
+    far = [send(client, "team.add", "adders", args=[year], expires_at=f"{year}-01-01T00:00:00Z") for year in (2027, 2050, 2099, 9999)]
+    for task in far:
+        assert wait_for(client, task, "succeeded")["error"] is None
+
+
+def test_whoever_may_only_send_sees_no_results(client, python_worker, installation):
+    python_worker("adders")
+    done = wait_for(client, send(client, "team.add", "adders", args=["secret"], kwargs={"y": "!"}), "succeeded")
+    key = installation.api().post("/api/v1/api-keys", json={"name": "sends", "permissions": ["tasks:write"]}).json()["key"]
+    client.session.headers["X-API-Key"] = key
+    assert client.get(f"/api/v1/tasks/{done['id']}").status_code == 403
+    shown = client.post(f"/api/v1/tasks/{done['id']}/revoke").json()
+    assert shown["state"] == "succeeded" and shown["result"] is None
+
+
+def test_a_task_can_be_taken_back(client, python_worker, results, installation):
     python_worker("one-slot")
     waiting = send(client, "team.add", "one-slot", args=[1], countdown_s=2)
     revoked = client.post(f"/api/v1/tasks/{waiting['id']}/revoke")
@@ -180,14 +197,17 @@ def test_a_task_can_be_taken_back(client, python_worker, results):
     wait_for(client, busy, "started")
     behind = send(client, "team.add", "one-slot", args=[1])
     wait_for(client, behind, "sent")
-    assert client.post(f"/api/v1/tasks/{behind['id']}/revoke").json()["state"] == "revoked"
+    taken_back = client.post(f"/api/v1/tasks/{behind['id']}/revoke").json()
+    assert taken_back["state"] == "sent" and taken_back["revoked_at"] and taken_back["finished_at"] is None, "its worker decides"
     wait_for(client, busy, "succeeded")
-    wait_until(lambda: state(client, behind)["worker_state"] == "REVOKED", "its worker says so", 20)
+    wait_for(client, behind, "revoked")
     time.sleep(1)
     assert executions(results, waiting) == executions(results, behind) == 0
     assert state(client, waiting)["state"] == "revoked"
     done = client.post(f"/api/v1/tasks/{busy['id']}/revoke").json()
     assert done["state"] == "succeeded", "too late"
+    told = [entry["action"] for entry in installation.api().get(f"/api/v1/audit-entries?resource_id={busy['id']}").json()["items"]]
+    assert told == ["task_send"], "nothing was taken back"
     check_problem(client.post(f"/api/v1/tasks/{uuid7()}/revoke"), 404)
 
 
@@ -199,14 +219,27 @@ def test_a_body_made_from_the_schemas_examples_is_accepted(client):
 
 
 def test_what_is_wrong_is_told(client, installation):
-    for body, pointer in (({"name": "x", "queue": "agent.llm.calls"}, "/queue"), ({"name": "x", "queue": "q", "args": {}}, "/args"), ({"name": "x", "queue": "q", "kwargs": []}, "/kwargs"),
-                          ({"name": "x", "queue": "q", "countdown_s": 1, "eta": "2036-01-01T00:00:00Z"}, "/eta"), ({"name": "x", "queue": "q", "expires_at": "2026-01-01T00:00:00Z"}, "/expires_at"),
+    for body, pointer in (({"name": "x", "queue": "agent.llm.calls"}, "/queue"), ({"name": "x", "queue": "ü" * 130}, "/queue"), ({"name": "x", "queue": "w@h.celery.pidbox"}, "/queue"), ({"name": "x", "queue": "q", "args": ["x" * (1 << 20)]}, "/args"), ({"name": "x", "queue": "q", "args": {}}, "/args"), ({"name": "x", "queue": "q", "kwargs": []}, "/kwargs"),
+                          ({"name": "x", "queue": "q", "countdown_s": 1, "eta": "2036-01-01T00:00:00Z"}, "/eta"), ({"name": "x", "queue": "q", "expires_at": "2026-01-01T00:00:00Z"}, "/expires_at"), ({"name": "x", "queue": "q", "eta": "9999-12-31T00:00:00Z"}, "/eta"),
                           ({"name": "x", "queue": "q", "time_limit_s": 1, "soft_time_limit_s": 2}, "/soft_time_limit_s"), ({"name": "x", "queue": "celery"}, "/name"),
                           ({"name": "a\0", "queue": "q"}, "/name"), ({"queue": "q"}, "/name"), ({"name": "x"}, "/queue"), ({"name": "x", "queue": "q", "args": ["\0"]}, "/args")):
         problem = check_problem(client.post("/api/v1/tasks", json=body), 422)
         assert [error["pointer"] for error in problem["errors"]] == [pointer], body
     without = check_problem(installation.api().post("/api/v1/tasks", json={"name": "x", "queue": "q"}), 409)
     assert "RABBITMQ_URL" in without["detail"]
+
+
+def test_a_result_that_is_no_json_or_endless_is_not_shown(client, python_worker, results):
+    python_worker("adders")
+    sent = send(client, "team.add", "adders", args=[1])
+    wait_for(client, sent, "succeeded")
+    for text in ('{"status": "SUCCESS", "result": NaN, "task_id": "x"}', '{"status": "SUCCESS", "result": "' + "x" * (5 << 20) + '"}'):
+        Redis.from_url(results.url()).set("celery-task-meta-" + sent["id"], text)
+        shown = state(client, sent)
+        assert shown["state"] == "succeeded" and shown["result"] is None and "cannot be shown" in shown["error"]
+    for text in ("", "rubbish", "[1]", '{"status": 1}', '{"status": "', "\xff" * 100):
+        Redis.from_url(results.url()).set("celery-task-meta-" + sent["id"], text)
+        assert state(client, sent)["state"] == "sent"
 
 
 def test_our_own_workers_can_be_sent_tasks_too(client):
@@ -219,7 +252,10 @@ def test_nothing_is_lost_while_rabbitmq_or_redis_is_away(client, python_worker, 
     begun = time.monotonic()
     tasks = [send(client, "team.add", "adders", args=[number]) for number in range(20)]
     assert time.monotonic() - begun < 10, "nobody waits for it"
-    assert state(client, tasks[0])["state"] == "waiting"
+    waiting = wait_until(lambda: (now := state(client, tasks[-1]))["error"] and now, "it says why", 10)
+    assert waiting["state"] == "waiting" and "RabbitMQ" in waiting["error"]
+    assert {task["id"] for task in client.get("/api/v1/tasks?state=waiting&queue=adders&name=team.add").json()["items"]} <= {task["id"] for task in tasks}
+    assert not client.get("/api/v1/tasks?state=undeliverable&queue=adders").json()["items"]
     broker.start()
     for number, task in enumerate(tasks):
         assert wait_for(client, task, "succeeded", 60)["result"] == {"sum": number}
