@@ -30,6 +30,7 @@ ALLOWED = {
     "tasks": RUNTIME | {"pg", "schema", "privacy"},
     "redis": RUNTIME | {"http"},
     "amqp": RUNTIME,
+    "s3": BASIS,
     "keyring": RUNTIME | {"pg", "schema"},
     "cache": RUNTIME | {"keyring", "redis"},
     "audit": WORDS | {"keyring"},
