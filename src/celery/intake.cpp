@@ -17,7 +17,6 @@ using std::chrono::milliseconds;
 constexpr std::size_t batch_max = 500;
 constexpr milliseconds statement_timeout{10'000};
 constexpr milliseconds retry_wait{500};
-constexpr milliseconds result_patience{2'000};
 constexpr std::size_t reason_length_max = 200;
 // After the limit of the task itself, to tell of it.
 constexpr milliseconds report_time{15'000};
@@ -105,7 +104,7 @@ struct Intake::State : std::enable_shared_from_this<State> {
   }
 
   static Async<> tell(std::shared_ptr<State> state, std::string id, Failure failure) {
-    co_await state->results.fail(std::move(id), std::move(failure), Deadline::in(result_patience));
+    co_await state->results.fail(std::move(id), std::move(failure));
   }
 
   void take(amqp::Delivery delivery, amqp::Connection& from) {

@@ -14,9 +14,6 @@
 
 namespace cognive::celery {
 
-// In which the rows wait.
-inline constexpr std::string_view row_queue = "celery";
-
 class Intake {
  public:
   // What the product does for others, by name.

@@ -18,6 +18,9 @@ inline constexpr std::size_t name_length_max = 256;
 inline constexpr std::size_t id_length_max = 255;
 inline constexpr std::size_t body_bytes_max = std::size_t{4} << 20U;  // also when it was compressed
 
+// In which the rows wait.
+inline constexpr std::string_view row_queue = "celery";
+
 struct TaskMessage {
   std::string id;  // usually a UUID, but whatever the sender likes
   std::string name;

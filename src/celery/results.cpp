@@ -4,9 +4,11 @@
 
 #include "base/error.hpp"
 #include "base/time.hpp"
+#include "celery/message.hpp"
 #include "json/cursor.hpp"
 #include "json/writer.hpp"
 #include "observe/log.hpp"
+#include "pg/params.hpp"
 
 namespace cognive::celery {
 namespace {
@@ -19,6 +21,36 @@ const std::string key_prefix = "celery-task-meta-";
 constexpr milliseconds one_try{1'000};
 constexpr std::size_t shown_bytes_max = std::size_t{4} << 20U;
 constexpr milliseconds pause{200};
+constexpr milliseconds patience{1'000};
+constexpr milliseconds statement_timeout{5'000};
+constexpr std::int64_t together_max = 200;
+
+constexpr pg::Query keep_query{"celery_results_keep",
+                               "INSERT INTO kept_results (task_id, text) VALUES ($1, $2) ON CONFLICT (task_id) DO "
+                               "UPDATE SET text = excluded.text, "
+                               "created_at = now(), stored_at = NULL"};
+
+// Those that died with their worker: its last words are the queue's.
+constexpr pg::Query lost_query{
+    "celery_results_lost",
+    "SELECT payload->>'id', last_error FROM tasks t WHERE queue = $1 AND died_at > now() - interval '50 minutes' "
+    "AND last_error LIKE 'The worker % was lost during the last attempt.%' AND payload->'ignores_result' <> 'true' "
+    "AND NOT EXISTS (SELECT FROM kept_results k WHERE k.task_id = t.payload->>'id') LIMIT $2"};
+
+constexpr pg::Query kept_query{
+    "celery_results_kept",
+    "SELECT task_id, text, created_at FROM kept_results WHERE stored_at IS NULL ORDER BY created_at LIMIT $1"};
+
+// Unless another result of the task has come meanwhile.
+constexpr pg::Query stored_query{
+    "celery_results_stored",
+    "UPDATE kept_results k SET stored_at = now(), text = '' FROM unnest($1::text[], $2::timestamptz[]) AS s (task_id, "
+    "created_at) WHERE k.task_id = s.task_id AND k.created_at = s.created_at"};
+
+// Stored ones tell longer than tasks count as newly dead that their failure has been told.
+constexpr pg::Query prune_query{
+    "celery_results_prune",
+    "DELETE FROM kept_results WHERE created_at < now() - interval '1 day' OR stored_at < now() - interval '1 hour'"};
 
 // KEYS[1]: of the task. ARGV: seconds to keep it, the text.
 constexpr std::string_view store_script = R"(
@@ -48,6 +80,32 @@ std::string json_of(const Failure& failure) {
 
 std::string traceback_of(const Failure& failure) {
   return fmt::format("{}: {}\n", failure.type, failure.message);
+}
+
+// As Celery's clients read it.
+std::string stored_text(const std::string& id, std::string_view state, std::string_view result,
+                        std::string_view traceback) {
+  json::Writer out;
+  out.begin_object();
+  out.field("status", state);
+  out.key("result");
+  out.raw(result);
+  out.key("traceback");
+  if (traceback.empty()) {
+    out.null();
+  } else {
+    out.string(traceback);
+  }
+  out.key("children");
+  out.raw("[]");
+  out.field("date_done", now_text());
+  out.field("task_id", id);
+  out.end_object();
+  return std::move(out).text();
+}
+
+std::string stored_text(const std::string& id, const Failure& failure) {
+  return stored_text(id, "FAILURE", json_of(failure), traceback_of(failure));
 }
 
 std::string text_of(json::Cursor& value) {
@@ -132,44 +190,88 @@ std::string exception_text(std::string result) {
   return type + ": " + message;
 }
 
-Results::Results(redis::Client* client) : client_(client), script_(store_script) {}
+Results::Results(pg::Cluster& database, redis::Client* client)
+    : database_(database), client_(client), script_(store_script) {}
 
-Async<bool> Results::store(std::string id, std::string_view state, std::string result, std::string traceback,
-                           Deadline deadline) {
-  if (client_ == nullptr) co_return false;
-  json::Writer out;
-  out.begin_object();
-  out.field("status", state);
-  out.key("result");
-  out.raw(result);
-  out.key("traceback");
-  if (traceback.empty()) {
-    out.null();
-  } else {
-    out.string(traceback);
+Async<std::string> Results::store(std::string id, std::string text, Deadline deadline) {
+  try {
+    const auto reply =
+        co_await script_.run(*client_, {key_prefix + id}, {std::string(kept_seconds), std::move(text)}, deadline);
+    co_return reply.kind == redis::Reply::Kind::error ? reply.text : std::string();
+  } catch (const Unavailable& error) {
+    co_return error.what();
   }
-  out.key("children");
-  out.raw("[]");
-  out.field("date_done", now_text());
-  out.field("task_id", id);
-  out.end_object();
-  const auto text = std::move(out).text();
-  const auto key = key_prefix + id;
+}
+
+Async<> Results::keep(std::string id, std::string text, Deadline deadline) {
+  Call call;
+  call.deadline = deadline;
+  co_await database_.primary().write(keep_query, pg::Params::of(id, text), call);
+}
+
+Async<> Results::tell(std::string id, std::string text, Loss loss) {
+  if (client_ == nullptr) co_return;
+  const auto until = Deadline::in(patience);
   std::string failure;
-  for (;;) {
-    try {
-      const auto reply =
-          co_await script_.run(*client_, {key}, {std::string(kept_seconds), text}, Deadline::in(one_try));
-      if (reply.kind != redis::Reply::Kind::error) co_return true;
-      failure = reply.text;
-    } catch (const Unavailable& error) {
-      failure = error.what();
-    }
-    if (deadline.remaining() <= pause) break;
-    co_await sleep_for(pause);
+  do {
+    if (!failure.empty()) co_await sleep_for(pause);
+    failure = co_await store(id, text, Deadline::in(one_try));
+  } while (!failure.empty() && !is_away_ && until.remaining() > pause);
+  const bool was_away = std::exchange(is_away_, !failure.empty());
+  if (failure.empty() || loss == Loss::is_harmless) co_return;
+  if (!was_away) log(Level::warning, "results of tasks are kept until Redis takes them", {{"reason", failure}});
+  try {
+    co_await keep(id, std::move(text), Deadline::in(statement_timeout));
+  } catch (const Unavailable& error) {
+    log(Level::error, "the result of a task is lost", {{"id", id}, {"redis", failure}, {"database", error.what()}});
+  } catch (const pg::SqlError& error) {
+    log(Level::error, "the result of a task is lost", {{"id", id}, {"redis", failure}, {"database", error.what()}});
   }
-  log(Level::warning, "the result of a task could not be stored", {{"id", id}, {"state", state}, {"reason", failure}});
-  co_return false;
+}
+
+Async<bool> Results::hand_over(Deadline deadline) {
+  if (client_ == nullptr) co_return true;
+  Call call;
+  call.deadline = deadline;
+  const auto lost =
+      co_await database_.primary().write(lost_query, pg::Params::of(std::string_view(row_queue), together_max), call);
+  for (int i = 0; i < lost.size(); ++i) {
+    auto row = lost[i];
+    std::string id;
+    Failure failure{"WorkerLostError", "billiard.exceptions", {}};
+    row.read(id, failure.message);
+    auto text = stored_text(id, failure);
+    co_await keep(std::move(id), std::move(text), deadline);
+  }
+  const auto kept = co_await database_.primary().write(kept_query, pg::Params::of(together_max), call);
+  pg::ArrayBuilder ids(pg::ArrayBuilder::Type::text);
+  pg::ArrayBuilder times(pg::ArrayBuilder::Type::timestamptz);
+  std::string failure;
+  for (int i = 0; i < kept.size(); ++i) {
+    auto row = kept[i];
+    std::string id;
+    std::string text;
+    Timestamp created_at;
+    row.read(id, text, created_at);
+    failure = co_await store(id, std::move(text), Deadline{std::min(deadline.at, Deadline::in(one_try).at)});
+    if (!failure.empty()) break;
+    ids.add(std::string_view(id));
+    times.add(created_at);
+  }
+  if (kept.size() > 0) {
+    pg::Params params;
+    std::move(ids).move_into(params);
+    std::move(times).move_into(params);
+    co_await database_.primary().write(stored_query, std::move(params), call);
+  }
+  if (!failure.empty()) throw Unavailable(failure);
+  co_return kept.size() < together_max&& lost.size() < together_max;
+}
+
+Async<> Results::prune(Deadline deadline) {
+  Call call;
+  call.deadline = deadline;
+  co_await database_.primary().write(prune_query, {}, call);
 }
 
 Async<std::optional<StoredResult>> Results::find(std::string id, Deadline deadline) {
@@ -180,21 +282,25 @@ Async<std::optional<StoredResult>> Results::find(std::string id, Deadline deadli
   co_return read_result(std::move(reply.text));
 }
 
-Async<bool> Results::succeed(std::string id, std::string result, Deadline deadline) {
-  co_return co_await store(std::move(id), "SUCCESS", std::move(result), {}, deadline);
+Async<> Results::succeed(std::string id, std::string result) {
+  auto text = stored_text(id, "SUCCESS", result, {});
+  co_await tell(std::move(id), std::move(text), Loss::matters);
 }
 
-Async<bool> Results::fail(std::string id, Failure failure, Deadline deadline) {
-  co_return co_await store(std::move(id), "FAILURE", json_of(failure), traceback_of(failure), deadline);
+Async<> Results::fail(std::string id, Failure failure) {
+  auto text = stored_text(id, failure);
+  co_await tell(std::move(id), std::move(text), Loss::matters);
 }
 
-Async<bool> Results::retry(std::string id, Failure failure, Deadline deadline) {
-  co_return co_await store(std::move(id), "RETRY", json_of(failure), traceback_of(failure), deadline);
+Async<> Results::retry(std::string id, Failure failure) {
+  auto text = stored_text(id, "RETRY", json_of(failure), traceback_of(failure));
+  co_await tell(std::move(id), std::move(text), Loss::is_harmless);
 }
 
-Async<bool> Results::revoke(std::string id, std::string reason, Deadline deadline) {
+Async<> Results::revoke(std::string id, std::string reason) {
   const Failure failure{"TaskRevokedError", "celery.exceptions", std::move(reason)};
-  co_return co_await store(std::move(id), "REVOKED", json_of(failure), {}, deadline);
+  auto text = stored_text(id, "REVOKED", json_of(failure), {});
+  co_await tell(std::move(id), std::move(text), Loss::matters);
 }
 
 }  // namespace cognive::celery

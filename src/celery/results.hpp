@@ -1,11 +1,12 @@
 // States and results of tasks, where clients of Celery look for them: a key in Redis, and a message to who waits for
-// it.
+// it. What Redis does not take in time is kept in PostgreSQL until it does.
 #pragma once
 
 #include <optional>
 #include <string>
 
 #include "base/time.hpp"
+#include "pg/cluster.hpp"
 #include "redis/client.hpp"
 #include "redis/script.hpp"
 
@@ -31,26 +32,38 @@ std::string exception_text(std::string result);
 
 class Results {
  public:
-  // `client`: null when there is no Redis; then nobody can ask for results. Must outlive it.
-  explicit Results(redis::Client* client);
+  // `client`: null when there is no Redis; then nobody can ask for results. Both must outlive it.
+  Results(pg::Cluster& database, redis::Client* client);
 
-  // `result`: JSON. Tries again until the deadline while Redis is away; false when it was in vain.
-  Async<bool> succeed(std::string id, std::string result, Deadline deadline);
-  Async<bool> fail(std::string id, Failure failure, Deadline deadline);
-  // It will be tried again.
-  Async<bool> retry(std::string id, Failure failure, Deadline deadline);
+  // `result`: JSON. Takes two seconds at most while Redis is away and PostgreSQL is not, and seven when both are; then
+  // it is lost, and logged.
+  Async<> succeed(std::string id, std::string result);
+  Async<> fail(std::string id, Failure failure);
+  // It will be tried again: only told while Redis is there.
+  Async<> retry(std::string id, Failure failure);
   // Expired or revoked before it was begun: why.
-  Async<bool> revoke(std::string id, std::string reason, Deadline deadline);
+  Async<> revoke(std::string id, std::string reason);
+
+  // Gives Redis what was kept for it, and the failures of tasks that died with their worker, which nobody has told.
+  // False: there may be more. Throws Unavailable.
+  Async<bool> hand_over(Deadline deadline);
+  // What no client will ask for any more.
+  Async<> prune(Deadline deadline);
 
   // Nothing: there is none. Throws Unavailable while Redis is away.
   Async<std::optional<StoredResult>> find(std::string id, Deadline deadline);
 
  private:
-  Async<bool> store(std::string id, std::string_view state, std::string result, std::string traceback,
-                    Deadline deadline);
+  enum class Loss { matters, is_harmless };
+  Async<> tell(std::string id, std::string text, Loss loss);
+  // Why not; empty: it has it.
+  Async<std::string> store(std::string id, std::string text, Deadline deadline);
+  Async<> keep(std::string id, std::string text, Deadline deadline);
 
+  pg::Cluster& database_;
   redis::Client* client_;
   redis::Script script_;
+  bool is_away_ = false;  // Redis, when it was last given something: one try is enough
 };
 
 }  // namespace cognive::celery

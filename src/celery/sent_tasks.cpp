@@ -226,7 +226,7 @@ SentTasks::SentTasks(pg::Cluster& database, audit::Trail trail, amqp::Connection
     : database_(database),
       trail_(std::move(trail)),
       publisher_(publisher),
-      results_(redis),
+      results_(database, redis),
       options_(std::move(options)) {}
 
 Async<Result<SentTasks::Sent>> SentTasks::send(const Call& call, TaskSend request) {

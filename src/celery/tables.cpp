@@ -41,7 +41,15 @@ std::vector<schema::Table> tables() {
                        {.columns = {"expires_at"},
                         .where = "expires_at IS NOT NULL AND sent_at IS NULL AND given_up_at IS NULL AND revoked_at IS "
                                  "NULL",
-                        .label = "expires_at"}}}};
+                        .label = "expires_at"}}},
+          {.name = "kept_results",
+           .comment = "Results of tasks that Redis has not taken yet, and for a while those that it has",
+           .columns = {{.name = "task_id", .type = "text", .comment = "As its sender chose it"},
+                       {.name = "text", .type = "text", .comment = "As Redis is to keep it"},
+                       {.name = "created_at", .type = "timestamptz", .default_value = "now()"},
+                       {.name = "stored_at", .type = "timestamptz", .nullable = true, .comment = "Redis has it"}},
+           .primary_key = {"task_id"},
+           .indexes = {{.columns = {"created_at"}, .where = "stored_at IS NULL", .label = "waiting"}}}};
 }
 
 }  // namespace cognive::celery

@@ -26,7 +26,9 @@ constexpr std::size_t revoked_max = 10'000;
 constexpr std::uint16_t control_prefetch = 100;
 // What a clock of a worker may be set to: whole numbers that JSON readers keep, and nobody reaches.
 constexpr std::int64_t clock_max = std::int64_t{1} << 53U;
-constexpr milliseconds result_patience{10'000};
+constexpr milliseconds after_hard_limit{10'000};
+constexpr milliseconds hand_over_interval{2'000};
+constexpr milliseconds hand_over_deadline{10'000};
 
 constexpr tasks::Definition prune_arrivals{.name = "celery.prune", .time_limit = milliseconds{60'000}};
 
@@ -74,7 +76,7 @@ struct Worker::State : std::enable_shared_from_this<State> {
         database(cluster),
         publisher(to_tell),
         metrics(all_metrics),
-        results(redis),
+        results(cluster, redis),
         intake(executor, database, results, definitions(), metrics),
         loops(executor, [](const std::exception_ptr&) {}) {
     self.node = node_name();
@@ -260,6 +262,20 @@ struct Worker::State : std::enable_shared_from_this<State> {
     }
   }
 
+  static Async<> hand_over_results(std::shared_ptr<State> state) {
+    for (;;) {
+      bool is_done = true;
+      try {
+        is_done = co_await state->results.hand_over(Deadline::in(hand_over_deadline));
+      } catch (const boost::system::system_error&) {
+        throw;  // the process is stopping
+      } catch (const std::exception&) {
+        // Redis or the database is away, which others tell.
+      }
+      if (is_done) co_await sleep_for(tasks::jittered(hand_over_interval));
+    }
+  }
+
   // One attempt at a row.
   Async<> run(const Entry& entry, const tasks::Task& row) {
     auto read = json::decode<TaskMessage>(row.payload);
@@ -273,7 +289,7 @@ struct Worker::State : std::enable_shared_from_this<State> {
         out.boolean(reason == "expired");
       });
       self.revoked.erase(task.id);
-      co_await results.revoke(task.id, reason, Deadline::in(result_patience));
+      co_await results.revoke(task.id, reason);
       co_return;
     }
     self.active[task.id] = {task.id, task.name, task.args, task.kwargs, Timestamp::now()};
@@ -286,7 +302,7 @@ struct Worker::State : std::enable_shared_from_this<State> {
     const auto begun = std::chrono::steady_clock::now();
     const milliseconds hard{task.hard_limit_ms.value_or(entry.definition.time_limit.count())};
     // Without a soft limit the hard one comes first.
-    const milliseconds soft{task.soft_limit_ms.value_or((hard + result_patience).count())};
+    const milliseconds soft{task.soft_limit_ms.value_or((hard + after_hard_limit).count())};
     const Invocation invocation{task.args, task.kwargs};
     using namespace boost::asio::experimental::awaitable_operators;
     auto ended = co_await (call_once(entry.function, invocation, Deadline::in(soft)) || sleep_for(hard));
@@ -309,7 +325,7 @@ struct Worker::State : std::enable_shared_from_this<State> {
 
   Async<> report(const TaskMessage& task, const tasks::Task& row, const Outcome& outcome, double runtime) {
     if (!outcome.failure) {
-      if (!task.ignores_result) co_await results.succeed(task.id, outcome.result, Deadline::in(result_patience));
+      if (!task.ignores_result) co_await results.succeed(task.id, outcome.result);
       ++self.processed[task.name];
       tell_of_task("task-succeeded", task, [&](json::Writer& out) {
         out.field("result", outcome.result);
@@ -323,9 +339,9 @@ struct Worker::State : std::enable_shared_from_this<State> {
     const bool is_tried_again = outcome.may_pass_later && row.attempts < row.attempts_max;
     if (!task.ignores_result) {
       if (is_tried_again) {
-        co_await results.retry(task.id, failure, Deadline::in(result_patience));
+        co_await results.retry(task.id, failure);
       } else {
-        co_await results.fail(task.id, failure, Deadline::in(result_patience));
+        co_await results.fail(task.id, failure);
       }
     }
     if (!is_tried_again) ++self.processed[task.name];
@@ -351,6 +367,7 @@ void Worker::add_handlers(tasks::Handlers& handlers) {
   }
   handlers.add(prune_arrivals, [state = state_.get()](const tasks::Task&, Deadline deadline) -> Async<> {
     co_await Intake::prune(state->database, deadline);
+    co_await state->results.prune(deadline);
     co_await prune_sent(state->database, deadline);
   });
 }
@@ -369,6 +386,7 @@ void Worker::start(std::function<void()> wake) {
   state->intake.start();
   state->connect();
   state->loops.spawn(State::beat(state));
+  state->loops.spawn(State::hand_over_results(state));
 }
 
 void Worker::stop_taking() {

@@ -253,7 +253,7 @@ struct Worker {
 
   // What takes tasks in that come on the queues of events; workers run them.
   celery::Intake& take_tasks(Executor executor) {
-    task_results = std::make_unique<celery::Results>(redis.get());
+    task_results = std::make_unique<celery::Results>(database, redis.get());
     tasks =
         std::make_unique<celery::Intake>(std::move(executor), database, *task_results, celery::definitions(), metrics);
     return *tasks;

@@ -24,7 +24,7 @@ using Socket = asio::generic::stream_protocol::socket;
 using SocketWire = Wire<Socket>;
 
 constexpr std::chrono::milliseconds backoff_first{100};
-constexpr std::chrono::milliseconds backoff_max{5'000};
+constexpr std::chrono::milliseconds backoff_max{1'000};
 
 struct Waiting {
   explicit Waiting(const Executor& executor) : settled(executor) {}

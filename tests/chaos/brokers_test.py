@@ -91,6 +91,14 @@ class Stage:
     def _worker(self):
         return Worker(self.directory, "--concurrency", 4, **self.settings).__enter__()
 
+    def missing(self, ids):
+        """What is known of tasks without a result, for a person who looks for the cause."""
+        with_results = dict(zip(ids, Redis.from_url(self.results.url()).mget(["celery-task-meta-" + one for one in ids]), strict=True))
+        left = [one for one in ids if with_results[one] is None]
+        rows = {table: self.installation.sql(f"SELECT to_jsonb(t) - '{{message,payload}}'::text[] FROM {table} t WHERE {column} = ANY(%s)", left) for table, column in
+                (("tasks", "payload->>'id'"), ("task_arrivals", "id::text"), ("sent_tasks", "id::text"), ("kept_results", "task_id"))}
+        return f"{len(left)} of {len(ids)}: {left[:20]}; {rows}; queue {self.broker.depth('celery')}; logs in {self.directory}"
+
     def stop(self):
         """At the end of the test."""
         for worker in self.workers:
@@ -170,7 +178,10 @@ def test_what_was_taken_is_stored_and_done_once_whatever_is_away(stage):
     from_api = [outcome.answer.json()["id"] for outcome in tasks.outcomes]
     for what, ids in (("that Celery sent", caller.sent), ("that the API sent", from_api)):
         keys = ["celery-task-meta-" + one for one in ids]
-        wait_until(lambda: all(value is not None for value in done.mget(keys)), f"tasks {what} have results", BACK_SECONDS)  # noqa: B023 it ends here
+        try:
+            wait_until(lambda: all(value is not None for value in done.mget(keys)), f"tasks {what} have results", BACK_SECONDS)  # noqa: B023 it ends here
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {stage.missing(ids)}") from error
         assert {json.loads(value)["status"] for value in done.mget(keys)} == {"SUCCESS"}, what
     wait_until(lambda: installation.sql("SELECT count(*) FROM tasks WHERE queue = 'celery'") == [(0,)], "no task is left", BACK_SECONDS)
     assert installation.sql("SELECT count(*) FROM task_arrivals WHERE id = ANY(%s::uuid[])", caller.sent + from_api) == [(len(caller.sent) + len(from_api),)], "each came once"

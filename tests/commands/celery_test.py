@@ -227,6 +227,34 @@ def test_a_connection_that_breaks_loses_no_task_and_does_none_twice(work, client
         assert done_by(worker) == 400
 
 
+def test_results_wait_for_a_redis_that_is_away(work, client, broker, redis, installation):
+    worker = work("--concurrency", 4)
+    away = Celery("client", broker=broker.url())  # asks no Redis
+    redis.kill()
+    try:
+        ids = [away.send_task("cognive.ping", [number]).id for number in range(100)]
+        wait_until(lambda: done_by(worker) == 100, "no slot waits for it long", 20)
+        assert installation.sql("SELECT count(*) FROM kept_results WHERE task_id = ANY(%s) AND stored_at IS NULL", ids) == [(100,)]
+    finally:
+        redis.start()
+    assert [client.AsyncResult(one).get(timeout=20)["pong"] for one in ids] == list(range(100))
+    wait_until(lambda: installation.sql("SELECT count(*) FROM kept_results WHERE task_id = ANY(%s) AND stored_at IS NULL", ids) == [(0,)], "and they are handed over once", 10)
+    away.close()
+
+
+def test_who_waits_for_a_task_hears_that_its_workers_were_lost(work, client, installation):
+    result = client.send_task("cognive.ping", ["x"], {"wait_s": 30})
+    for attempt in (1, 2, 3):
+        worker = work(WORKER_LEASE_S=2)
+        wait_until(lambda: installation.sql("SELECT attempts FROM tasks WHERE queue = 'celery' AND claimed_until > now()") == [(attempt,)], "it is being done", 20)  # noqa: B023 it ends here
+        worker.kill()
+    work(WORKER_LEASE_S=2)
+    with pytest.raises(Exception, match="was lost during the last attempt") as failure:
+        result.get(timeout=30)
+    assert type(failure.value).__name__ == "WorkerLostError" and result.state == "FAILURE"
+    installation.sql("DELETE FROM tasks WHERE queue = 'celery'")
+
+
 def test_rubbish_is_refused_and_does_no_harm(work, client, broker):
     worker = work()
     valid = {"task": "cognive.ping", "id": "x"}
