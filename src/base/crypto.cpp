@@ -57,6 +57,35 @@ Digest sha256(std::string_view data) {
   return out;
 }
 
+Sha256::Sha256() : context_(EVP_MD_CTX_new()) {
+  if (context_ == nullptr || EVP_DigestInit_ex(context_, EVP_sha256(), nullptr) != 1)
+    throw std::runtime_error("SHA-256 is not available");
+}
+
+Sha256::~Sha256() {
+  EVP_MD_CTX_free(context_);
+}
+
+void Sha256::update(std::string_view data) {
+  if (EVP_DigestUpdate(context_, data.data(), data.size()) != 1) throw std::runtime_error("SHA-256 has failed");
+}
+
+Digest Sha256::finish() {
+  Digest out;
+  unsigned int size = 0;
+  if (EVP_DigestFinal_ex(context_, out.data(), &size) != 1 || size != out.size())
+    throw std::runtime_error("SHA-256 has failed");
+  return out;
+}
+
+std::array<std::uint8_t, 16> md5(std::string_view data) {
+  std::array<std::uint8_t, 16> out;
+  unsigned int size = 0;
+  if (EVP_Digest(data.data(), data.size(), out.data(), &size, EVP_md5(), nullptr) != 1 || size != out.size())
+    throw std::runtime_error("MD5 is not available");
+  return out;
+}
+
 Digest hmac_sha256(std::span<const std::uint8_t> key, std::string_view data) {
   Digest out;
   unsigned int size = 0;

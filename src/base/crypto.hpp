@@ -10,6 +10,7 @@
 #include <vector>
 
 struct evp_mac_ctx_st;
+struct evp_md_ctx_st;
 struct evp_pkey_st;
 
 namespace cognive {
@@ -23,6 +24,23 @@ void random_bytes(std::span<std::uint8_t> out);
 std::string random_token(std::size_t length);
 
 Digest sha256(std::string_view data);
+// Of what comes piece by piece.
+class Sha256 {
+ public:
+  Sha256();
+  Sha256(const Sha256&) = delete;
+  Sha256& operator=(const Sha256&) = delete;
+  ~Sha256();
+
+  void update(std::string_view data);
+  // Once.
+  Digest finish();
+
+ private:
+  evp_md_ctx_st* context_;
+};
+// For protocols that ask for it; it keeps nobody from anything.
+std::array<std::uint8_t, 16> md5(std::string_view data);
 Digest hmac_sha256(std::span<const std::uint8_t> key, std::string_view data);
 
 // A short keyed hash (SipHash-2-4): whoever has the key recognises equal texts, nobody else can try what a text may

@@ -67,6 +67,19 @@ constexpr TextSetting text_settings[] = {
      "file that the audit trail is appended to every minute, with signed checkpoints"},
     {"CELERY_QUEUES", &Settings::celery_queues, "celery",
      "queues of RabbitMQ from which workers take the tasks of Celery's clients, separated by commas"},
+    {"STORAGE_ACCESS_KEY", &Settings::storage_access_key, "", "key of the object storage"},
+    {"STORAGE_SECRET_KEY", &Settings::storage_secret_key, "", "and the secret that belongs to it", true},
+    {"STORAGE_REGION", &Settings::storage_region, "us-east-1", "region of the object storage, which is signed"},
+    {"STORAGE_ADDRESSING", &Settings::storage_addressing, "auto",
+     "where the name of a bucket stands: path, host, or auto (host at amazonaws.com, else path)"},
+    {"STORAGE_SSE", &Settings::storage_encryption, "", "encryption of what is uploaded: AES256 or aws:kms"},
+    {"STORAGE_SSE_KMS_KEY_ID", &Settings::storage_kms_key_id, "", "key for aws:kms; empty: the store's own"},
+    {"STORAGE_BUCKET_PREFIX", &Settings::storage_bucket_prefix, "",
+     "in front of the names of buckets, which AWS wants to be unique in the world"},
+    {"STORAGE_CA_FILE", &Settings::storage_authority_file, "",
+     "authorities that the certificate of the object storage may come from, in PEM; empty: those of the system"},
+    {"STORAGE_DIRECTORY", &Settings::storage_directory, "",
+     "directory for objects in place of STORAGE_ENDPOINT, where one machine is all there is"},
     {"TLS_CERT_FILE", &Settings::tls_certificate_file, "",
      "certificate to serve HTTPS with, in PEM with what leads to its authority; read again when it changes"},
     {"TLS_KEY_FILE", &Settings::tls_key_file, "", "private key of that certificate, in PEM"},
@@ -82,12 +95,14 @@ constexpr TextSetting url_settings[] = {
      "where agents publish events and tasks wait: amqp://user:password@host:5672// (the last / is the virtual host) or "
      "amqps://",
      true},
-    {"STORAGE_ENDPOINT", &Settings::storage_endpoint, "", "S3-compatible object storage", true},
+    {"STORAGE_ENDPOINT", &Settings::storage_endpoint, "",
+     "S3-compatible object storage for artifacts, exports, archives and backups: host:port or a URL", true},
     {"SMTP_URL", &Settings::smtp_url, "",
      "mail server for alerts: smtp://user:password@host:587 or smtps://host:465; empty means none", true},
 };
 
 constexpr FlagSetting flag_settings[] = {
+    {"STORAGE_SECURE", &Settings::storage_is_secure, false, "true: HTTPS, when STORAGE_ENDPOINT has no scheme"},
     {"WORKER_IN_SERVER", &Settings::worker_in_server, true,
      "true: the API server runs background tasks as well; false: only `cognive worker` does"},
 };
@@ -287,6 +302,23 @@ void check_mail(const Settings& out, Faults& faults) {
     faults.add("SMTP_FROM", "must be an e-mail address, without a name before it");
 }
 
+void check_storage(const Settings& out, Faults& faults) {
+  const auto& how = out.storage_addressing;
+  if (how != "auto" && how != "path" && how != "host") faults.add("STORAGE_ADDRESSING", "must be auto, path or host");
+  const auto& encryption = out.storage_encryption;
+  if (!encryption.empty() && encryption != "AES256" && encryption != "aws:kms")
+    faults.add("STORAGE_SSE", "must be AES256 or aws:kms");
+  const bool is_prefix = std::ranges::all_of(out.storage_bucket_prefix, [](char letter) {
+    return (letter >= 'a' && letter <= 'z') || (letter >= '0' && letter <= '9') || letter == '-';
+  });
+  // Names of buckets have at most 63 characters, of which ours take 21.
+  if (!is_prefix || out.storage_bucket_prefix.starts_with('-') || out.storage_bucket_prefix.size() > 40)
+    faults.add("STORAGE_BUCKET_PREFIX", "must be at most 40 characters of a-z, 0-9 and -, the first of them no -");
+  if (out.storage_endpoint.empty()) return;
+  if (out.storage_access_key.empty()) faults.add("STORAGE_ACCESS_KEY", "is required with STORAGE_ENDPOINT");
+  if (out.storage_secret_key.empty()) faults.add("STORAGE_SECRET_KEY", "is required with STORAGE_ENDPOINT");
+}
+
 // As browsers send them: a scheme and a host, without a path.
 bool is_origin(std::string_view text) {
   const auto scheme = text.find("://");
@@ -381,6 +413,7 @@ Result<Settings> load_settings(const Variables& variables, MasterKey master_key)
     faults.add("LOG_LEVEL", "must be debug, info, warning or error");
   }
   check_mail(out, faults);
+  check_storage(out, faults);
   if (out.tls_certificate_file.empty() != out.tls_key_file.empty()) {
     faults.add(out.tls_key_file.empty() ? "TLS_KEY_FILE" : "TLS_CERT_FILE",
                "is required: TLS_CERT_FILE and TLS_KEY_FILE go together");
@@ -524,12 +557,20 @@ std::string masked_url(std::string_view url) {
   return out;
 }
 
+std::string masked_endpoint(std::string_view text) {
+  const bool is_host_and_port = text.find_first_of("@/?") == std::string_view::npos;
+  return is_host_and_port ? std::string(text) : masked_url(text);
+}
+
 std::vector<SettingRow> describe(const Settings& settings) {
   std::vector<SettingRow> rows;
   const auto add = [&](std::string_view name, std::string value, std::string_view meaning) {
     rows.push_back({std::string(name), std::move(value), std::string(meaning)});
   };
-  for (const auto& setting : text_settings) add(setting.name, settings.*setting.member, setting.meaning);
+  for (const auto& setting : text_settings) {
+    const auto& value = settings.*setting.member;
+    add(setting.name, setting.secret && !value.empty() ? "***" : value, setting.meaning);
+  }
   add("DATABASE_URL", masked_url(settings.database_url), "primary database (required)");
   std::string replicas;
   for (const auto& url : settings.database_read_urls) {
@@ -537,7 +578,8 @@ std::vector<SettingRow> describe(const Settings& settings) {
     replicas += masked_url(url);
   }
   add("DATABASE_READ_URLS", replicas, "replicas for reads, separated by commas");
-  for (const auto& setting : url_settings) add(setting.name, masked_url(settings.*setting.member), setting.meaning);
+  for (const auto& setting : url_settings)
+    add(setting.name, masked_endpoint(settings.*setting.member), setting.meaning);
   add("COGNIVE_MASTER_KEY", settings.master_key.empty() ? "" : "***",
       "opens all other keys of the installation; or COGNIVE_MASTER_KEY_FILE");
   add("HTTP_CORS_ORIGINS", fmt::format("{}", fmt::join(settings.http_cors_origins, ",")),

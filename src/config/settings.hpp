@@ -37,7 +37,17 @@ struct Settings {
   std::string rabbitmq_url;
   std::string celery_queues;           // comma-separated
   std::int64_t rabbitmq_prefetch = 0;  // messages of each queue at a time
-  std::string storage_endpoint;
+  std::string storage_endpoint;        // host:port or a URL; empty: no S3
+  std::string storage_access_key;
+  std::string storage_secret_key;
+  std::string storage_region;
+  bool storage_is_secure = false;  // when the endpoint has no scheme: HTTPS
+  std::string storage_addressing;  // auto, path or host
+  std::string storage_encryption;  // empty, AES256 or aws:kms
+  std::string storage_kms_key_id;
+  std::string storage_bucket_prefix;
+  std::string storage_authority_file;
+  std::string storage_directory;  // in place of S3; empty: none
   std::string
       readiness_requires;  // comma-separated: database, redis, rabbitmq, storage; empty: all that are configured
 
@@ -95,6 +105,9 @@ Result<std::map<std::string, std::string>> parse_env_file(std::string_view conte
 
 // The URL with its password replaced by ***; what is not a URL comes back as ***.
 std::string masked_url(std::string_view url);
+
+// The same, but host:port stays as it is.
+std::string masked_endpoint(std::string_view text);
 
 // One row per variable: name, value in force (secrets masked), meaning.
 struct SettingRow {

@@ -81,7 +81,7 @@ Async<Result<T>> answer(T value) {
 
 std::string masked_or_embedded(const std::string& url) {
   if (url.empty()) return "embedded";
-  return url.find("://") == std::string::npos ? url : masked_url(url);
+  return masked_endpoint(url);
 }
 
 Async<Result<Ready>> readiness(Health& health) {

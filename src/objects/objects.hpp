@@ -1,0 +1,108 @@
+// Objects for coroutines: the store is asked on threads that may block, and large objects go and come piece by piece.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "base/crypto.hpp"
+#include "objects/buckets.hpp"
+#include "objects/store.hpp"
+#include "observe/metrics.hpp"
+#include "runtime/async.hpp"
+#include "runtime/blocking.hpp"
+
+namespace cognive::objects {
+
+// Of one thread; the store and the threads are shared by all.
+class Objects {
+ public:
+  // `store`: null when there is none; then everything is Code::unavailable and says what to configure. All of it must
+  // outlive it.
+  Objects(Store* store, BlockingThreads& threads, std::string bucket_prefix, Metrics& metrics);
+
+  [[nodiscard]] bool is_configured() const { return store_ != nullptr; }
+  // Of the store as it is configured: "file:///…" or "http://…". Empty: there is none.
+  [[nodiscard]] std::string place() const { return store_ == nullptr ? std::string() : store_->place(); }
+  [[nodiscard]] std::string bucket(Kind kind) const;
+  // How to reach an object without us; null when there is no store.
+  [[nodiscard]] const Store* store() const { return store_; }
+
+  // Does one thing with the store, on a thread that may block.
+  template <typename T>
+  Async<Result<T>> ask(std::string_view what, std::function<Result<T>(Store&)> question);
+
+  // Buckets that are missing are made.
+  Async<Result<void>> make_buckets(Deadline deadline);
+  Async<Result<std::vector<Bucket>>> buckets(Deadline deadline);
+  Async<Result<void>> remove(Kind kind, std::string key, Deadline deadline);
+  Async<Result<Object>> find(Kind kind, std::string key, Deadline deadline);
+
+ private:
+  Async<> run(std::string_view what, std::function<bool()> work);
+
+  Store* store_;
+  BlockingThreads& threads_;
+  std::string bucket_prefix_;
+  Metrics& metrics_;
+};
+
+// What has been written.
+struct Written {
+  std::uint64_t bytes = 0;
+  Digest sha256{};
+};
+
+// Writes one object. It appears when it is finished; what is given up, or forgotten, never does. Holds one part in
+// memory: 8 MiB, and 64 MiB beyond 8 GB.
+class Writer {
+ public:
+  Writer(Objects& objects, Kind kind, std::string key, std::string content_type);
+  Writer(const Writer&) = delete;
+  Writer& operator=(const Writer&) = delete;
+  ~Writer();
+
+  // Code::too_large when there are more parts than an object may have. After an error only `abort` is of use.
+  Async<Result<void>> write(std::string_view bytes);
+  Async<Result<Written>> finish();
+  // What the store has of it is removed; when that fails, it expires there.
+  Async<> abort();
+
+  [[nodiscard]] std::uint64_t bytes() const;
+
+ private:
+  struct State;
+  std::shared_ptr<State> state_;
+};
+
+// Reads one object from `first` on, `count` bytes of it at most.
+class Reader {
+ public:
+  Reader(Objects& objects, Kind kind, std::string key, std::uint64_t first, std::uint64_t count);
+
+  // The next bytes; empty: all of them have been read. Code::conflict when the object became another one meanwhile.
+  Async<Result<std::string>> next();
+
+ private:
+  Objects& objects_;
+  Kind kind_;
+  std::string key_;
+  std::uint64_t at_;
+  std::uint64_t left_;
+  std::string etag_;
+};
+
+template <typename T>
+Async<Result<T>> Objects::ask(std::string_view what, std::function<Result<T>(Store&)> question) {
+  if (store_ == nullptr)
+    co_return fail(Code::unavailable, "No object storage is configured here: STORAGE_ENDPOINT names one.");
+  Result<T> answer = fail(Code::unavailable, "The object storage was not asked.");
+  co_await run(what, [&] {
+    answer = question(*store_);
+    return answer.has_value();
+  });
+  co_return answer;
+}
+
+}  // namespace cognive::objects

@@ -1,0 +1,105 @@
+#include "objects/s3_store.hpp"
+
+#include <algorithm>
+
+namespace cognive::objects {
+namespace {
+
+Object object_of(s3::Object object) {
+  return {.key = std::move(object.key),
+          .bytes = object.bytes,
+          .etag = std::move(object.etag),
+          .modified_at = object.modified_at};
+}
+
+}  // namespace
+
+Result<std::vector<Bucket>> S3Store::buckets(Deadline deadline) {
+  auto found = client_.buckets(deadline);
+  if (!found) return std::unexpected(std::move(found.error()));
+  std::vector<Bucket> out;
+  for (auto& bucket : *found) out.push_back({.name = std::move(bucket.name), .created_at = bucket.created_at});
+  return out;
+}
+
+Result<void> S3Store::make_bucket(const std::string& bucket, std::int64_t days, Deadline deadline) {
+  if (auto made = client_.make_bucket(bucket, deadline); !made) return made;
+  // What an operator has set stays, as long as there is something.
+  const auto set = client_.lifetime(bucket, deadline);
+  if (!set) return std::unexpected(set.error());
+  if (*set > 0 || days == 0) return {};
+  return client_.set_lifetime(bucket, days, deadline);
+}
+
+Result<std::int64_t> S3Store::lifetime(const std::string& bucket, Deadline deadline) {
+  return client_.lifetime(bucket, deadline);
+}
+
+Result<void> S3Store::put(const std::string& bucket, const std::string& key, std::string_view bytes,
+                          std::string_view content_type, Deadline deadline) {
+  return client_.put(bucket, key, bytes, content_type, deadline);
+}
+
+Result<Piece> S3Store::get(const std::string& bucket, const std::string& key, std::uint64_t first, std::size_t count,
+                           const std::string& etag, Deadline deadline) {
+  auto piece = client_.get(bucket, key, first, count, etag, deadline);
+  if (!piece) return std::unexpected(std::move(piece.error()));
+  return Piece{.bytes = std::move(piece->bytes), .object_bytes = piece->object_bytes, .etag = std::move(piece->etag)};
+}
+
+Result<Object> S3Store::find(const std::string& bucket, const std::string& key, Deadline deadline) {
+  auto found = client_.find(bucket, key, deadline);
+  if (!found) return std::unexpected(std::move(found.error()));
+  return object_of(std::move(*found));
+}
+
+Result<void> S3Store::remove(const std::string& bucket, const std::string& key, Deadline deadline) {
+  return client_.remove(bucket, key, deadline);
+}
+
+Result<Page> S3Store::list(const std::string& bucket, const std::string& prefix, const std::string& next,
+                           std::int64_t count, Deadline deadline) {
+  auto found = client_.objects(bucket, prefix, next, count, deadline);
+  if (!found) return std::unexpected(std::move(found.error()));
+  Page out{.objects = {}, .next = std::move(found->next)};
+  for (auto& object : found->objects) out.objects.push_back(object_of(std::move(object)));
+  return out;
+}
+
+Result<std::string> S3Store::begin(const std::string& bucket, const std::string& key, std::string_view content_type,
+                                   Deadline deadline) {
+  return client_.begin_upload(bucket, key, content_type, deadline);
+}
+
+Result<Part> S3Store::put_part(const std::string& bucket, const std::string& key, const std::string& upload,
+                               std::int64_t number, std::string_view bytes, Deadline deadline) {
+  auto part = client_.put_part(bucket, key, upload, number, bytes, deadline);
+  if (!part) return std::unexpected(std::move(part.error()));
+  return Part{.number = part->number, .etag = std::move(part->etag)};
+}
+
+Result<void> S3Store::complete(const std::string& bucket, const std::string& key, const std::string& upload,
+                               const std::vector<Part>& parts, Deadline deadline) {
+  std::vector<s3::Part> all;
+  for (const auto& part : parts) all.push_back({.number = part.number, .etag = part.etag});
+  return client_.complete_upload(bucket, key, upload, all, deadline);
+}
+
+Result<void> S3Store::abort(const std::string& bucket, const std::string& key, const std::string& upload,
+                            Deadline deadline) {
+  return client_.abort_upload(bucket, key, upload, deadline);
+}
+
+std::optional<std::string> S3Store::url_to_get(const std::string& bucket, const std::string& key,
+                                               const std::string& disposition, std::chrono::seconds lifetime) const {
+  return client_.presigned_get(bucket, key, disposition, lifetime);
+}
+
+std::optional<Store::Form> S3Store::url_to_put(const std::string& bucket, const std::string& key,
+                                               const std::string& content_type, std::chrono::seconds lifetime) const {
+  Form out{.url = client_.presigned_put(bucket, key, content_type, lifetime), .headers = client_.encryption_fields()};
+  out.headers.emplace_back("Content-Type", content_type);
+  return out;
+}
+
+}  // namespace cognive::objects
