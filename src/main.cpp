@@ -34,6 +34,7 @@ int main(int argc, char** argv) {
     commands::add_master_key(app, chosen);
     commands::add_prices(app, chosen);
     commands::add_import(app, chosen);
+    commands::add_storage(app, chosen);
     commands::add_costs(app, chosen);
     commands::add_openapi(app, chosen);
     commands::add_healthcheck(app, chosen);

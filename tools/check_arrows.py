@@ -52,7 +52,7 @@ ALLOWED = {
     "feed": RUNTIME | {"amqp", "pg", "schema"},
     "celery": WORDS | {"amqp", "audit", "identity", "redis"},
     "inbound": RUNTIME | {"amqp", "celery", "http"},
-    "health": WORDS | {"amqp", "cache", "keyring", "redis"},
+    "health": WORDS | {"amqp", "cache", "keyring", "objects", "redis"},
     "imports": BASIS | {"client"},
     "commands": None,  # wiring: everything
 }

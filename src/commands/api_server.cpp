@@ -154,7 +154,8 @@ struct Shared {
   std::optional<redis::ClientOptions> redis;    // nothing: there is none
   std::optional<RabbitMq> rabbitmq;             // the same
   std::unique_ptr<amqp::Connection> publisher;  // of all threads; null when there is none
-  cache::Memory cached{cached_bytes_max};       // used when there is none
+  objects::Storage storage;
+  cache::Memory cached{cached_bytes_max};  // used when there is none
   cache::Doubts cache_doubts;
   cache::Counts cache_counts{metrics};
 };
@@ -218,7 +219,8 @@ struct Worker {
         replay(database, shared.catalogue),
         sent_tasks(database, trail, shared.publisher.get(), redis.get(), sent_tasks_options(shared.rabbitmq)),
         analytics(database),
-        health(database, *shared.monitor, redis.get(), shared.publisher.get(), settings, shared.root, metrics),
+        objects(shared.storage, metrics),
+        health(database, *shared.monitor, redis.get(), shared.publisher.get(), objects, settings, shared.root, metrics),
         buckets(redis ? std::make_unique<redis::Buckets>(*redis) : nullptr),
         router({.gate = &gate,
                 .recent_writes = shared.recent_writes,
@@ -248,6 +250,7 @@ struct Worker {
     analytics::add_routes(router, analytics);
     celery::add_routes(router, sent_tasks);
     health::add_cache_route(router, cache);
+    health::add_storage_route(router, objects);
     health::add_routes(router, health);
   }
 
@@ -284,6 +287,7 @@ struct Worker {
   replay::Replay replay;
   celery::SentTasks sent_tasks;
   analytics::Analytics analytics;
+  objects::Objects objects;
   health::Health health;
   std::unique_ptr<redis::Buckets> buckets;
   http::Router router;
@@ -435,6 +439,8 @@ Result<std::uint16_t> ApiServer::start() {
     if (!found) return std::unexpected(found.error());
     state.shared.rabbitmq = std::move(*found);
   }
+  if (auto opened = open_storage(state.settings, state.shared.storage); !opened)
+    return std::unexpected(std::move(opened.error()));
   const auto count = static_cast<std::size_t>(state.settings.http_threads);
   state.threads = std::make_unique<IoThreads>(state.background_thread() + 1);
   state.threads->yield_to_others(state.background_thread());
@@ -477,11 +483,13 @@ Result<std::uint16_t> ApiServer::start() {
     port = *listening;  // the others share the port that the first one got
   }
   if (state.settings.worker_in_server) {
-    state.background = std::make_unique<Background>(
-        state.threads->executor(state.background_thread()), state.settings,
-        BackgroundOptions{
-            .publisher = state.shared.publisher.get(), .rabbitmq = state.shared.rabbitmq, .redis = state.shared.redis},
-        state.shared.root, *state.shared.monitor, state.shared.known_runs, state.shared.metrics);
+    state.background = std::make_unique<Background>(state.threads->executor(state.background_thread()), state.settings,
+                                                    BackgroundOptions{.storage = state.shared.storage,
+                                                                      .publisher = state.shared.publisher.get(),
+                                                                      .rabbitmq = state.shared.rabbitmq,
+                                                                      .redis = state.shared.redis},
+                                                    state.shared.root, *state.shared.monitor, state.shared.known_runs,
+                                                    state.shared.metrics);
     Result<void> started;
     state.threads->run_on(state.background_thread(), [&background = *state.background, &started]() -> Async<> {
       started = co_await background.start();
@@ -533,6 +541,7 @@ void ApiServer::stop() {
   // Before the pools, which end what still waits for them: nothing else may run in it then.
   state.threads->stop();
   state.shared.sender.join();
+  state.shared.storage.stop();
   state.shared.passwords.join();
   state.background.reset();
   state.workers.clear();

@@ -32,6 +32,9 @@ constexpr milliseconds reachable_interval{1'000};
 constexpr milliseconds feed_interval{200};
 constexpr milliseconds sending_interval{200};
 constexpr milliseconds sending_pause{1'000};  // after a failure
+constexpr milliseconds storage_patience{60'000};
+constexpr milliseconds storage_pause{10'000};
+constexpr milliseconds storage_interval{3'600'000};
 constexpr std::chrono::seconds archive_interval{60};
 constexpr std::chrono::minutes archive_patience{5};
 
@@ -102,6 +105,7 @@ struct Background::State {
         runs(database, audit::Trail(root), metrics, known),
         runner(executor, database, monitor, worker_options(settings, options), metrics),
         feed_relay(database, options.publisher, metrics),
+        objects(options.storage, metrics),
         retention(database, runner.queue(), settings.retention_days),
         // As many as a worker that serves no other queue delivers at a time.
         sender(sender_options(settings, root, static_cast<std::size_t>(settings.worker_concurrency))),
@@ -272,6 +276,18 @@ struct Background::State {
     co_return archive_interval;
   }
 
+  // Buckets that somebody has removed are made again, too.
+  Async<milliseconds> keep_storage() {
+    const auto made = co_await objects.make_buckets(Deadline::in(storage_patience));
+    if (!made) throw Unavailable(made.error().detail);
+    std::function<Result<void>(objects::Store&)> expire = [](objects::Store& store) {
+      return store.expire(Deadline::in(storage_patience));
+    };
+    const auto expired = co_await objects.ask<void>("expire", std::move(expire));
+    if (!expired) throw Unavailable(expired.error().detail);
+    co_return storage_interval;
+  }
+
   // Each process that has a RabbitMQ does, whoever leads: that one may have none.
   Async<milliseconds> send_tasks() {
     const bool more = co_await sender_of_tasks->pass();
@@ -284,6 +300,7 @@ struct Background::State {
   runs::Runs runs;
   tasks::Runner runner;
   feed::Relay feed_relay;
+  objects::Objects objects;
   std::optional<celery::Sender> sender_of_tasks;  // nothing without a RabbitMQ
   retention::Retention retention;
   alerts::Sender sender;
@@ -306,6 +323,9 @@ Async<Result<void>> Background::start() {
   if (state->archive)
     state->loops.spawn(State::repeat(Level::error, "the audit trail was not archived", archive_interval,
                                      [state] { return state->archive_audit_trail(); }));
+  if (state->objects.is_configured())
+    state->loops.spawn(State::repeat(Level::warning, "the object storage is not ready", storage_pause,
+                                     [state] { return state->keep_storage(); }));
   if (state->sender_of_tasks)
     state->loops.spawn(State::repeat(Level::warning, "tasks for Celery's workers are not sent", sending_pause,
                                      [state] { return state->send_tasks(); }));

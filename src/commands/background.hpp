@@ -12,6 +12,7 @@
 #include "commands/local.hpp"
 #include "config/settings.hpp"
 #include "keyring/root_key.hpp"
+#include "objects/objects.hpp"
 #include "observe/metrics.hpp"
 #include "pg/monitor.hpp"
 #include "redis/client.hpp"
@@ -21,6 +22,7 @@
 namespace cognive::commands {
 
 struct BackgroundOptions {
+  objects::Storage& storage;                       // there may be none in it
   amqp::Connection* publisher = nullptr;           // to RabbitMQ; null: there is none
   std::optional<RabbitMq> rabbitmq = {};           // where it is
   std::optional<redis::ClientOptions> redis = {};  // for results of tasks; nothing: there is none

@@ -9,6 +9,7 @@
 
 #include "base/text.hpp"
 #include "keyring/slots.hpp"
+#include "objects/open.hpp"
 
 namespace cognive::commands {
 namespace {
@@ -106,6 +107,14 @@ Result<redis::ClientOptions> redis_options(const Settings& settings) {
   return redis::ClientOptions{.url = std::move(*url),
                               .connect_timeout = settings.redis_connect_timeout,
                               .reply_timeout = settings.redis_timeout};
+}
+
+Result<void> open_storage(const Settings& settings, objects::Storage& storage) {
+  auto store = objects::open_store(settings);
+  if (!store) return std::unexpected(std::move(store.error()));
+  storage.store = std::move(*store);
+  storage.bucket_prefix = settings.storage_bucket_prefix;
+  return {};
 }
 
 Result<RabbitMq> rabbitmq_of(const Settings& settings) {

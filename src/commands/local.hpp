@@ -12,6 +12,7 @@
 #include "client/api.hpp"
 #include "config/settings.hpp"
 #include "keyring/root_key.hpp"
+#include "objects/objects.hpp"
 #include "pg/cluster.hpp"
 #include "redis/client.hpp"
 #include "runtime/call.hpp"
@@ -50,6 +51,9 @@ struct RabbitMq {
 
 // What RABBITMQ_URL, which must be set, and CELERY_QUEUES say; what is wrong with that.
 Result<RabbitMq> rabbitmq_of(const Settings& settings);
+
+// Opens what STORAGE_ENDPOINT or STORAGE_DIRECTORY names, if anything; what is wrong with them.
+Result<void> open_storage(const Settings& settings, objects::Storage& storage);
 
 // The URL of the host that takes the writes: DATABASE_URL, unless another one has been promoted since. Throws
 // Unavailable when there is no primary.

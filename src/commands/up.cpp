@@ -56,15 +56,17 @@ Result<std::string> private_file(const embedded::DataDirectory& directory, const
 }
 
 // Our own servers, whatever the environment says of servers; everything else may be tuned there.
-Result<Settings> settings_for(const Flags& flags, const std::string& database_url, const std::string& master_key) {
+Result<Settings> settings_for(const Flags& flags, const std::string& database_url, const std::string& master_key,
+                              const std::string& objects) {
   const auto process = process_variables();
   if (!process) return std::unexpected(process.error());
   const auto variables = [&](std::string_view name) -> std::optional<std::string> {
     if (name == "DATABASE_URL") return database_url;
     if (name == "COGNIVE_MASTER_KEY") return master_key;
+    if (name == "STORAGE_DIRECTORY") return objects;
     for (const std::string_view server :
          {"DATABASE_URL_ASYNC", "DATABASE_READ_URLS", "DATABASE_READ_URLS_ASYNC", "REDIS_URL", "RABBITMQ_URL",
-          "STORAGE_ENDPOINT", "COGNIVE_MASTER_KEY_FILE", "READINESS_REQUIRES"}) {
+          "STORAGE_ENDPOINT", "STORAGE_BUCKET_PREFIX", "COGNIVE_MASTER_KEY_FILE", "READINESS_REQUIRES"}) {
       if (name == server) return std::nullopt;
     }
     auto value = (*process)(name);
@@ -146,6 +148,7 @@ Result<void> write_environment(const embedded::DataDirectory& directory, const e
   add("COGNIVE_API_KEY", api_key);
   add("COGNIVE_MASTER_KEY_FILE", (directory.root() / "master-key").string());
   add("AUDIT_ARCHIVE_FILE", settings.audit_archive_file);
+  add("STORAGE_DIRECTORY", settings.storage_directory);
   // The server's own certificate: whoever may read this may trust it.
   if (!settings.tls_certificate_file.empty()) add("COGNIVE_CA_FILE", settings.tls_certificate_file);
   return directory.write_private("env", text);
@@ -229,7 +232,7 @@ Result<Settings> begin(const Flags& flags, const embedded::DataDirectory& direct
     return to_hex(bytes);
   });
   if (!master_key) return std::unexpected(master_key.error());
-  auto settings = settings_for(flags, "postgresql://to-be-started", *master_key);
+  auto settings = settings_for(flags, "postgresql://to-be-started", *master_key, directory.objects().native());
   if (!settings) return settings;
   if (settings->audit_archive_file.empty())
     settings->audit_archive_file = (directory.root() / "audit-archive.jsonl").native();

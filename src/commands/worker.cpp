@@ -28,12 +28,13 @@ struct Flags {
 // What Prometheus and probes ask of a worker: the routes that need no credentials, and nothing else.
 struct Page {
   Page(Executor executor, const Settings& settings, std::uint16_t port, pg::Monitor& monitor,
-       const std::optional<redis::ClientOptions>& redis_options, amqp::Connection* publisher,
+       const std::optional<redis::ClientOptions>& redis_options, amqp::Connection* publisher, objects::Storage& storage,
        const keyring::RootKey& root, Metrics& metrics)
       : database(executor, {}, monitor, metrics),
         recent_writes(recent_writes_kept),
         redis(redis_options ? std::make_unique<redis::Client>(executor, *redis_options, metrics) : nullptr),
-        health(database, monitor, redis.get(), publisher, settings, root, metrics),
+        objects(storage, metrics),
+        health(database, monitor, redis.get(), publisher, objects, settings, root, metrics),
         router({.gate = nullptr,
                 .recent_writes = recent_writes,
                 .metrics = metrics,
@@ -41,6 +42,7 @@ struct Page {
                 .refusals = refusals,
                 .cors = cors}),
         server(executor, {.host = settings.http_host, .port = port}, router, metrics) {
+    health::add_storage_route(router, objects);
     health::add_routes(router, health);
   }
 
@@ -50,6 +52,7 @@ struct Page {
   http::Cors cors{{}};
   audit::Refusals refusals;  // of which there are none
   std::unique_ptr<redis::Client> redis;
+  objects::Objects objects;
   health::Health health;
   http::Router router;
   http::Server server;
@@ -78,6 +81,8 @@ Result<void> work(const Settings& settings, const Flags& flags, StopSignals& sig
     if (!found) return std::unexpected(found.error());
     rabbitmq = std::move(*found);
   }
+  objects::Storage storage;
+  if (auto opened = open_storage(settings, storage); !opened) return opened;
   Metrics metrics;
   runs::KnownRuns known_runs;
   IoThreads threads(1);
@@ -92,14 +97,15 @@ Result<void> work(const Settings& settings, const Flags& flags, StopSignals& sig
         metrics);
     publisher->start();
   }
-  Background background(threads.executor(0), settings,
-                        {.publisher = publisher.get(), .rabbitmq = rabbitmq, .redis = redis, .queues = flags.queues},
-                        root, monitor, known_runs, metrics);
+  Background background(
+      threads.executor(0), settings,
+      {.storage = storage, .publisher = publisher.get(), .rabbitmq = rabbitmq, .redis = redis, .queues = flags.queues},
+      root, monitor, known_runs, metrics);
   std::unique_ptr<Page> page;
   Result<std::uint16_t> port;
   if (flags.port >= 0) {
     page = std::make_unique<Page>(threads.executor(0), settings, static_cast<std::uint16_t>(flags.port), monitor, redis,
-                                  publisher.get(), root, metrics);
+                                  publisher.get(), storage, root, metrics);
   }
   threads.run_on(0, [&]() -> Async<> {
     if (page) port = page->server.listen();
@@ -121,6 +127,7 @@ Result<void> work(const Settings& settings, const Flags& flags, StopSignals& sig
     co_await monitor.stop(deadline);
   });
   threads.stop();
+  storage.stop();
   log(Level::info, "stopped");
   if (!port) return std::unexpected(port.error());
   return {};

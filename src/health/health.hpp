@@ -8,6 +8,7 @@
 #include "cache/cache.hpp"
 #include "config/settings.hpp"
 #include "keyring/root_key.hpp"
+#include "objects/objects.hpp"
 #include "observe/metrics.hpp"
 #include "pg/cluster.hpp"
 #include "redis/client.hpp"
@@ -29,11 +30,12 @@ class Health {
   // Everything must outlive it.
   // `redis`, `rabbitmq`: null when there is none.
   Health(pg::Cluster& database, const pg::Monitor& monitor, redis::Client* redis, amqp::Connection* rabbitmq,
-         const Settings& settings, keyring::RootKey root, Metrics& metrics)
+         objects::Objects& objects, const Settings& settings, keyring::RootKey root, Metrics& metrics)
       : database_(database),
         monitor_(monitor),
         redis_(redis),
         rabbitmq_(rabbitmq),
+        objects_(objects),
         settings_(settings),
         root_(std::move(root)),
         metrics_(metrics) {}
@@ -46,6 +48,7 @@ class Health {
   // Of the hosts of the topology, in their order.
   [[nodiscard]] std::vector<std::string> database_urls() const { return monitor_.options().urls(); }
 
+  [[nodiscard]] objects::Objects& objects() { return objects_; }
   [[nodiscard]] const Settings& settings() const { return settings_; }
   [[nodiscard]] Metrics& metrics() { return metrics_; }
 
@@ -54,6 +57,7 @@ class Health {
   const pg::Monitor& monitor_;
   redis::Client* redis_;
   amqp::Connection* rabbitmq_;
+  objects::Objects& objects_;
   const Settings& settings_;
   keyring::RootKey root_;
   Metrics& metrics_;
@@ -61,6 +65,9 @@ class Health {
 
 // Registers what tells of the cache.
 void add_cache_route(http::Router& router, cache::Cache& cache);
+
+// Registers what tells of the object storage.
+void add_storage_route(http::Router& router, objects::Objects& objects);
 
 // Registers the routes that need no credentials. Call after all other routes: the API description is made here, once.
 void add_routes(http::Router& router, Health& health);

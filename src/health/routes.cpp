@@ -59,7 +59,8 @@ struct Dependencies {
         json::field("database_url", &Dependencies::database_url, "Password masked."),
         json::field("redis_url", &Dependencies::redis_url, "`embedded` when not configured."),
         json::field("rabbitmq_url", &Dependencies::rabbitmq_url, "`embedded` when not configured."),
-        json::field("storage_endpoint", &Dependencies::storage_endpoint, "`embedded` when not configured."));
+        json::field("storage_endpoint", &Dependencies::storage_endpoint,
+                    "The `file:` URL of a directory where that keeps the objects; `embedded`: nothing does."));
   }
 };
 
@@ -90,7 +91,8 @@ Async<Result<Ready>> readiness(Health& health) {
   const auto& settings = health.settings();
   Ready ready;
   ready.dependencies = {masked_url(settings.database_url), masked_or_embedded(settings.redis_url),
-                        masked_or_embedded(settings.rabbitmq_url), masked_or_embedded(settings.storage_endpoint)};
+                        masked_or_embedded(settings.rabbitmq_url),
+                        health.objects().is_configured() ? health.objects().place() : "embedded"};
   co_return ready;
 }
 

@@ -2,13 +2,14 @@
 
 #include "base/text.hpp"
 #include "health/health.hpp"
-#include "health/probe.hpp"
 #include "schema/migrator.hpp"
 
 namespace cognive::health {
 namespace {
 
 constexpr std::chrono::milliseconds probe_timeout{1000};
+// It ends by itself, and not at once.
+constexpr std::chrono::milliseconds storage_timeout{800};
 
 // Empty when all is well.
 Async<std::string> check_database(pg::Cluster& database, Deadline deadline) {
@@ -40,11 +41,10 @@ Async<std::string> check_rabbitmq(amqp::Connection* connection, Deadline deadlin
   co_return co_await connection->check(deadline);
 }
 
-Async<std::string> check_endpoint(Executor executor, std::string url, std::string default_port, Deadline deadline) {
-  if (url.empty()) co_return "";
-  auto endpoint = endpoint_of(url, default_port);
-  const auto reached = co_await reach(std::move(executor), std::move(endpoint), deadline);
-  co_return reached ? "" : reached.error().detail;
+Async<std::string> check_storage(objects::Objects* objects, Deadline deadline) {
+  if (objects == nullptr) co_return "";
+  const auto found = co_await objects->probe(deadline);
+  co_return found ? "" : found.error().detail;
 }
 
 bool requires_dependency(std::string_view list, std::string_view name) {
@@ -61,14 +61,14 @@ bool requires_dependency(std::string_view list, std::string_view name) {
 
 Async<Readiness> Health::readiness() {
   using namespace boost::asio::experimental::awaitable_operators;
-  const auto executor = co_await boost::asio::this_coro::executor;
   const auto deadline = Deadline::in(probe_timeout);
   const auto wanted = [&](std::string_view name, const std::string& url) {
     return requires_dependency(settings_.readiness_requires, name) ? url : std::string();
   };
   auto database = check_database(database_, deadline);
   auto redis = check_redis(wanted("redis", settings_.redis_url).empty() ? nullptr : redis_, deadline);
-  auto storage = check_endpoint(executor, wanted("storage", settings_.storage_endpoint), "9000", deadline);
+  const bool wants_storage = objects_.is_configured() && requires_dependency(settings_.readiness_requires, "storage");
+  auto storage = check_storage(wants_storage ? &objects_ : nullptr, Deadline::in(storage_timeout));
   auto rabbitmq = check_rabbitmq(wanted("rabbitmq", settings_.rabbitmq_url).empty() ? nullptr : rabbitmq_, deadline);
   const auto [database_fault, redis_fault, storage_fault, rabbitmq_fault] =
       co_await (std::move(database) && std::move(redis) && std::move(storage) && std::move(rabbitmq));

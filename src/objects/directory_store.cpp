@@ -336,7 +336,7 @@ Result<Part> DirectoryStore::put_part(const std::string& bucket, const std::stri
   const auto path = places->new_file();
   if (auto written = write_new(path, bytes); !written) return std::unexpected(std::move(written.error()));
   if (::rename(path.c_str(), (*directory / part_name(number)).c_str()) != 0) return trouble("writing a part", errno);
-  return Part{.number = number, .etag = to_hex(md5(bytes))};
+  return Part{.number = number, .etag = to_hex(md5(bytes)), .bytes = bytes.size()};
 }
 
 Result<void> DirectoryStore::complete(const std::string& bucket, const std::string& key, const std::string& upload,

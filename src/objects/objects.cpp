@@ -18,18 +18,25 @@ constexpr std::size_t piece_bytes = std::size_t{2} << 20U;
 
 }  // namespace
 
-Objects::Objects(Store* store, BlockingThreads& threads, std::string bucket_prefix, Metrics& metrics)
-    : store_(store), threads_(threads), bucket_prefix_(std::move(bucket_prefix)), metrics_(metrics) {}
+void Storage::stop() {
+  if (store) store->stop();
+  threads.join();
+  probes.join();
+}
+
+Error Objects::not_configured() {
+  return {Code::unavailable, "No object storage is configured here: STORAGE_ENDPOINT names one.", {}};
+}
 
 std::string Objects::bucket(Kind kind) const {
   const auto found = std::ranges::find(expected, kind, &Expected::kind);
-  return bucket_prefix_ + std::string(found->name);
+  return storage_.bucket_prefix + std::string(found->name);
 }
 
-Async<> Objects::run(std::string_view what, std::function<bool()> work) {
+Async<> Objects::run(BlockingThreads& threads, std::string_view what, std::function<bool()> work) {
   const auto begun = std::chrono::steady_clock::now();
   bool is_well = false;
-  co_await threads_.run([&] { is_well = work(); });
+  co_await threads.run([&] { is_well = work(); });
   const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - begun;
   metrics_
       .histogram("storage_request_seconds", "Time for the object storage to do something, with all tries",
@@ -51,11 +58,14 @@ Async<Result<void>> Objects::make_buckets(Deadline deadline) {
   co_return co_await ask<void>("make_bucket", std::move(question));
 }
 
-Async<Result<std::vector<Bucket>>> Objects::buckets(Deadline deadline) {
-  std::function<Result<std::vector<Bucket>>(Store&)> question = [deadline](Store& store) {
-    return store.buckets(deadline);
-  };
-  co_return co_await ask<std::vector<Bucket>>("buckets", std::move(question));
+Async<Result<std::vector<Bucket>>> Objects::probe(Deadline deadline) {
+  if (!is_configured()) co_return std::unexpected(not_configured());
+  Result<std::vector<Bucket>> answer = fail(Code::unavailable, "The object storage was not asked.");
+  co_await run(storage_.probes, "buckets", [&] {
+    answer = storage_.store->buckets(deadline);
+    return answer.has_value();
+  });
+  co_return answer;
 }
 
 Async<Result<void>> Objects::remove(Kind kind, std::string key, Deadline deadline) {

@@ -15,19 +15,32 @@
 
 namespace cognive::objects {
 
-// Of one thread; the store and the threads are shared by all.
+// What all threads of a process share.
+struct Storage {
+  // How many uploads, downloads and the like are under way at a time.
+  static constexpr std::size_t threads_count = 8;
+
+  std::unique_ptr<Store> store = nullptr;  // null: there is none
+  std::string bucket_prefix = {};
+  BlockingThreads threads{threads_count};
+  BlockingThreads probes{2};  // for who asks whether it is there, and must not wait for the others
+
+  // While the executors of those who wait are still there.
+  void stop();
+};
+
+// Of one thread.
 class Objects {
  public:
-  // `store`: null when there is none; then everything is Code::unavailable and says what to configure. All of it must
-  // outlive it.
-  Objects(Store* store, BlockingThreads& threads, std::string bucket_prefix, Metrics& metrics);
+  // Without a store everything is Code::unavailable, and says what to configure. Both must outlive it.
+  Objects(Storage& storage, Metrics& metrics) : storage_(storage), metrics_(metrics) {}
 
-  [[nodiscard]] bool is_configured() const { return store_ != nullptr; }
+  [[nodiscard]] bool is_configured() const { return storage_.store != nullptr; }
   // Of the store as it is configured: "file:///…" or "http://…". Empty: there is none.
-  [[nodiscard]] std::string place() const { return store_ == nullptr ? std::string() : store_->place(); }
+  [[nodiscard]] std::string place() const { return is_configured() ? storage_.store->place() : std::string(); }
   [[nodiscard]] std::string bucket(Kind kind) const;
   // How to reach an object without us; null when there is no store.
-  [[nodiscard]] const Store* store() const { return store_; }
+  [[nodiscard]] const Store* store() const { return storage_.store.get(); }
 
   // Does one thing with the store, on a thread that may block.
   template <typename T>
@@ -35,16 +48,16 @@ class Objects {
 
   // Buckets that are missing are made.
   Async<Result<void>> make_buckets(Deadline deadline);
-  Async<Result<std::vector<Bucket>>> buckets(Deadline deadline);
+  // Whatever else is under way.
+  Async<Result<std::vector<Bucket>>> probe(Deadline deadline);
   Async<Result<void>> remove(Kind kind, std::string key, Deadline deadline);
   Async<Result<Object>> find(Kind kind, std::string key, Deadline deadline);
 
  private:
-  Async<> run(std::string_view what, std::function<bool()> work);
+  Async<> run(BlockingThreads& threads, std::string_view what, std::function<bool()> work);
+  static Error not_configured();
 
-  Store* store_;
-  BlockingThreads& threads_;
-  std::string bucket_prefix_;
+  Storage& storage_;
   Metrics& metrics_;
 };
 
@@ -95,11 +108,10 @@ class Reader {
 
 template <typename T>
 Async<Result<T>> Objects::ask(std::string_view what, std::function<Result<T>(Store&)> question) {
-  if (store_ == nullptr)
-    co_return fail(Code::unavailable, "No object storage is configured here: STORAGE_ENDPOINT names one.");
+  if (!is_configured()) co_return std::unexpected(not_configured());
   Result<T> answer = fail(Code::unavailable, "The object storage was not asked.");
-  co_await run(what, [&] {
-    answer = question(*store_);
+  co_await run(storage_.threads, what, [&] {
+    answer = question(*storage_.store);
     return answer.has_value();
   });
   co_return answer;

@@ -75,13 +75,13 @@ Result<Part> S3Store::put_part(const std::string& bucket, const std::string& key
                                std::int64_t number, std::string_view bytes, Deadline deadline) {
   auto part = client_.put_part(bucket, key, upload, number, bytes, deadline);
   if (!part) return std::unexpected(std::move(part.error()));
-  return Part{.number = part->number, .etag = std::move(part->etag)};
+  return Part{.number = part->number, .etag = std::move(part->etag), .bytes = part->bytes};
 }
 
 Result<void> S3Store::complete(const std::string& bucket, const std::string& key, const std::string& upload,
                                const std::vector<Part>& parts, Deadline deadline) {
   std::vector<s3::Part> all;
-  for (const auto& part : parts) all.push_back({.number = part.number, .etag = part.etag});
+  for (const auto& part : parts) all.push_back({.number = part.number, .etag = part.etag, .bytes = part.bytes});
   return client_.complete_upload(bucket, key, upload, all, deadline);
 }
 

@@ -34,6 +34,7 @@ struct Page {
 struct Part {
   std::int64_t number = 0;  // from 1
   std::string etag;
+  std::uint64_t bytes = 0;
 };
 
 struct Piece {

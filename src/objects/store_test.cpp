@@ -228,7 +228,7 @@ TEST_P(StoreTest, AnUploadThatIsAbortedLeavesNothing) {
   ASSERT_TRUE(part);
   EXPECT_DONE(store_->abort(bucket_, "gone", *upload, soon()));
   EXPECT_DONE(store_->abort(bucket_, "gone", *upload, soon()));
-  EXPECT_FALSE(store_->complete(bucket_, "gone", *upload, {*part}, soon()));
+  EXPECT_FALSE(store_->complete(bucket_, "gone", *upload, {*part}, Deadline::in(milliseconds{1'000})));
   EXPECT_TRUE(keys().empty());
 }
 

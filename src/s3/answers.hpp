@@ -59,6 +59,7 @@ std::optional<std::int64_t> read_lifetime(std::string_view xml);
 struct Part {
   std::int64_t number = 0;  // from 1
   std::string etag;
+  std::uint64_t bytes = 0;
 };
 
 std::string completion_of(const std::vector<Part>& parts);

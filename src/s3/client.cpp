@@ -237,7 +237,17 @@ Result<Part> Client::put_part(const std::string& bucket, const std::string& key,
   if (!answer) return std::unexpected(answer.error().error);
   const auto etag = unquoted(answer->header("etag"));
   if (etag.empty()) return no_document(endpoint(), "ETag of the part");
-  return Part{.number = part, .etag = etag};
+  return Part{.number = part, .etag = etag, .bytes = bytes.size()};
+}
+
+// An earlier try may have done it, and only its answer was lost: then the upload is not found, for which some stores
+// have the status 500.
+bool Client::is_there(const std::string& bucket, const std::string& key, const std::vector<Part>& parts,
+                      Deadline deadline) {
+  const auto object = find(bucket, key, deadline);
+  std::uint64_t bytes = 0;
+  for (const auto& part : parts) bytes += part.bytes;
+  return object && object->bytes == bytes && object->etag.ends_with(fmt::format("-{}", parts.size()));
 }
 
 Result<void> Client::complete_upload(const std::string& bucket, const std::string& key, const std::string& upload,
@@ -252,8 +262,7 @@ Result<void> Client::complete_upload(const std::string& bucket, const std::strin
     if (answer && answer->status < 300 && is_completed(answer->body)) return {};
     last = answer ? refused(request, *answer).error : answer.error();
     if (answer && answer->status < 300) last.code = Code::unavailable;
-    // An earlier try has done it, and only its answer was lost.
-    if (attempt > 1 && last.code == Code::not_found && find(bucket, key, deadline)) return {};
+    if (attempt > 1 && is_there(bucket, key, parts, deadline)) return {};
     const auto wait = backoff.next({});
     if (last.code != Code::unavailable || deadline.remaining() <= wait) break;
     std::this_thread::sleep_for(wait);

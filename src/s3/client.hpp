@@ -95,6 +95,7 @@ class Client {
   };
   using Called = std::expected<Answer, Refused>;
   Called call(const Request& request, std::string_view body, std::size_t answer_bytes_max, Deadline deadline);
+  bool is_there(const std::string& bucket, const std::string& key, const std::vector<Part>& parts, Deadline deadline);
   [[nodiscard]] Refused refused(const Request& request, const Answer& answer) const;
 
   ClientOptions options_;
