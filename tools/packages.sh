@@ -7,7 +7,7 @@ build=(clang-19 lld-19 cmake ninja-build ccache pkg-config libboost1.81-dev libb
   libspdlog-dev libcli11-dev libsimdjson-dev libargon2-dev libjwt-dev libhiredis-dev librabbitmq-dev libpugixml-dev libre2-dev libssl-dev zlib1g-dev libcurl4-openssl-dev
   prometheus-cpp-dev libgtest-dev postgresql-15 ca-certificates)
 test=(libclang-rt-19-dev clang-format-19 clang-tidy-19 git python3 python3-pytest python3-pytest-xdist python3-requests python3-psycopg2
-  python3-jsonschema python3-aiosmtpd python3-cryptography redis-server rabbitmq-server python3-pika python3-celery python3-redis procps curl)
+  python3-jsonschema python3-aiosmtpd python3-cryptography redis-server rabbitmq-server ceph-mon ceph-osd radosgw ceph-common python3-pika python3-celery python3-redis procps curl)
 # Node.js is often there already from elsewhere, and Debian's would not go beside it.
 command -v node >/dev/null || test+=(nodejs)
 command -v npm >/dev/null || test+=(npm)

@@ -25,6 +25,7 @@ enum class Code {
   too_large,           // over a size limit
   headers_too_large,   // request line or header fields over their limit
   uri_too_long,        // the request target over its limit
+  not_satisfiable,     // a part that the resource does not have
   unsupported_media,   // content type or encoding we do not read
   unprocessable,       // parses, but breaks rules; `fields` lists every fault
   too_many,            // over a rate limit or budget

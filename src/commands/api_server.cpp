@@ -13,6 +13,7 @@
 #include "alerts/routes.hpp"
 #include "amqp/topology.hpp"
 #include "analytics/analytics.hpp"
+#include "artifacts/artifacts.hpp"
 #include "audit/entries.hpp"
 #include "audit/refusals.hpp"
 #include "budgets/authorise.hpp"
@@ -220,6 +221,7 @@ struct Worker {
         sent_tasks(database, trail, shared.publisher.get(), redis.get(), sent_tasks_options(shared.rabbitmq)),
         analytics(database),
         objects(shared.storage, metrics),
+        artifacts(database, trail, objects, settings.artifact_bytes_max),
         health(database, *shared.monitor, redis.get(), shared.publisher.get(), objects, settings, shared.root, metrics),
         buckets(redis ? std::make_unique<redis::Buckets>(*redis) : nullptr),
         router({.gate = &gate,
@@ -249,6 +251,7 @@ struct Worker {
     replay::add_routes(router, replay);
     analytics::add_routes(router, analytics);
     celery::add_routes(router, sent_tasks);
+    artifacts::add_routes(router, artifacts);
     health::add_cache_route(router, cache);
     health::add_storage_route(router, objects);
     health::add_routes(router, health);
@@ -288,6 +291,7 @@ struct Worker {
   celery::SentTasks sent_tasks;
   analytics::Analytics analytics;
   objects::Objects objects;
+  artifacts::Artifacts artifacts;
   health::Health health;
   std::unique_ptr<redis::Buckets> buckets;
   http::Router router;

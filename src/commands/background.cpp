@@ -4,6 +4,7 @@
 #include <boost/system/system_error.hpp>
 
 #include "alerts/delivery.hpp"
+#include "artifacts/artifacts.hpp"
 #include "audit/archive.hpp"
 #include "budgets/charging.hpp"
 #include "budgets/prune.hpp"
@@ -70,6 +71,10 @@ constexpr tasks::Definition wall_clock{.name = "budgets.count_wall_clock",
 
 constexpr tasks::Definition budgets_prune{.name = "budgets.prune", .time_limit = milliseconds{300'000}};
 
+// Objects that nobody wants any more are no harm for a while.
+constexpr tasks::Definition artifacts_sweep{
+    .name = "artifacts.sweep", .attempts_max = 1, .time_limit = milliseconds{300'000}};
+
 constexpr tasks::Definition rollups_compact{.name = "rollups.compact", .time_limit = milliseconds{60'000}};
 constexpr milliseconds fold_delay{2'000};
 // What it finds becomes a dead letter, for people; more than one attempt is for the outages between.
@@ -116,6 +121,7 @@ struct Background::State {
     add_budgets(settings.retention_days);
     add_alerts();
     add_retention();
+    if (objects.is_configured()) add_artifacts();
     runner.add_duty("the feed", [this](std::int64_t term, Deadline deadline) -> Async<milliseconds> {
       const bool more = co_await feed_relay.pass(term, deadline);
       co_return more ? milliseconds{0} : feed_interval;
@@ -227,6 +233,13 @@ struct Background::State {
     alert_delivery.add_handlers(runner.handlers());
     alerts::Delivery::subscribe(runner.relay());
     runner.scheduler().add(alerts::Delivery::schedule());
+  }
+
+  void add_artifacts() {
+    runner.handlers().add(artifacts_sweep, [this](const tasks::Task&, Deadline deadline) {
+      return artifacts::sweep(database, objects, deadline);
+    });
+    every(std::chrono::seconds{15}, artifacts_sweep);
   }
 
   void add_retention() {

@@ -2,6 +2,7 @@
 
 #include "agents/tables.hpp"
 #include "alerts/tables.hpp"
+#include "artifacts/tables.hpp"
 #include "audit/tables.hpp"
 #include "budgets/tables.hpp"
 #include "celery/tables.hpp"
@@ -21,7 +22,7 @@ schema::Model product_model() {
   schema::Model model;
   for (auto&& tables : {keyring::tables(), teams::tables(), identity::tables(), agents::tables(), audit::tables(),
                         prices::tables(), rollups::tables(), runs::tables(), budgets::tables(), alerts::tables(),
-                        events::tables(), feed::tables(), celery::tables(), tasks::tables()}) {
+                        artifacts::tables(), events::tables(), feed::tables(), celery::tables(), tasks::tables()}) {
     model.tables.insert(model.tables.end(), tables.begin(), tables.end());
   }
   return model;

@@ -47,6 +47,7 @@ struct Settings {
   std::string storage_kms_key_id;
   std::string storage_bucket_prefix;
   std::string storage_authority_file;
+  std::int64_t artifact_bytes_max = 0;
   std::string storage_directory;  // in place of S3; empty: none
   std::string
       readiness_requires;  // comma-separated: database, redis, rabbitmq, storage; empty: all that are configured

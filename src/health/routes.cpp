@@ -85,6 +85,12 @@ std::string masked_or_embedded(const std::string& url) {
   return masked_endpoint(url);
 }
 
+std::string storage_of(Health& health) {
+  const auto& settings = health.settings();
+  if (settings.storage_endpoint.empty() && health.objects().is_configured()) return health.objects().place();
+  return masked_or_embedded(settings.storage_endpoint);
+}
+
 Async<Result<Ready>> readiness(Health& health) {
   const auto state = co_await health.readiness();
   if (!state.ready) co_return fail(Code::unavailable, state.detail);
@@ -92,7 +98,7 @@ Async<Result<Ready>> readiness(Health& health) {
   Ready ready;
   ready.dependencies = {masked_url(settings.database_url), masked_or_embedded(settings.redis_url),
                         masked_or_embedded(settings.rabbitmq_url),
-                        health.objects().is_configured() ? health.objects().place() : "embedded"};
+                        storage_of(health)};
   co_return ready;
 }
 
@@ -225,11 +231,7 @@ void add_routes(http::Router& router, Health& health) {
              [&health](const Call&, http::NoInput, http::NoInput) { return readiness(health); });
 
   http::Router::Description replication_answer;
-  json::Writer schema;
-  router.components().answers = true;
-  json::schema_object<ReplicationHealth>(schema, {}, router.components());
-  router.components().answers = false;
-  replication_answer.answer = std::move(schema).text();
+  replication_answer.answer = router.answer_schema<ReplicationHealth>();
   router.add_raw({.method = "GET",
                   .path = "/api/v1/health/replication",
                   .id = "health_replication",

@@ -87,11 +87,7 @@ Async<http::Response> state_of(objects::Objects& objects, const http::Request& r
 
 void add_storage_route(http::Router& router, objects::Objects& objects) {
   http::Router::Description description;
-  json::Writer schema;
-  router.components().answers = true;
-  json::schema_object<StorageState>(schema, {}, router.components());
-  router.components().answers = false;
-  description.answer = std::move(schema).text();
+  description.answer = router.answer_schema<StorageState>();
   router.add_raw({.method = "GET",
                   .path = "/api/v1/health/storage",
                   .id = "health_storage",

@@ -23,6 +23,7 @@ constexpr Kind kinds[] = {
     {Code::too_large, 413, "too-large", "The request body is too large"},
     {Code::uri_too_long, 414, "uri-too-long", "The request target is too long"},
     {Code::unsupported_media, 415, "unsupported-media-type", "Unsupported content type or encoding"},
+    {Code::not_satisfiable, 416, "range-not-satisfiable", "The resource has no such part"},
     {Code::unprocessable, 422, "unprocessable", "The request is not acceptable"},
     {Code::too_many, 429, "over-limit", "Over a limit"},
     {Code::headers_too_large, 431, "headers-too-large", "The request head is too large"},

@@ -52,6 +52,7 @@ void Router::add_raw(Operation operation, Description description, RawHandler ha
   if (around_.gate == nullptr && operation.permission != open_to_all)
     throw std::logic_error("a route that no gate guards");
   const auto parts = segments(operation.path);
+  if (operation.streams_body) streaming_.push_back(operation.path.substr(0, operation.path.find('{')));
   auto duration = around_.metrics.histogram(
       "http_request_duration_seconds", "Time to answer, from the end of the request's body",
       {{"method", std::string(operation.method)}, {"path", std::string(operation.path)}}, duration_buckets());
@@ -237,6 +238,15 @@ Router::Route* Router::find(const Request& request) const {
 bool Router::is_open(const Request& request) const {
   const auto* const found = find(request);
   return found != nullptr && found->operation.permission == open_to_all;
+}
+
+bool Router::streams_body(const Request& request) const {
+  const auto* const found = find(request);
+  return found != nullptr && found->operation.streams_body;
+}
+
+bool Router::may_stream_body(std::string_view target) const {
+  return std::ranges::any_of(streaming_, [&](std::string_view beginning) { return target.starts_with(beginning); });
 }
 
 Async<std::optional<Response>> Router::refuse_early(const Request& request) const {

@@ -43,6 +43,7 @@ struct Operation {
   std::string_view permission;  // `resource:verb`, signed_in or open_to_all; must not be empty
   int status = 200;             // of success
   std::vector<int> also = {};   // other statuses that callers of this operation meet
+  bool streams_body = false;    // reads it from Request::stream, however long it is
   bool is_probe = false;        // of whoever keeps the process running: answered however often others ask
 };
 
@@ -134,6 +135,11 @@ class Router {
   template <typename Handler>
   void add(Operation operation, Handler handler);
 
+  // A route with parameters of a described struct that reads its body and answers by itself: what is large or no JSON.
+  // `handler`: (const Call&, Parameters, const Request&) -> Async<Response>.
+  template <typename Parameters, typename Handler>
+  void add_raw(Operation operation, Description description, Handler handler);
+
   // A route that reads and answers by itself: batches, documents.
   void add_raw(Operation operation, Description description, RawHandler handler);
 
@@ -142,6 +148,11 @@ class Router {
 
   // Whether everybody may call it.
   [[nodiscard]] bool is_open(const Request& request) const;
+
+  // Whether its body is read by its handler.
+  [[nodiscard]] bool streams_body(const Request& request) const;
+  // Whether that may be, by the beginning of its target: cheap, so that others need not be looked at twice.
+  [[nodiscard]] bool may_stream_body(std::string_view target) const;
 
   // For a request whose body has not been read yet: the answer when none of it need be, because there is no such route
   // or nobody whom we know asks. Never throws except when its coroutine is cancelled.
@@ -162,8 +173,15 @@ class Router {
   };
   [[nodiscard]] std::vector<Listed> list() const;
 
+  // Of an answer, as the description of a raw route wants it.
+  template <typename Answer>
+  std::string answer_schema();
+
  private:
   struct Route;
+
+  template <typename Parameters>
+  void describe_parameters(std::string_view path, Description& description);
 
   // Null when there is none.
   [[nodiscard]] Route* find(const Request& request) const;
@@ -183,6 +201,7 @@ class Router {
 
   Surroundings around_;
   std::vector<std::unique_ptr<Route>> routes_;
+  std::vector<std::string_view> streaming_;  // what the paths of operations that stream their bodies begin with
   json::Components components_;
 };
 
@@ -294,18 +313,23 @@ Async<Response> run_typed(const Handler& handler, std::string_view path_template
   co_return Unwrapped<typename Types::Answer>::response(std::move(*answer), status);
 }
 
+template <typename Parameters, typename Handler>
+Async<Response> run_raw(const Handler& handler, std::string_view path_template, const Call& call,
+                        const Request& request) {
+  auto parameters = read_parameters<Parameters>(path_parameters(path_template, request), request);
+  if (!parameters) co_return problem(parameters.error(), request);
+  co_return co_await handler(call, std::move(*parameters), request);
+}
+
 }  // namespace detail
 
-template <typename Handler>
-void Router::add(Operation operation, Handler handler) {
-  using Types = detail::Signature<Handler>;
-  using Parameters = typename Types::Parameters;
-  Description description;
+template <typename Parameters>
+void Router::describe_parameters(std::string_view path, Description& description) {
   std::apply(
       [&](const auto&... field) {
         const auto one = [&](const auto& f) {
           using Member = std::remove_cvref_t<decltype(std::declval<Parameters>().*(f.member))>;
-          const bool in_path = operation.path.find("{" + std::string(f.name) + "}") != std::string_view::npos;
+          const bool in_path = path.find("{" + std::string(f.name) + "}") != std::string_view::npos;
           const bool required = in_path || (!json::detail::is_optional<Member> && !f.rules.optional);
           json::Writer schema;
           json::schema_object<Member>(schema, f.rules, components_);
@@ -315,16 +339,38 @@ void Router::add(Operation operation, Handler handler) {
         (one(field), ...);
       },
       Parameters::fields());
+}
+
+template <typename Answer>
+std::string Router::answer_schema() {
+  json::Writer schema;
+  components_.answers = true;
+  json::schema_object<Answer>(schema, {}, components_);
+  components_.answers = false;
+  return std::move(schema).text();
+}
+
+template <typename Parameters, typename Handler>
+void Router::add_raw(Operation operation, Description description, Handler handler) {
+  const auto path_template = operation.path;
+  describe_parameters<Parameters>(path_template, description);
+  add_raw(std::move(operation), std::move(description),
+          [handler = std::move(handler), path_template](const Call& call, const Request& request) {
+            return detail::run_raw<Parameters>(handler, path_template, call, request);
+          });
+}
+
+template <typename Handler>
+void Router::add(Operation operation, Handler handler) {
+  using Types = detail::Signature<Handler>;
+  Description description;
+  describe_parameters<typename Types::Parameters>(operation.path, description);
   if constexpr (!std::is_same_v<typename Types::Body, NoInput>) {
     json::Writer schema;
     json::schema_object<typename Types::Body>(schema, {}, components_);
     description.body = std::move(schema).text();
   }
-  json::Writer schema;
-  components_.answers = true;
-  json::schema_object<typename detail::Unwrapped<typename Types::Answer>::Body>(schema, {}, components_);
-  components_.answers = false;
-  description.answer = std::move(schema).text();
+  description.answer = answer_schema<typename detail::Unwrapped<typename Types::Answer>::Body>();
   const auto path_template = operation.path;
   const int status = operation.status;
   add_raw(std::move(operation), std::move(description),

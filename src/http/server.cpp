@@ -11,6 +11,7 @@
 #include "http/certificate.hpp"
 #include "http/forwarded.hpp"
 #include "http/problem.hpp"
+#include "http/response_head.hpp"
 #include "http/target.hpp"
 #include "observe/log.hpp"
 #include "runtime/wire.hpp"
@@ -26,83 +27,14 @@ using boost::system::error_code;
 namespace {
 
 using Parser = bhttp::request_parser<bhttp::string_body>;
+using StreamParser = bhttp::request_parser<bhttp::buffer_body>;
 using ReusePort = asio::detail::socket_option::boolean<SOL_SOCKET, SO_REUSEPORT>;
-
-std::string_view reason(int status) {
-  const auto text = bhttp::obsolete_reason(static_cast<bhttp::status>(status));
-  return {text.data(), text.size()};
-}
-
-// RFC 9110, section 5.6.7. One per second and thread is enough.
-const std::string& http_date() {
-  thread_local std::time_t formatted = 0;
-  thread_local std::string text;
-  const std::time_t now = std::time(nullptr);
-  if (now != formatted) {
-    std::tm utc{};
-    gmtime_r(&now, &utc);
-    std::array<char, 40> buffer{};
-    const auto size = std::strftime(buffer.data(), buffer.size(), "%a, %d %b %Y %H:%M:%S GMT", &utc);
-    text.assign(buffer.data(), size);
-    formatted = now;
-  }
-  return text;
-}
 
 // Longer targets need not be supported (RFC 9110, section 4.1).
 constexpr std::size_t target_bytes_max = 8'192;
 
 // A longer body is only read for whom we know: memory for it is nothing that anybody gets.
 constexpr std::uint64_t unasked_body_bytes_max = 64 << 10;
-
-// What an answer has to know of its request.
-struct Exchange {
-  std::string id;
-  std::string instance = "/";
-  bool keep_alive = false;
-  bool http_1_0 = false;
-  bool encrypted = false;
-  bool head = false;  // HEAD: everything but the body
-};
-
-constexpr std::pair<std::string_view, std::string_view> safe_defaults[] = {
-    {"Cache-Control", "no-store"},
-    {"Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"},
-    {"Referrer-Policy", "no-referrer"},
-};
-
-// The whole head in one buffer: one write sends head and body.
-std::string response_head(const Response& response, const Exchange& exchange) {
-  std::string head;
-  head.reserve(512);
-  fmt::format_to(std::back_inserter(head), "HTTP/1.1 {} {}\r\nServer: cognive\r\nDate: {}\r\n", response.status,
-                 reason(response.status), http_date());
-  if (!response.content_type.empty()) {
-    fmt::format_to(std::back_inserter(head), "Content-Type: {}\r\nX-Content-Type-Options: nosniff\r\n",
-                   response.content_type);
-  }
-  // An answer is for who asked, and no page: nothing keeps, frames or runs it. Routes that differ say so.
-  for (const auto& [name, value] : safe_defaults) {
-    if (std::ranges::find(response.headers, name, &std::pair<std::string, std::string>::first) ==
-        response.headers.end()) {
-      fmt::format_to(std::back_inserter(head), "{}: {}\r\n", name, value);
-    }
-  }
-  if (response.status != 204 && response.status != 304) {
-    fmt::format_to(std::back_inserter(head), "Content-Length: {}\r\n", response.body.size());
-  }
-  if (exchange.encrypted) head += "Strict-Transport-Security: max-age=31536000\r\n";
-  fmt::format_to(std::back_inserter(head), "X-Request-Id: {}\r\n", exchange.id);
-  for (const auto& [name, value] : response.headers)
-    fmt::format_to(std::back_inserter(head), "{}: {}\r\n", name, value);
-  if (!exchange.keep_alive) {
-    head += "Connection: close\r\n";
-  } else if (exchange.http_1_0) {
-    head += "Connection: keep-alive\r\n";  // which is not the default there
-  }
-  head += "\r\n";
-  return head;
-}
 
 bool is_visible(char c) {
   return c > ' ' && c < 127;
@@ -254,6 +186,57 @@ struct Session : std::enable_shared_from_this<Session> {
   }
 };
 
+// The body of a request as it comes over a connection.
+class IncomingBody final : public BodyStream {
+ public:
+  IncomingBody(Session& session, beast::flat_buffer& buffer, Parser&& parser, std::chrono::milliseconds patience)
+      : session_(session), buffer_(buffer), parser_(std::move(parser)), patience_(patience) {
+    parser_.body_limit(boost::none);
+    if (const auto announced = parser_.content_length()) length_ = *announced;
+    wants_go_on_ = beast::iequals(parser_.get()[bhttp::field::expect], "100-continue");
+  }
+
+  Async<Result<std::string>> read() override {
+    if (parser_.is_done()) co_return std::string();
+    error_code error;
+    session_.expect_within(patience_);
+    if (std::exchange(wants_go_on_, false)) {
+      constexpr std::string_view go_on = "HTTP/1.1 100 Continue\r\n\r\n";
+      co_await asio::async_write(session_.wire, asio::buffer(go_on), asio::redirect_error(asio::use_awaitable, error));
+    }
+    std::string out;
+    while (!error && out.empty() && !parser_.is_done()) {
+      out.resize(read_bytes);
+      auto& body = parser_.get().body();
+      body.data = out.data();
+      body.size = out.size();
+      body.more = true;
+      co_await bhttp::async_read_some(session_.wire, buffer_, parser_,
+                                      asio::redirect_error(asio::use_awaitable, error));
+      if (error == bhttp::error::need_buffer) error = {};
+      out.resize(out.size() - body.size);
+    }
+    error = session_.outcome(error);
+    session_.expect_whenever();
+    if (error == asio::error::timed_out) co_return fail(Code::timed_out, "The body did not come on in time.");
+    if (error) co_return fail(Code::malformed, "The body came to no end: " + error.message() + ".");
+    co_return out;
+  }
+
+  [[nodiscard]] std::optional<std::uint64_t> length() const override { return length_; }
+  [[nodiscard]] bool is_complete() const { return parser_.is_done(); }
+
+ private:
+  static constexpr std::size_t read_bytes = 64 << 10;
+
+  Session& session_;
+  beast::flat_buffer& buffer_;
+  StreamParser parser_;
+  std::chrono::milliseconds patience_;
+  std::optional<std::uint64_t> length_;
+  bool wants_go_on_ = false;
+};
+
 }  // namespace
 
 struct Server::State : std::enable_shared_from_this<State> {
@@ -285,7 +268,36 @@ struct Server::State : std::enable_shared_from_this<State> {
                                                     exchange.head ? asio::const_buffer{} : asio::buffer(response.body)};
     session.expect_within(options.request_timeout);
     co_await asio::async_write(session.wire, buffers, asio::use_awaitable);
-    response_size.observe(static_cast<double>(response.body.size()));
+    if (!response.stream) co_return response_size.observe(static_cast<double>(response.body.size()));
+    if (!exchange.head) co_await write_stream(session, response, exchange);
+  }
+
+  // Each piece within the time for an answer. Throws when there is no way to go on but to close the connection.
+  Async<> write_stream(Session& session, const Response& response, const Exchange& exchange) {
+    const bool is_chunked = !response.stream_length && !exchange.http_1_0;
+    std::uint64_t written = 0;
+    for (;;) {
+      session.expect_whenever();
+      const auto piece = co_await response.stream();
+      if (!piece) {
+        log(Level::warning, "an answer was broken off",
+            {{"request_id", exchange.id}, {"bytes", written}, {"reason", piece.error().detail}});
+        throw std::runtime_error(piece.error().detail);
+      }
+      if (piece->empty()) break;
+      const auto size = is_chunked ? fmt::format("{:x}\r\n", piece->size()) : std::string();
+      const std::array<asio::const_buffer, 3> buffers{asio::buffer(size), asio::buffer(*piece),
+                                                      asio::buffer(is_chunked ? "\r\n" : "", is_chunked ? 2 : 0)};
+      session.expect_within(options.request_timeout);
+      co_await asio::async_write(session.wire, buffers, asio::use_awaitable);
+      written += piece->size();
+    }
+    session.expect_within(options.request_timeout);
+    constexpr std::string_view last_chunk = "0\r\n\r\n";
+    if (is_chunked) co_await asio::async_write(session.wire, asio::buffer(last_chunk), asio::use_awaitable);
+    if (response.stream_length && written != *response.stream_length)
+      throw std::runtime_error("an answer had another length than was announced");
+    response_size.observe(static_cast<double>(written));
   }
 
   // Waits for the first byte of a request. Nothing to answer when none comes.
@@ -363,7 +375,18 @@ struct Server::State : std::enable_shared_from_this<State> {
     if (error) co_return session.outcome(error);
     if (!framing_is_clear(parser.get())) co_return bhttp::error::bad_transfer_encoding;
     const auto length = parser.content_length();
+    if (streams(parser)) co_return error_code();
+    parser.body_limit(options.body_bytes_max);
     co_return length && *length > options.body_bytes_max ? error_code(bhttp::error::body_limit) : error_code();
+  }
+
+  [[nodiscard]] bool streams(const Parser& parser) const {
+    const auto& target = parser.get().target();
+    if (!router.may_stream_body({target.data(), target.size()})) return false;
+    // Without a body there is nothing to stream.
+    if (!parser.chunked() && parser.content_length().value_or(0) == 0) return false;
+    const auto head = head_of(parser.get(), {});
+    return head && router.streams_body(*head);
   }
 
   Async<error_code> read_body(Session& session, beast::flat_buffer& buffer, Parser& parser) {
@@ -396,6 +419,49 @@ struct Server::State : std::enable_shared_from_this<State> {
     }
   }
 
+  // Whether the connection goes on after the answer.
+  void settle(Exchange& exchange, const Response& response) const {
+    const bool ends_with_connection = response.stream && !response.stream_length && exchange.http_1_0;
+    exchange.keep_alive = exchange.keep_alive && !stopping && !ends_with_connection;
+  }
+
+  static Async<> say_goodbye(Session& session) {
+    error_code ignored;
+    session.expect_within(goodbye_max);
+    if (session.wire.is_encrypted()) {
+      co_await session.wire.async_goodbye(asio::redirect_error(asio::use_awaitable, ignored));
+    } else {
+      session.wire.socket().shutdown(tcp::socket::shutdown_send, ignored);
+    }
+  }
+
+  // Answers while the body comes. False: the connection cannot be used any more.
+  Async<bool> answer_stream(Session& session, beast::flat_buffer& buffer, Parser& parser, Exchange exchange) {
+    auto request = head_of(parser.get(), exchange.id);
+    Response response;
+    IncomingBody body(session, buffer, std::move(parser), options.request_timeout);
+    const auto encoding = lower(trim(request->header("content-encoding")));
+    if (!encoding.empty() && encoding != "identity") {
+      response = problem({Code::unsupported_media, "A body that is stored as it comes has no Content-Encoding.", {}},
+                         exchange.instance, exchange.id);
+    } else if (answering >= options.requests_max) {
+      response = too_much(exchange);
+    } else {
+      complete(*request, session);
+      request->stream = &body;
+      const auto place = take_place();
+      response = co_await router.dispatch(*request);
+    }
+    settle(exchange, response);
+    if (!body.is_complete()) {
+      co_await refuse(session, response, exchange);
+      co_return false;
+    }
+    co_await write(session, response, exchange);
+    if (!exchange.keep_alive) co_await say_goodbye(session);
+    co_return exchange.keep_alive;
+  }
+
   Async<Response> answer(Parser& parser, const Exchange& exchange, const Session& session) {
     auto request = head_of(parser.get(), exchange.id);
     if (!request) co_return problem(request.error(), exchange.instance, exchange.id);
@@ -412,7 +478,7 @@ struct Server::State : std::enable_shared_from_this<State> {
     for (;;) {
       Parser parser;
       parser.header_limit(static_cast<std::uint32_t>(options.header_bytes_max));
-      parser.body_limit(options.body_bytes_max);
+      parser.body_limit(boost::none);  // as long as it is not known whether the body is streamed
       std::uint64_t body_max = options.body_bytes_max;
       auto error = co_await read_head(session, buffer, parser);
       auto exchange = exchange_of(parser.get());
@@ -421,6 +487,11 @@ struct Server::State : std::enable_shared_from_this<State> {
         session.expect_whenever();
         if (const auto response = co_await refuse_early(session, parser, exchange, body_max))
           co_return co_await refuse(session, *response, exchange);
+        if (streams(parser)) {
+          if (!co_await answer_stream(session, buffer, parser, exchange)) co_return;
+          session.served = true;
+          continue;
+        }
         error = co_await read_body(session, buffer, parser);
       }
       if (error) {
@@ -430,19 +501,10 @@ struct Server::State : std::enable_shared_from_this<State> {
       }
       session.expect_whenever();
       const auto response = co_await answer(parser, exchange, session);
-      exchange.keep_alive = exchange.keep_alive && !stopping;
+      settle(exchange, response);
       co_await write(session, response, exchange);
       session.served = true;
-      if (!exchange.keep_alive) {
-        error_code ignored;
-        session.expect_within(goodbye_max);
-        if (session.wire.is_encrypted()) {
-          co_await session.wire.async_goodbye(asio::redirect_error(asio::use_awaitable, ignored));
-        } else {
-          session.wire.socket().shutdown(tcp::socket::shutdown_send, ignored);
-        }
-        co_return;
-      }
+      if (!exchange.keep_alive) co_return co_await say_goodbye(session);
     }
   }
 

@@ -32,6 +32,8 @@ inline constexpr std::string_view budgets_read = "budgets:read";
 inline constexpr std::string_view budgets_write = "budgets:write";
 inline constexpr std::string_view budgets_reserve = "budgets:reserve";
 inline constexpr std::string_view audit_read = "audit:read";
+inline constexpr std::string_view artifacts_read = "artifacts:read";
+inline constexpr std::string_view artifacts_write = "artifacts:write";
 inline constexpr std::string_view tasks_read = "tasks:read";
 inline constexpr std::string_view tasks_write = "tasks:write";
 
@@ -97,6 +99,8 @@ inline constexpr std::array grants{
     Grant{permission::budgets_write, detail::yes, detail::no, detail::no},
     Grant{permission::budgets_reserve, detail::yes, detail::yes, detail::no},
     Grant{permission::audit_read, detail::yes, detail::no, detail::no},
+    Grant{permission::artifacts_read, detail::yes, detail::yes, detail::yes},
+    Grant{permission::artifacts_write, detail::yes, detail::yes, detail::no},
     Grant{permission::tasks_read, detail::no, detail::no, detail::no},
     Grant{permission::tasks_write, detail::no, detail::no, detail::no},
 };

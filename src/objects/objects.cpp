@@ -7,7 +7,8 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr milliseconds part_timeout{60'000};
+constexpr milliseconds begin_timeout{20'000};
+constexpr std::size_t slowest_bytes_per_second = std::size_t{1} << 20U;
 constexpr milliseconds completion_timeout{300'000};
 constexpr milliseconds abort_timeout{10'000};
 constexpr milliseconds piece_timeout{30'000};
@@ -15,6 +16,11 @@ constexpr std::size_t part_bytes = std::size_t{8} << 20U;
 constexpr std::size_t later_part_bytes = std::size_t{64} << 20U;
 constexpr std::int64_t first_parts = 1'000;
 constexpr std::size_t piece_bytes = std::size_t{2} << 20U;
+
+// So that a store that hangs is told soon, and a slow one has its time.
+Deadline within(std::size_t bytes) {
+  return Deadline::in(begin_timeout + std::chrono::seconds{bytes / slowest_bytes_per_second});
+}
 
 }  // namespace
 
@@ -101,11 +107,11 @@ struct Writer::State {
       co_return fail(Code::too_large, "It is larger than an object of the store may be.");
     std::function<Result<void>(Store&)> question = [this](Store& store) -> Result<void> {
       if (upload.empty()) {
-        auto begun = store.begin(bucket, key, content_type, Deadline::in(part_timeout));
+        auto begun = store.begin(bucket, key, content_type, Deadline::in(begin_timeout));
         if (!begun) return std::unexpected(std::move(begun.error()));
         upload = std::move(*begun);
       }
-      auto part = store.put_part(bucket, key, upload, std::ssize(parts) + 1, buffer, Deadline::in(part_timeout));
+      auto part = store.put_part(bucket, key, upload, std::ssize(parts) + 1, buffer, within(buffer.size()));
       if (!part) return std::unexpected(std::move(part.error()));
       parts.push_back(std::move(*part));
       digest.update(buffer);
@@ -152,7 +158,7 @@ Async<Result<Written>> Writer::finish() {
     Result<void> done;
     if (state->parts.empty()) {
       state->digest.update(state->buffer);
-      done = store.put(state->bucket, state->key, state->buffer, state->content_type, Deadline::in(part_timeout));
+      done = store.put(state->bucket, state->key, state->buffer, state->content_type, within(state->buffer.size()));
     } else {
       done = store.complete(state->bucket, state->key, state->upload, state->parts, Deadline::in(completion_timeout));
     }
@@ -175,14 +181,22 @@ Async<> Writer::abort() {
   (void)co_await state->objects.ask<void>("abort", std::move(question));
 }
 
-Reader::Reader(Objects& objects, Kind kind, std::string key, std::uint64_t first, std::uint64_t count)
-    : objects_(objects), kind_(kind), key_(std::move(key)), at_(first), left_(count) {}
+Reader::Reader(Objects& objects, Kind kind, std::string key, std::uint64_t first, std::uint64_t count,
+               Checksum checksum)
+    : objects_(objects),
+      kind_(kind),
+      key_(std::move(key)),
+      at_(first),
+      left_(count),
+      digest_(checksum == Checksum::wanted ? std::make_unique<Sha256>() : nullptr) {}
 
 Async<Result<std::string>> Reader::next() {
   if (left_ == 0) co_return std::string();
   const auto wanted = static_cast<std::size_t>(std::min<std::uint64_t>(left_, piece_bytes));
   std::function<Result<Piece>(Store&)> question = [&](Store& store) {
-    return store.get(objects_.bucket(kind_), key_, at_, wanted, etag_, Deadline::in(piece_timeout));
+    auto piece = store.get(objects_.bucket(kind_), key_, at_, wanted, etag_, Deadline::in(piece_timeout));
+    if (piece && digest_) digest_->update(piece->bytes);
+    return piece;
   };
   auto piece = co_await objects_.ask<Piece>("get", std::move(question));
   if (!piece) co_return std::unexpected(std::move(piece.error()));

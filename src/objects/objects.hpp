@@ -38,6 +38,7 @@ class Objects {
   [[nodiscard]] bool is_configured() const { return storage_.store != nullptr; }
   // Of the store as it is configured: "file:///…" or "http://…". Empty: there is none.
   [[nodiscard]] std::string place() const { return is_configured() ? storage_.store->place() : std::string(); }
+  static Error not_configured();
   [[nodiscard]] std::string bucket(Kind kind) const;
   // How to reach an object without us; null when there is no store.
   [[nodiscard]] const Store* store() const { return storage_.store.get(); }
@@ -55,7 +56,6 @@ class Objects {
 
  private:
   Async<> run(BlockingThreads& threads, std::string_view what, std::function<bool()> work);
-  static Error not_configured();
 
   Storage& storage_;
   Metrics& metrics_;
@@ -92,10 +92,16 @@ class Writer {
 // Reads one object from `first` on, `count` bytes of it at most.
 class Reader {
  public:
-  Reader(Objects& objects, Kind kind, std::string key, std::uint64_t first, std::uint64_t count);
+  enum class Checksum { none, wanted };
+  Reader(Objects& objects, Kind kind, std::string key, std::uint64_t first, std::uint64_t count,
+         Checksum checksum = Checksum::none);
 
   // The next bytes; empty: all of them have been read. Code::conflict when the object became another one meanwhile.
   Async<Result<std::string>> next();
+  // How many are still to come, if there are as many.
+  [[nodiscard]] std::uint64_t left() const { return left_; }
+  // Of what has been read, when that is wanted; once.
+  Digest sha256() { return digest_->finish(); }
 
  private:
   Objects& objects_;
@@ -104,6 +110,7 @@ class Reader {
   std::uint64_t at_;
   std::uint64_t left_;
   std::string etag_;
+  std::unique_ptr<Sha256> digest_;
 };
 
 template <typename T>

@@ -21,7 +21,7 @@ struct ClientOptions {
   std::string authority_file;  // PEM; empty: the authorities of the system
   std::string encryption;      // of what is uploaded: empty (as the bucket has it), AES256 or aws:kms
   std::string kms_key_id;      // empty: the store's own
-  std::chrono::seconds stall{10};
+  std::chrono::seconds stall{5};
   int tries_max = 6;
 };
 

@@ -48,14 +48,16 @@ def insiders(installation, people):
     channel = api.post("/api/v1/alert-channels", json={"kind": "webhook", "url": "https://hooks.example.com/cognive", "enabled": False}).json()["id"]
     override = api.post("/api/v1/prices/overrides", json={"provider": "acme", "model": uuid7(), "effective_from": "2036-01-01T00:00:00Z", "rates": {"input_mtok": 1}})
     assert override.status_code == 201, override.text
-    return {"agents": agent, "runs": api.run(agent)["run_id"], "teams": team, "budgets": budget, "reservations": reservation,
+    artifact = api.post("/api/v1/artifacts", params={"agent_id": agent, "name": "a"}, data=b"bytes").json()["id"]
+    upload = api.post("/api/v1/artifact-uploads", json={"agent_id": agent, "name": "a"}).json()["artifact"]["id"]
+    return {"artifacts": artifact, "artifact-uploads": upload, "agents": agent, "runs": api.run(agent)["run_id"], "teams": team, "budgets": budget, "reservations": reservation,
             "alert-channels": channel, "api-keys": api.post("/api/v1/api-keys", json={"name": "k", "permissions": ["events:write"]}).json()["id"]}
 
 
 def target(path, ids=None):
     """A path with an unknown id in it, or with that of something that there is."""
     kind = next((part for part in reversed(path.split("/{")[0].split("/")) if part in (ids or {})), None)
-    path = path.replace("{id}", ids[kind] if kind else uuid7())
+    path = path.replace("{id}", ids[kind] if kind else uuid7()).replace("{number}", "1")
     return re.sub(r"\{\w+\}", lambda _: uuid7(), path)
 
 

@@ -9,6 +9,7 @@ import requests
 from contract import BY_ID, DOCUMENT, OPERATIONS, at, check_answer, check_body, each_operation, parameters_of, resolved
 from installation import llm_call, uuid7, wait_until
 from reports import post_batch
+from routes import takes_json
 
 
 
@@ -39,7 +40,9 @@ def world(installation):
     assert post_batch(api, [llm_call(run["run_id"], reservation_id=reservation), llm_call(run["run_id"])])["accepted"] == 2
     task = uuid7()  # this installation has no RabbitMQ, and would take none over the API
     installation.sql("INSERT INTO sent_tasks (id, name, queue, request_digest, message_bytes) VALUES (%s, 'a.task', 'somewhere', '', 0)", task)
-    return {"task": task, "team": team, "agent": agent, "run": run, "ended": ended, "call": events[0]["id"], "budget": budget, "by_run": by_run, "reservation": reservation,
+    artifact = api.post("/api/v1/artifacts", params={"agent_id": agent["id"], "run_id": run["run_id"], "name": "a"}, data=b"bytes").json()
+    upload = api.post("/api/v1/artifact-uploads", json={"agent_id": agent["id"], "name": "b"}).json()["artifact"]
+    return {"artifact": artifact, "upload": upload, "task": task, "team": team, "agent": agent, "run": run, "ended": ended, "call": events[0]["id"], "budget": budget, "by_run": by_run, "reservation": reservation,
             "held": held, "money": money, "channel": channel}
 
 
@@ -83,8 +86,12 @@ GETS = {
     "alert_delivery_list": ["/api/v1/alert-deliveries", "/api/v1/alert-deliveries?channel_id={channel}&state=waiting&limit=1"],
     "alert_channel_list": ["/api/v1/alert-channels", "/api/v1/alert-channels?limit=1"],
     "alert_channel_get": ["/api/v1/alert-channels/{channel}"],
+    "artifact_list": ["/api/v1/artifacts", "/api/v1/artifacts?agent_id={agent}&run_id={run}&name=a&state=stored&limit=1"],
+    "artifact_get": ["/api/v1/artifacts/{artifact}", "/api/v1/artifacts/{upload}"],
+    "artifact_download": ["/api/v1/artifacts/{artifact}/content"],
+    "artifact_upload_get": ["/api/v1/artifact-uploads/{upload}", "/api/v1/artifact-uploads/{artifact}"],
     "root": ["/"], "welcome": ["/api/v1/"], "health_liveness": ["/api/v1/health/liveness"], "health_readiness": ["/api/v1/health/readiness"],
-    "health_replication": ["/api/v1/health/replication"], "health_cache": ["/api/v1/health/cache"], "metrics": ["/metrics"], "docs": ["/docs"], "redoc": ["/redoc"], "openapi": ["/openapi.json"],
+    "health_replication": ["/api/v1/health/replication"], "health_cache": ["/api/v1/health/cache"], "health_storage": ["/api/v1/health/storage"], "metrics": ["/metrics"], "docs": ["/docs"], "redoc": ["/redoc"], "openapi": ["/openapi.json"],
 }
 
 
@@ -97,6 +104,7 @@ def test_a_get_answers_as_declared(api, world, operation_id):
     words = {"team": world["team"]["id"], "team_name": world["team"]["name"], "agent": world["agent"]["id"], "run": world["run"]["run_id"],
              "ended": world["ended"]["run_id"], "call": world["call"], "budget": world["budget"]["id"], "by_run": world["by_run"]["id"],
              "reservation": world["reservation"], "channel": world["channel"]["id"], "task": world["task"],
+             "artifact": world["artifact"]["id"], "upload": world["upload"]["id"],
              "user": api.get("/api/v1/users").json()["items"][0]["id"], "key": api.get("/api/v1/auth/me").json()["id"]}
     for target in GETS[operation_id]:
         check_answer(operation_id, api.get(target.format(**words)), 200)
@@ -259,13 +267,14 @@ def test_refusals_have_declared_statuses_and_bodies(installation, method, path, 
     if "x-permission" in operation:
         other = installation.team_key("", next(one for one in ("teams:read", "prices:read") if one != operation["x-permission"]))
         check_answer(name, send(unknown, {"X-API-Key": other}), 403)
+    url, unknown = (one.replace("{number}", "1") for one in (url, unknown))
     if "{id}" in path:
         check_answer(name, send(url.replace("{id}", "x").replace("{user_id}", uuid7()), key, json={}), 422)
     if any(parameter["in"] != "header" for parameter in parameters_of(operation)):
         check_answer(name, send(unknown + "?no_such_parameter=1" if "usage" not in str(operation["parameters"]) else unknown, key, json={}), 422)
     if method == "GET":
         check_answer(name, send(unknown, key | {"X-Consistency-Token": "no-token"}), 400)
-    if "requestBody" in operation:
+    if takes_json(operation):
         check_answer(name, send(unknown, key, data=b"{"), 400)
         check_answer(name, send(unknown, key | {"Content-Type": "text/plain"}, data=b"{}"), 415)
         check_answer(name, send(unknown, key, json={"no_such_field": 1}), 422)
@@ -275,7 +284,7 @@ def test_refusals_have_declared_statuses_and_bodies(installation, method, path, 
 OF_PEOPLE = {"session_begin", "session_refresh", "password_change"}  # nobody's password is in an example: see test_people_answer_as_declared
 OF_RABBITMQ = {"task_send"}  # which is not here: see sent_tasks_test.py
 EXAMPLES = [(name, BY_ID[name][2]["requestBody"]["content"]["application/json"]["schema"])
-            for name in BY_ID if "requestBody" in BY_ID[name][2] and name not in OF_PEOPLE | OF_RABBITMQ]
+            for name in BY_ID if takes_json(BY_ID[name][2]) and name not in OF_PEOPLE | OF_RABBITMQ]
 
 
 @pytest.mark.parametrize("operation_id, schema", EXAMPLES, ids=lambda value: value if isinstance(value, str) else "")

@@ -38,8 +38,8 @@ def test_readiness_names_the_dependencies_and_calls_the_missing_ones_embedded(in
     assert body["status"] == "ready"
     dependencies = body["dependencies"]
     assert dependencies["database_url"].startswith("postgresql://")
-    assert {name: dependencies[name] for name in ("redis_url", "rabbitmq_url", "storage_endpoint")} == dict.fromkeys(
-        ("redis_url", "rabbitmq_url", "storage_endpoint"), "embedded")
+    assert dependencies["redis_url"] == dependencies["rabbitmq_url"] == "embedded"
+    assert dependencies["storage_endpoint"] == f"file://{installation.directory}/objects"
 
 
 def serve(installation, **environment):
@@ -56,7 +56,10 @@ def serve(installation, **environment):
 @pytest.mark.parametrize("variable, name", [("REDIS_URL", "redis"), ("RABBITMQ_URL", "rabbitmq"), ("STORAGE_ENDPOINT", "storage")])
 def test_readiness_is_503_and_names_the_dependency_that_is_away(installation, variable, name):
     scheme = "amqp" if name == "rabbitmq" else "redis"
-    process, url = serve(installation, **{variable: f"{scheme}://user:topsecret@127.0.0.1:1/0"})
+    settings = {variable: f"{scheme}://user:topsecret@127.0.0.1:1/0"}
+    if name == "storage":
+        settings = {variable: "127.0.0.1:1", "STORAGE_ACCESS_KEY": "key", "STORAGE_SECRET_KEY": "topsecret"}
+    process, url = serve(installation, **settings)
     try:
         answer = requests.get(url + "/api/v1/health/readiness", timeout=10)
         body = check_problem(answer, 503)
@@ -70,7 +73,7 @@ def test_readiness_is_503_and_names_the_dependency_that_is_away(installation, va
 
 def test_readiness_requires_narrows_the_list_and_masks_passwords(installation):
     process, url = serve(installation, REDIS_URL="redis://user:topsecret@127.0.0.1:1/0", READINESS_REQUIRES="database",
-                         STORAGE_ENDPOINT="127.0.0.1:1")
+                         STORAGE_ENDPOINT="127.0.0.1:1", STORAGE_ACCESS_KEY="key", STORAGE_SECRET_KEY="secret")
     try:
         answer = requests.get(url + "/api/v1/health/readiness", timeout=10)
         assert answer.status_code == 200

@@ -48,6 +48,7 @@ SAMPLES = {
                          "usage": {"input_tokens": 10}, "expires_in_s": 60},
     "reservation_renew": {"expires_in_s": 60},
     "alert_channel_create": {"id": "new", "name": "sampled", "team": "default", "kind": "webhook", "url": "https://hooks.example.com/cognive", "enabled": False},
+    "artifact_upload_begin": {"id": "new", "agent_id": "agent", "run_id": "run", "name": "sampled", "sha256": "a" * 64, "content_type": "text/plain", "direct": False},
     "task_send": {"id": "new", "name": "reports.monthly", "queue": "reports", "args": [1], "kwargs": {"a": 1}, "countdown_s": 1, "expires_at": "2036-11-23T06:02:00Z",
                   "time_limit_s": 60, "soft_time_limit_s": 30, "ignore_result": False},
     "alert_channel_update": {"name": "renamed", "url": "https://hooks.example.com/cognive", "enabled": False},
@@ -94,7 +95,12 @@ def operations():
     return [(method, path, operation) for path, item in DOCUMENT["paths"].items() for method, operation in item.items()]
 
 
-ROUTES = [Route(*each) for each in operations() if "requestBody" in each[2]]
+def takes_json(operation):
+    """Whether its body is JSON; others take bytes as they are."""
+    return "application/json" in operation.get("requestBody", {}).get("content", {})
+
+
+ROUTES = [Route(*each) for each in operations() if takes_json(each[2])]
 OBJECTS = [route for route in ROUTES if route.schema.get("type") == "object"]
 BATCH = next(route for route in ROUTES if route.id == "event_batch")
 

@@ -1,0 +1,470 @@
+#include "artifacts/artifacts.hpp"
+
+#include <algorithm>
+
+#include "artifacts/store.hpp"
+#include "base/text.hpp"
+#include "json/writer.hpp"
+#include "observe/log.hpp"
+#include "pg/transact.hpp"
+
+namespace cognive::artifacts {
+
+using std::chrono::milliseconds;
+
+namespace {
+
+constexpr milliseconds upload_time_max{6 * 3'600'000};
+constexpr milliseconds statement_patience{10'000};
+constexpr milliseconds store_patience{30'000};
+constexpr milliseconds completion_patience{300'000};
+constexpr std::chrono::seconds put_url_lifetime{3'600};
+constexpr auto kind = objects::Kind::artifacts;
+
+bool is_hex(std::string_view text) {
+  return from_hex(text).has_value();
+}
+
+Error not_found() {
+  return {Code::not_found, "There is no such artifact.", {}};
+}
+
+Error too_large(std::int64_t bytes_max) {
+  return {Code::too_large, fmt::format("An artifact has at most {} bytes (ARTIFACT_BYTES_MAX).", bytes_max), {}};
+}
+
+Error mismatch() {
+  return unprocessable("?sha256", "The bytes that came have another SHA-256 than was declared; nothing was stored.")
+      .error();
+}
+
+// Of the store's doing: what the caller is told.
+Error trouble(Error error) {
+  log(Level::warning, "the object storage has not done what was asked", {{"reason", error.detail}});
+  return {Code::unavailable, "The object storage does not answer, or refuses; repeat it later with the same id.", {}};
+}
+
+Call anew(const Call& call) {
+  auto out = call;
+  out.deadline = Deadline::in(statement_patience);
+  return out;
+}
+
+}  // namespace
+
+void ArtifactBegin::check(json::Faults& faults) const {
+  if (sha256 && !is_hex(*sha256)) faults.add_at("sha256", "It must be 64 hexadecimal digits.");
+  const bool is_plain = std::ranges::none_of(
+      name, [](char letter) { return static_cast<unsigned char>(letter) < 0x20 || letter == 0x7F; });
+  if (!is_plain) faults.add_at("name", "It must have no control characters.");
+}
+
+void UploadBegin::check(json::Faults& faults) const {
+  ArtifactBegin::check(faults);
+  const bool is_type = content_type.find('/') != std::string::npos &&
+                       std::ranges::all_of(content_type, [](char letter) { return letter >= ' ' && letter < 0x7F; });
+  if (!is_type) faults.add_at("content_type", "It must be a media type: type/subtype.");
+}
+
+namespace {
+
+std::int64_t lifetime_days() {
+  return std::ranges::find(objects::expected, kind, &objects::Expected::kind)->days;
+}
+
+std::string details_of(const Artifact& artifact) {
+  json::Writer out;
+  out.begin_object();
+  out.field("name", artifact.name);
+  out.field("agent_id", artifact.agent_id.text());
+  if (artifact.run_id) out.field("run_id", artifact.run_id->text());
+  if (artifact.bytes) {
+    out.key("bytes");
+    out.integer(*artifact.bytes);
+  }
+  if (artifact.sha256) out.field("sha256", *artifact.sha256);
+  out.end_object();
+  return std::move(out).text();
+}
+
+audit::Entry entry(std::string_view action, const Artifact& artifact) {
+  return {.action = action,
+          .resource_kind = "artifact",
+          .resource_id = artifact.id.text(),
+          .team_id = artifact.team_id,
+          .details = details_of(artifact)};
+}
+
+}  // namespace
+
+Async<Result<Row>> Artifacts::find(const Call& call, Uuid id) {
+  auto rows =
+      sql::read(co_await database_.read_preferred(call).find(sql::get, sql::by_id(id, call.principal), call.deadline));
+  if (rows.empty()) co_return std::unexpected(not_found());
+  co_return std::move(rows.front());
+}
+
+Async<Result<Row>> Artifacts::find_upload(const Call& call, Uuid id) {
+  auto found = co_await find(call, id);
+  if (found && found->artifact.state == ArtifactState::stored)
+    co_return fail(Code::conflict, "All of this artifact is stored already.");
+  co_return found;
+}
+
+Async<Result<std::pair<Row, bool>>> Artifacts::insert(const Call& call, const ArtifactBegin& request,
+                                                      std::string content_type, std::string upload_id) {
+  using Answer = Result<std::pair<Row, bool>>;
+  const auto id = request.id.value_or(Uuid::make());
+  const auto key = fmt::format("{}/{}/{}", request.agent_id.text(), id.text(), random_token(8));
+  const auto body = [&](pg::Transaction& transaction) -> Async<Answer> {
+    const auto agent = co_await transaction.execute(sql::agent, sql::by_id(request.agent_id, call.principal));
+    if (agent.empty()) co_return unprocessable("?agent_id", "There is no such agent.");
+    if (agent[0].at<bool>(1)) co_return fail(Code::conflict, "The agent is archived, and stores nothing any more.");
+    const auto team_id = agent[0].at<Uuid>(0);
+    if (request.run_id) {
+      const auto run = co_await transaction.execute(
+          sql::run, pg::Params::of(*request.run_id, bucket_of(*request.run_id), request.agent_id));
+      if (run.empty()) co_return unprocessable("?run_id", "The agent has no such run.");
+    }
+    const auto upload = upload_id.empty() ? std::optional<std::string>() : std::optional(upload_id);
+    auto params = pg::Params::of(id, team_id, request.agent_id, request.run_id, request.name, content_type, key, upload,
+                                 request.sha256);
+    const bool is_new = (co_await transaction.execute(sql::insert, std::move(params))).affected() > 0;
+    auto rows = sql::read(co_await transaction.execute(sql::lock, sql::by_id(id, call.principal)));
+    const bool is_same = !rows.empty() && rows[0].artifact.agent_id == request.agent_id &&
+                         rows[0].artifact.run_id == request.run_id && rows[0].artifact.name == request.name;
+    if (!is_same) co_return fail(Code::conflict, "Another artifact has this id.");
+    auto& row = rows.front();
+    if (!is_new && row.artifact.state == ArtifactState::uploading && row.upload_id.empty()) {
+      row.object_key = key;
+      row.declared_sha256 = request.sha256;
+      co_await transaction.execute(sql::take_over, pg::Params::of(id, key, request.sha256, content_type));
+    }
+    co_return std::pair(std::move(row), is_new);
+  };
+  co_return co_await pg::transact(database_, "artifact_begin", call, body);
+}
+
+Async<> Artifacts::give_up(const Row& row) {
+  (void)co_await objects_.remove(kind, row.object_key, Deadline::in(statement_patience));
+  try {
+    Call call;
+    call.deadline = Deadline::in(statement_patience);
+    co_await database_.primary().write(sql::give_up, pg::Params::of(row.artifact.id, row.object_key), call);
+  } catch (const Unavailable&) {  // NOLINT(bugprone-empty-catch): it is swept within a day
+  }
+}
+
+Async<Result<Artifact>> Artifacts::note_stored(const Call& call, const Row& row, std::uint64_t bytes,
+                                               std::optional<std::string> sha256) {
+  const auto later = anew(call);
+  const auto body = [&](pg::Transaction& transaction) -> Async<Result<Artifact>> {
+    const auto stored = co_await transaction.execute(
+        sql::stored,
+        pg::Params::of(row.artifact.id, row.object_key, static_cast<std::int64_t>(bytes), sha256, lifetime_days()));
+    auto rows = sql::read(co_await transaction.execute(sql::lock, sql::by_id(row.artifact.id, call.principal)));
+    if (rows.empty()) co_return std::unexpected(not_found());
+    // A commit whose answer was lost has stored it.
+    const bool is_ours = rows.front().object_key == row.object_key;
+    if (stored.affected() == 0 && !is_ours)
+      co_return fail(Code::conflict, "Another upload of this artifact has begun meanwhile.");
+    if (stored.affected() > 0) trail_.record(transaction, call, entry("artifact_store", rows.front().artifact));
+    co_return std::move(rows.front().artifact);
+  };
+  co_return co_await pg::transact(database_, "artifact_stored", later, body);
+}
+
+Async<Result<Stored>> Artifacts::upload(const Call& call, ArtifactBegin request, std::string content_type,
+                                        std::optional<std::uint64_t> length, Source source) {
+  if (!objects_.is_configured()) co_return std::unexpected(objects::Objects::not_configured());
+  if (length && *length > static_cast<std::uint64_t>(bytes_max_)) co_return std::unexpected(too_large(bytes_max_));
+  auto begun = co_await insert(call, request, content_type, {});
+  if (!begun) co_return std::unexpected(std::move(begun.error()));
+  const auto row = std::move(begun->first);
+  if (row.artifact.state == ArtifactState::stored) co_return Stored{row.artifact, false};
+  if (!row.upload_id.empty()) co_return fail(Code::conflict, "This artifact is being uploaded in parts.");
+
+  objects::Writer writer(objects_, kind, row.object_key, std::move(content_type));
+  const auto until = Deadline::in(upload_time_max);
+  std::optional<Error> fault;
+  while (!fault) {
+    auto piece = co_await source();
+    if (!piece) {
+      fault = std::move(piece.error());
+    } else if (piece->empty()) {
+      break;
+    } else if (writer.bytes() + piece->size() > static_cast<std::uint64_t>(bytes_max_)) {
+      fault = too_large(bytes_max_);
+    } else if (until.passed()) {
+      fault = Error{Code::timed_out, "An upload takes at most six hours.", {}};
+    } else if (auto written = co_await writer.write(*piece); !written) {
+      fault = trouble(std::move(written.error()));
+    }
+  }
+  objects::Written written;
+  if (!fault) {
+    if (auto finished = co_await writer.finish()) {
+      written = *finished;
+    } else {
+      fault = trouble(std::move(finished.error()));
+    }
+  }
+  const auto digest = to_hex(written.sha256);
+  if (!fault && row.declared_sha256 && lower(*row.declared_sha256) != digest) fault = mismatch();
+  if (fault) {
+    co_await writer.abort();
+    co_await give_up(row);
+    co_return std::unexpected(std::move(*fault));
+  }
+  auto stored = co_await note_stored(call, row, written.bytes, digest);
+  if (!stored) {
+    (void)co_await objects_.remove(kind, row.object_key, Deadline::in(statement_patience));
+    co_return std::unexpected(std::move(stored.error()));
+  }
+  co_return Stored{std::move(*stored), true};
+}
+
+Async<Result<Upload>> Artifacts::upload_of(const Call& call, Row row) {
+  Upload out{.artifact = row.artifact,
+             .parts = {},
+             .part_bytes_min = static_cast<std::int64_t>(objects::part_bytes_min),
+             .part_bytes_max = part_bytes_max,
+             .put = {}};
+  if (row.artifact.state == ArtifactState::stored) co_return out;
+  if (row.upload_id.empty()) {
+    const auto form = objects_.store()->url_to_put(objects_.bucket(kind), row.object_key, row.artifact.content_type,
+                                                   put_url_lifetime);
+    if (!form)
+      co_return fail(Code::conflict, "The object storage here is a directory, which has no URLs; leave out `direct`.");
+    out.put = SignedUrl{
+        .method = "PUT", .url = form->url, .headers = {}, .expires_at = Timestamp::now().plus(put_url_lifetime)};
+    for (const auto& [name, value] : form->headers) out.put->headers.push_back({name, value});
+    co_return out;
+  }
+  const auto rows = co_await database_.primary().execute(sql::parts, pg::Params::of(row.artifact.id), call.deadline);
+  for (int i = 0; i < rows.size(); ++i) {
+    UploadPart part;
+    std::string etag;
+    rows[i].read(part.number, part.bytes, part.sha256, etag);
+    out.parts.push_back(std::move(part));
+  }
+  co_return out;
+}
+
+Async<Result<Upload>> Artifacts::begin(const Call& call, UploadBegin request) {
+  if (!objects_.is_configured()) co_return std::unexpected(objects::Objects::not_configured());
+  if (request.direct && !objects_.store()->url_to_put("x", "x", "x/x", put_url_lifetime))
+    co_return unprocessable("/direct", "The object storage here is a directory, which has no URLs.");
+  if (!request.id) request.id = Uuid::make();
+  // The store's upload begins when the row is there, so that none is without one.
+  auto begun = co_await insert(call, request, request.content_type, request.direct ? "" : "-");
+  if (!begun) {
+    for (auto& field : begun.error().fields) {
+      if (field.pointer.starts_with('?')) field.pointer.front() = '/';
+    }
+    co_return std::unexpected(std::move(begun.error()));
+  }
+  auto row = std::move(begun->first);
+  const bool is_direct = row.upload_id.empty();
+  if (row.artifact.state == ArtifactState::uploading && is_direct != request.direct)
+    co_return fail(Code::conflict, "The upload of this artifact has begun in another way.");
+  if (row.artifact.state == ArtifactState::uploading && row.upload_id == "-") {
+    std::function<Result<std::string>(objects::Store&)> question = [&](objects::Store& store) {
+      return store.begin(objects_.bucket(kind), row.object_key, row.artifact.content_type,
+                         Deadline::in(store_patience));
+    };
+    auto upload = co_await objects_.ask<std::string>("begin", std::move(question));
+    if (!upload) co_return std::unexpected(trouble(std::move(upload.error())));
+    row.upload_id = *upload;
+    co_await database_.primary().write(sql::begun, pg::Params::of(row.artifact.id, row.object_key, row.upload_id),
+                                       anew(call));
+  }
+  co_return co_await upload_of(call, std::move(row));
+}
+
+Async<Result<Upload>> Artifacts::get_upload(const Call& call, Uuid id) {
+  auto row = co_await find(call, id);
+  if (!row) co_return std::unexpected(std::move(row.error()));
+  co_return co_await upload_of(call, std::move(*row));
+}
+
+Async<Result<UploadPart>> Artifacts::put_part(const Call& call, Uuid id, std::int64_t number, std::string declared,
+                                              std::string bytes) {
+  const auto row = co_await find_upload(call, id);
+  if (!row) co_return std::unexpected(row.error());
+  if (row->upload_id.empty() || row->upload_id == "-")
+    co_return fail(Code::conflict, "This artifact is not uploaded in parts; `begin` says how it is.");
+  if (bytes.empty()) co_return fail(Code::malformed, "The part is empty.");
+  if (std::ssize(bytes) > part_bytes_max)
+    co_return fail(Code::too_large, fmt::format("A part has at most {} bytes.", part_bytes_max));
+  UploadPart out{.number = number, .bytes = std::ssize(bytes), .sha256 = {}};
+  Digest digest{};
+  std::function<Result<objects::Part>(objects::Store&)> question = [&](objects::Store& store) -> Result<objects::Part> {
+    digest = sha256(bytes);
+    out.sha256 = to_hex(digest);
+    if (!declared.empty() && lower(declared) != out.sha256) return std::unexpected(mismatch());
+    return store.put_part(objects_.bucket(kind), row->object_key, row->upload_id, number, bytes,
+                          Deadline::in(store_patience));
+  };
+  const auto part = co_await objects_.ask<objects::Part>("put_part", std::move(question));
+  if (!part && part.error().code == Code::unprocessable && !part.error().fields.empty())
+    co_return std::unexpected(part.error());
+  if (!part) co_return std::unexpected(trouble(part.error()));
+  const auto noted = co_await database_.primary().write(
+      sql::put_part, pg::Params::of(id, number, part->etag, out.bytes, pg::Bytes{digest}), anew(call));
+  if (noted.affected() == 0) co_return fail(Code::conflict, "The upload has ended meanwhile.");
+  co_return out;
+}
+
+Async<Result<std::string>> Artifacts::digest_of(const Row& row, std::uint64_t bytes) {
+  objects::Reader reader(objects_, kind, row.object_key, 0, bytes, objects::Reader::Checksum::wanted);
+  for (;;) {
+    const auto piece = co_await reader.next();
+    if (!piece) co_return std::unexpected(piece.error());
+    if (piece->empty()) co_return to_hex(reader.sha256());
+  }
+}
+
+Async<Result<Artifact>> Artifacts::complete(const Call& call, Uuid id) {
+  const auto found = co_await find(call, id);
+  if (!found) co_return std::unexpected(found.error());
+  const auto& row = *found;
+  if (row.artifact.state == ArtifactState::stored) co_return row.artifact;
+  std::uint64_t bytes = 0;
+  if (!row.upload_id.empty()) {
+    const auto rows = co_await database_.primary().execute(sql::parts, pg::Params::of(id), call.deadline);
+    std::vector<objects::Part> parts;
+    for (int i = 0; i < rows.size(); ++i) {
+      std::int64_t part_bytes = 0;
+      std::string sha256;
+      objects::Part part;
+      rows[i].read(part.number, part_bytes, sha256, part.etag);
+      part.bytes = static_cast<std::uint64_t>(part_bytes);
+      if (part.number != i + 1) co_return fail(Code::conflict, fmt::format("Part {} is missing.", i + 1));
+      if (i + 1 < rows.size() && part.bytes < objects::part_bytes_min)
+        co_return fail(Code::conflict, fmt::format("Part {} is shorter than {} bytes, and not the last.", i + 1,
+                                                   objects::part_bytes_min));
+      bytes += part.bytes;
+      parts.push_back(std::move(part));
+    }
+    if (parts.empty()) co_return fail(Code::conflict, "There is no part yet.");
+    if (bytes > static_cast<std::uint64_t>(bytes_max_)) co_return std::unexpected(too_large(bytes_max_));
+    std::function<Result<void>(objects::Store&)> question = [&](objects::Store& store) {
+      return store.complete(objects_.bucket(kind), row.object_key, row.upload_id, parts,
+                            Deadline::in(completion_patience));
+    };
+    const auto completed = co_await objects_.ask<void>("complete", std::move(question));
+    // An earlier try may have done it.
+    if (!completed && !co_await objects_.find(kind, row.object_key, Deadline::in(store_patience)))
+      co_return std::unexpected(trouble(completed.error()));
+  }
+  const auto object = co_await objects_.find(kind, row.object_key, Deadline::in(store_patience));
+  if (!object && object.error().code == Code::not_found)
+    co_return fail(Code::conflict, "Nothing has been put to the URL yet.");
+  if (!object) co_return std::unexpected(trouble(object.error()));
+  bytes = object->bytes;
+  if (bytes > static_cast<std::uint64_t>(std::max(bytes_max_, std::int64_t{0}))) {
+    co_await give_up(row);
+    co_return std::unexpected(too_large(bytes_max_));
+  }
+  if (row.declared_sha256) {
+    const auto digest = co_await digest_of(row, bytes);
+    if (!digest) co_return std::unexpected(trouble(digest.error()));
+    if (*digest != lower(*row.declared_sha256)) {
+      co_await give_up(row);
+      auto error = mismatch();
+      error.fields.clear();
+      co_return std::unexpected(std::move(error));
+    }
+  }
+  co_return co_await note_stored(call, row, bytes, row.declared_sha256);
+}
+
+Async<Result<Artifact>> Artifacts::get(const Call& call, Uuid id) {
+  auto row = co_await find(call, id);
+  if (!row) co_return std::unexpected(std::move(row.error()));
+  co_return std::move(row->artifact);
+}
+
+Async<Result<json::Page<Artifact>>> Artifacts::list(const Call& call, ArtifactQuery query) {
+  auto params = pg::Params::of(call.principal.team_id, call.principal.agent_id, query.agent_id, query.run_id,
+                               query.name, query.state, query.cursor, query.limit + 1);
+  auto rows = sql::read(co_await database_.read_preferred(call).execute(sql::list, std::move(params), call.deadline));
+  std::vector<Artifact> found;
+  for (auto& row : rows) found.push_back(std::move(row.artifact));
+  co_return json::page_of(std::move(found), query.limit,
+                          [](const Artifact& one) { return json::PagePosition{one.created_at, one.id}; });
+}
+
+Async<Result<Download>> Artifacts::download(const Call& call, const Artifact& artifact, Range range) {
+  const auto row = co_await find(call, artifact.id);
+  if (!row) co_return std::unexpected(row.error());
+  struct State {
+    objects::Reader reader;
+    std::string first;
+    std::string held;  // the last piece, until it is known that all is as it was stored
+    std::optional<std::string> sha256;
+    bool has_begun = false;
+  };
+  const bool is_whole = range.first == 0 && artifact.bytes && static_cast<std::int64_t>(range.count) == *artifact.bytes;
+  const auto wants_digest =
+      is_whole && artifact.sha256 ? objects::Reader::Checksum::wanted : objects::Reader::Checksum::none;
+  auto state = std::make_shared<State>(
+      State{.reader = objects::Reader(objects_, kind, row->object_key, range.first, range.count, wants_digest),
+            .first = {},
+            .held = {},
+            .sha256 = wants_digest == objects::Reader::Checksum::wanted ? artifact.sha256 : std::nullopt});
+  // Before the answer begins, so that it can still be another one.
+  if (range.count > 0) {
+    auto first = co_await state->reader.next();
+    if (!first && first.error().code == Code::not_found)
+      co_return fail(Code::not_found, "The artifact's bytes are not in the object storage any more.");
+    if (!first) co_return std::unexpected(trouble(std::move(first.error())));
+    if (first->empty()) co_return fail(Code::not_found, "The artifact's bytes are not in the object storage any more.");
+    state->first = std::move(*first);
+  }
+  struct Next {
+    static Async<Result<std::string>> of(std::shared_ptr<State> from) {
+      if (!std::exchange(from->has_begun, true)) {
+        if (from->reader.left() > 0 || !from->sha256) co_return std::move(from->first);
+        from->held = std::move(from->first);
+      } else {
+        auto piece = co_await from->reader.next();
+        if (!piece || piece->empty() || from->reader.left() > 0 || !from->sha256) co_return piece;
+        from->held = std::move(*piece);
+      }
+      if (to_hex(from->reader.sha256()) != *from->sha256)
+        co_return fail(Code::internal, "An artifact is not what was stored.");
+      from->sha256.reset();
+      co_return std::move(from->held);
+    }
+  };
+  co_return Download{artifact, [state] { return Next::of(state); }};
+}
+
+Async<Result<SignedUrl>> Artifacts::url(const Call& call, Uuid id, std::chrono::seconds lifetime) {
+  const auto row = co_await find(call, id);
+  if (!row) co_return std::unexpected(row.error());
+  if (row->artifact.state != ArtifactState::stored)
+    co_return fail(Code::conflict, "Not all of this artifact is there yet.");
+  if (!objects_.is_configured()) co_return std::unexpected(objects::Objects::not_configured());
+  const auto expires_at = Timestamp::now().plus(lifetime);
+  auto url = objects_.store()->url_to_get(objects_.bucket(kind), row->object_key, "attachment", lifetime);
+  if (!url)
+    co_return fail(Code::conflict,
+                   "The object storage here is a directory, which has no URLs; GET the content from us.");
+  co_return SignedUrl{.method = "GET", .url = std::move(*url), .headers = {}, .expires_at = expires_at};
+}
+
+Async<Result<Artifact>> Artifacts::remove(const Call& call, Uuid id) {
+  const auto body = [&](pg::Transaction& transaction) -> Async<Result<Artifact>> {
+    auto rows = sql::read(co_await transaction.execute(sql::lock, sql::by_id(id, call.principal)));
+    if (rows.empty()) co_return std::unexpected(not_found());
+    co_await transaction.execute(sql::remove, pg::Params::of(id));
+    trail_.record(transaction, call, entry("artifact_remove", rows.front().artifact));
+    co_return std::move(rows.front().artifact);
+  };
+  co_return co_await pg::transact(database_, "artifact_remove", call, body);
+}
+
+}  // namespace cognive::artifacts
