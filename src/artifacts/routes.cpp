@@ -142,7 +142,8 @@ Async<http::Response> download(Artifacts& artifacts, const Call& call, ArtifactP
   const auto condition = request.header("if-range");
   const auto wanted = condition.empty() || condition == tag_of ? wanted_of(request.header("range"), bytes) : Wanted();
   if (wanted.is_outside) {
-    auto refused = http::problem({Code::not_satisfiable, fmt::format("The artifact has {} bytes.", bytes), {}}, request);
+    auto refused =
+        http::problem({Code::not_satisfiable, fmt::format("The artifact has {} bytes.", bytes), {}}, request);
     refused.headers.emplace_back("Content-Range", fmt::format("bytes */{}", bytes));
     co_return refused;
   }
@@ -271,23 +272,24 @@ void add_routes(http::Router& router, Artifacts& artifacts) {
               .summary = "Get what is known of an artifact",
               .permission = permission::artifacts_read},
              [&artifacts](const Call& call, ArtifactPath path, http::NoInput) { return artifacts.get(call, path.id); });
-  router.add_raw<ArtifactPath>({.method = "GET",
-                                .path = "/api/v1/artifacts/{id}/content",
-                                .id = "artifact_download",
-                                .tag = tag,
-                                .summary = "Get an artifact's bytes",
-                                .description = "With the Content-Type that they were stored with. Range gives a part of "
-                                               "them. They are checked against what was stored: "
-                                               "when they are not the same, the connection ends before they do.",
-                                .permission = permission::artifacts_read,
-                                .also = {206, 409, 416, 503}},
-                               {.parameters = {},
-                                .body = {},
-                                .answer = R"({"type":"string","format":"binary"})",
-                                .answer_type = std::string(any_type)},
-                               [&artifacts](const Call& call, ArtifactPath path, const http::Request& request) {
-                                 return download(artifacts, call, path, request);
-                               });
+  router.add_raw<ArtifactPath>(
+      {.method = "GET",
+       .path = "/api/v1/artifacts/{id}/content",
+       .id = "artifact_download",
+       .tag = tag,
+       .summary = "Get an artifact's bytes",
+       .description = "With the Content-Type that they were stored with. Range gives a part of "
+                      "them. They are checked against what was stored: "
+                      "when they are not the same, the connection ends before they do.",
+       .permission = permission::artifacts_read,
+       .also = {206, 409, 416, 503}},
+      {.parameters = {},
+       .body = {},
+       .answer = R"({"type":"string","format":"binary"})",
+       .answer_type = std::string(any_type)},
+      [&artifacts](const Call& call, ArtifactPath path, const http::Request& request) {
+        return download(artifacts, call, path, request);
+      });
   router.add({.method = "POST",
               .path = "/api/v1/artifacts/{id}/url",
               .id = "artifact_url",

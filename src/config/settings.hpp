@@ -13,6 +13,7 @@
 
 #include "base/error.hpp"
 #include "base/networks.hpp"
+#include "config/masked.hpp"
 
 namespace cognive {
 
@@ -103,12 +104,6 @@ Result<Variables> process_variables();
 // `.env` syntax: KEY=VALUE lines, `export` and quotes allowed, # comments, ${NAME} and ${NAME:-default} in unquoted and
 // double-quoted values, looked up in `environment` first and then in the lines above.
 Result<std::map<std::string, std::string>> parse_env_file(std::string_view content, const Variables& environment);
-
-// The URL with its password replaced by ***; what is not a URL comes back as ***.
-std::string masked_url(std::string_view url);
-
-// The same, but host:port stays as it is.
-std::string masked_endpoint(std::string_view text);
 
 // One row per variable: name, value in force (secrets masked), meaning.
 struct SettingRow {

@@ -97,8 +97,7 @@ Async<Result<Ready>> readiness(Health& health) {
   const auto& settings = health.settings();
   Ready ready;
   ready.dependencies = {masked_url(settings.database_url), masked_or_embedded(settings.redis_url),
-                        masked_or_embedded(settings.rabbitmq_url),
-                        storage_of(health)};
+                        masked_or_embedded(settings.rabbitmq_url), storage_of(health)};
   co_return ready;
 }
 
