@@ -1,7 +1,6 @@
-#include <charconv>
-
 #include "artifacts/artifacts.hpp"
 #include "base/text.hpp"
+#include "http/download.hpp"
 #include "http/problem.hpp"
 #include "http/router.hpp"
 #include "identity/permissions.hpp"
@@ -72,99 +71,30 @@ Async<http::Response> upload(Artifacts& artifacts, const Call& call, ArtifactBeg
   co_return http::Response{.status = stored->is_new ? 201 : 200, .body = json::encode(stored->artifact)};
 }
 
-// What a Range asks for (RFC 9110, section 14.2): one part. Nothing: all of it, also when it asks for several, or for
-// what nobody understands.
-struct Wanted {
-  std::optional<Range> range;
-  bool is_outside = false;
-};
-
-Wanted wanted_of(std::string_view header, std::uint64_t bytes) {
-  constexpr std::string_view unit = "bytes=";
-  if (!header.starts_with(unit)) return {};
-  const auto text = trim(header.substr(unit.size()));
-  const auto dash = text.find('-');
-  if (dash == std::string_view::npos || text.find(',') != std::string_view::npos) return {};
-  const auto number = [](std::string_view digits) -> std::optional<std::uint64_t> {
-    std::uint64_t out = 0;
-    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), out);
-    if (digits.empty() || error != std::errc{} || end != digits.data() + digits.size()) return std::nullopt;
-    return out;
-  };
-  const auto first = number(text.substr(0, dash));
-  const auto last = number(text.substr(dash + 1));
-  if (dash == 0) {
-    if (!last) return {};
-    if (*last == 0 || bytes == 0) return {.range = {}, .is_outside = true};
-    const auto count = std::min(*last, bytes);
-    return {.range = Range{bytes - count, count}};
-  }
-  if (!first || (dash + 1 < text.size() && !last) || (last && *last < *first)) return {};
-  if (*first >= bytes) return {.range = {}, .is_outside = true};
-  const auto end = last ? std::min(*last, bytes - 1) : bytes - 1;
-  return {.range = Range{*first, end - *first + 1}};
-}
-
-// RFC 6266 and RFC 8187: never shown within a page of ours.
-std::string disposition_of(std::string_view name) {
-  std::string plain;
-  std::string encoded;
-  for (const char letter : name) {
-    const bool is_attribute = (letter >= 'a' && letter <= 'z') || (letter >= 'A' && letter <= 'Z') ||
-                              (letter >= '0' && letter <= '9') ||
-                              std::string_view("!#$&+-.^_`|~").find(letter) != std::string_view::npos;
-    plain += letter >= ' ' && letter < 0x7F && letter != '"' && letter != '\\' && letter != '%' ? letter : '_';
-    if (is_attribute) {
-      encoded += letter;
-    } else {
-      encoded += fmt::format("%{:02X}", static_cast<unsigned char>(letter));
-    }
-  }
-  return fmt::format("attachment; filename=\"{}\"; filename*=UTF-8''{}", plain, encoded);
-}
-
 Async<http::Response> download(Artifacts& artifacts, const Call& call, ArtifactPath path,
                                const http::Request& request) {
   const auto artifact = co_await artifacts.get(call, path.id);
   if (!artifact) co_return http::problem(artifact.error(), request);
   if (artifact->state != ArtifactState::stored)
     co_return http::problem({Code::conflict, "Not all of this artifact is there yet.", {}}, request);
+  struct Open {
+    static Async<Result<http::Pieces>> of(Artifacts* from, const Call* as, const Artifact* what, std::uint64_t first,
+                                          std::uint64_t count) {
+      auto begun = co_await from->download(*as, *what, {first, count});
+      if (!begun) co_return std::unexpected(std::move(begun.error()));
+      co_return std::move(begun->next);
+    }
+  };
   // What is stored under an id never changes.
-  const auto tag_of = '"' + artifact->id.text() + '"';
-  const auto bytes = static_cast<std::uint64_t>(*artifact->bytes);
-  http::Response response{.status = 200, .content_type = artifact->content_type, .body = {}, .headers = {}};
-  response.headers = {{"ETag", tag_of}, {"Accept-Ranges", "bytes"}, {"Cache-Control", "private, no-cache"}};
-  if (request.header("if-none-match").find(tag_of) != std::string_view::npos) {
-    response.status = 304;
-    response.content_type.clear();
-    co_return response;
-  }
-  const auto condition = request.header("if-range");
-  const auto wanted = condition.empty() || condition == tag_of ? wanted_of(request.header("range"), bytes) : Wanted();
-  if (wanted.is_outside) {
-    auto refused =
-        http::problem({Code::not_satisfiable, fmt::format("The artifact has {} bytes.", bytes), {}}, request);
-    refused.headers.emplace_back("Content-Range", fmt::format("bytes */{}", bytes));
-    co_return refused;
-  }
-  const auto range = wanted.range.value_or(Range{0, bytes});
-  response.headers.emplace_back("Content-Disposition", disposition_of(artifact->name));
-  if (artifact->sha256)
-    response.headers.emplace_back("Repr-Digest", fmt::format("sha-256=:{}:", to_base64(*from_hex(*artifact->sha256))));
-  if (wanted.range) {
-    response.status = 206;
-    response.headers.emplace_back("Content-Range",
-                                  fmt::format("bytes {}-{}/{}", range.first, range.first + range.count - 1, bytes));
-  }
-  response.stream_length = range.count;
-  if (request.method == "HEAD") {
-    response.stream = [] { return source_of({})(); };
-    co_return response;
-  }
-  auto begun = co_await artifacts.download(call, *artifact, range);
-  if (!begun) co_return http::problem(begun.error(), request);
-  response.stream = std::move(begun->next);
-  co_return response;
+  const http::Downloadable file{.content_type = artifact->content_type,
+                                .name = artifact->name,
+                                .etag = '"' + artifact->id.text() + '"',
+                                .bytes = static_cast<std::uint64_t>(*artifact->bytes),
+                                .sha256 = artifact->sha256,
+                                .open = [&](std::uint64_t first, std::uint64_t count) {
+                                  return Open::of(&artifacts, &call, &*artifact, first, count);
+                                }};
+  co_return co_await http::download(request, file);
 }
 
 Async<http::Response> put_part(Artifacts& artifacts, const Call& call, PartInput input, const http::Request& request) {
