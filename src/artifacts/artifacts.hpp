@@ -3,6 +3,7 @@
 // by a URL that we sign. It is there when all of it is, and as it was declared.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <functional>
 #include <optional>
@@ -176,6 +177,7 @@ struct ArtifactQuery {
 };
 
 struct Row;
+enum class Way;
 
 // Bytes as they come; empty: that was all.
 using Source = std::function<Async<Result<std::string>>()>;
@@ -201,9 +203,14 @@ inline constexpr std::int64_t part_bytes_max = 16 << 20;
 
 class Artifacts {
  public:
-  // `bytes_max`: of one artifact. All must outlive it.
-  Artifacts(pg::Cluster& database, audit::Trail trail, objects::Objects& objects, std::int64_t bytes_max)
-      : database_(database), trail_(std::move(trail)), objects_(objects), bytes_max_(bytes_max) {}
+  // `bytes_max`: of one artifact; `body_bytes_max`: of the body of a request, which a part is. All must outlive it.
+  Artifacts(pg::Cluster& database, audit::Trail trail, objects::Objects& objects, std::int64_t bytes_max,
+            std::int64_t body_bytes_max)
+      : database_(database),
+        trail_(std::move(trail)),
+        objects_(objects),
+        bytes_max_(bytes_max),
+        part_bytes_max_(std::min(part_bytes_max, body_bytes_max)) {}
 
   // Takes the bytes as they come. A repeat with the same id returns what is stored, without reading any. Code::conflict
   // when the id is another artifact's, or somebody else has taken the upload over; Code::unprocessable when the bytes
@@ -227,24 +234,28 @@ class Artifacts {
   // Nobody sees it from then on; the bytes go within minutes.
   Async<Result<Artifact>> remove(const Call& call, Uuid id);
 
-  [[nodiscard]] std::int64_t bytes_max() const { return bytes_max_; }
-
  private:
-  Async<Result<Row>> find(const Call& call, Uuid id);
-  Async<Result<Row>> find_upload(const Call& call, Uuid id);
-  // The row of an upload that begins, or of the artifact that is there already.
-  Async<Result<std::pair<Row, bool>>> insert(const Call& call, const ArtifactBegin& request, std::string content_type,
-                                             std::string upload_id);
-  Async<Result<Artifact>> note_stored(const Call& call, const Row& row, std::uint64_t bytes,
+  // What decides is read from the primary.
+  enum class From { primary, anywhere };
+  Async<Result<Row>> find(const Call& call, Uuid id, From from);
+  // The row of an upload that begins in this way, or of the artifact that is there already.
+  Async<Result<Row>> insert(const Call& call, const ArtifactBegin& request, std::string content_type, Way way);
+  // `key`: under which it is by now.
+  Async<Result<Artifact>> note_stored(const Call& call, const Row& row, std::string key, std::uint64_t bytes,
                                       std::optional<std::string> sha256);
-  Async<Result<std::string>> digest_of(const Row& row, std::uint64_t bytes);
+  Async<Result<std::string>> digest_of(const std::string& key, const objects::Object& object);
+  Async<Result<std::string>> copy_of(const Call& call, const Row& row);
+  Async<Result<void>> complete_parts(const Call& call, const Row& row);
   Async<Result<Upload>> upload_of(const Call& call, Row row);
+  // The row goes, and the object with the sweep.
   Async<> give_up(const Row& row);
+  Async<Error> gone(const Row& row);
 
   pg::Cluster& database_;
   audit::Trail trail_;
   objects::Objects& objects_;
   std::int64_t bytes_max_;
+  std::int64_t part_bytes_max_;
 };
 
 // Removes what was removed, has expired, or was not gone on with for a day: objects first, rows then. Throws

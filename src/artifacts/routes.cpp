@@ -11,7 +11,8 @@ namespace {
 namespace permission = identity::permission;
 
 constexpr std::string_view tag = "Artifacts";
-constexpr std::string_view any_type = "application/octet-stream";
+constexpr std::string_view unknown_type = "application/octet-stream";
+constexpr std::string_view any_type = "*/*";
 
 struct ArtifactPath {
   Uuid id;
@@ -54,7 +55,7 @@ Source source_of(const http::Request& request) {
 // As it is stored, parameters included: "text/plain; charset=utf-8".
 Result<std::string> content_type_of(const http::Request& request) {
   const auto type = trim(request.header("content-type"));
-  if (type.empty()) return std::string(any_type);
+  if (type.empty()) return std::string(unknown_type);
   const bool is_plain = std::ranges::all_of(type, [](char letter) { return letter >= ' ' && letter < 0x7F; });
   if (!is_plain || type.find('/') == std::string_view::npos || type.size() > 127)
     return fail(Code::unsupported_media, "Content-Type must be a media type of at most 127 characters.");

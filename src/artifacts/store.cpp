@@ -7,10 +7,9 @@ std::vector<Row> read(const pg::Rows& rows) {
   for (int i = 0; i < rows.size(); ++i) {
     auto& row = out[static_cast<std::size_t>(i)];
     auto& one = row.artifact;
-    rows[i].read(one.id, one.team_id, one.agent_id, one.run_id, one.name, one.content_type, one.bytes, one.sha256,
-                 one.created_at, one.stored_at, one.expires_at, row.state, row.object_key, row.upload_id,
-                 row.declared_sha256);
-    one.state = row.state == "stored" ? ArtifactState::stored : ArtifactState::uploading;
+    rows[i].read(one.id, one.team_id, one.agent_id, one.run_id, one.name, one.content_type, one.state, one.bytes,
+                 one.sha256, one.created_at, one.stored_at, one.expires_at, row.way, row.object_key, row.upload_id,
+                 row.declared_sha256, row.etag);
   }
   return out;
 }

@@ -23,12 +23,12 @@ constexpr std::size_t shown_bytes_max = std::size_t{4} << 20U;
 constexpr milliseconds pause{200};
 constexpr milliseconds patience{1'000};
 constexpr milliseconds statement_timeout{5'000};
-constexpr std::int64_t together_max = 200;
+constexpr std::int64_t together_max = 50;
 
-constexpr pg::Query keep_query{"celery_results_keep",
-                               "INSERT INTO kept_results (task_id, text) VALUES ($1, $2) ON CONFLICT (task_id) DO "
-                               "UPDATE SET text = excluded.text, "
-                               "created_at = now(), stored_at = NULL"};
+constexpr pg::Query keep_query{
+    "celery_results_keep",
+    "INSERT INTO kept_results (task_id, text, yields) VALUES ($1, $2, $3) ON CONFLICT (task_id) DO UPDATE SET "
+    "text = excluded.text, yields = excluded.yields, created_at = now(), stored_at = NULL"};
 
 // Those that died with their worker: its last words are the queue's.
 constexpr pg::Query lost_query{
@@ -39,7 +39,7 @@ constexpr pg::Query lost_query{
 
 constexpr pg::Query kept_query{
     "celery_results_kept",
-    "SELECT task_id, text, created_at FROM kept_results WHERE stored_at IS NULL ORDER BY created_at LIMIT $1"};
+    "SELECT task_id, text, created_at, yields FROM kept_results WHERE stored_at IS NULL ORDER BY created_at LIMIT $1"};
 
 // Unless another result of the task has come meanwhile.
 constexpr pg::Query stored_query{
@@ -52,8 +52,14 @@ constexpr pg::Query prune_query{
     "celery_results_prune",
     "DELETE FROM kept_results WHERE created_at < now() - interval '1 day' OR stored_at < now() - interval '1 hour'"};
 
-// KEYS[1]: of the task. ARGV: seconds to keep it, the text.
+// KEYS[1]: of the task. ARGV: seconds to keep it, the text, 1 to yield to what the worker has told of the end.
 constexpr std::string_view store_script = R"(
+if ARGV[3] == '1' then
+  local known = redis.call('GET', KEYS[1]) or ''
+  for _, state in ipairs({'SUCCESS', 'FAILURE', 'REVOKED'}) do
+    if string.find(known, '"status": *"' .. state .. '"') then return 0 end
+  end
+end
 redis.call('SETEX', KEYS[1], ARGV[1], ARGV[2])
 return redis.call('PUBLISH', KEYS[1], ARGV[2])
 )";
@@ -193,20 +199,20 @@ std::string exception_text(std::string result) {
 Results::Results(pg::Cluster& database, redis::Client* client)
     : database_(database), client_(client), script_(store_script) {}
 
-Async<std::string> Results::store(std::string id, std::string text, Deadline deadline) {
+Async<std::string> Results::store(std::string id, std::string text, bool yields, Deadline deadline) {
   try {
-    const auto reply =
-        co_await script_.run(*client_, {key_prefix + id}, {std::string(kept_seconds), std::move(text)}, deadline);
+    const auto reply = co_await script_.run(*client_, {key_prefix + id},
+                                            {std::string(kept_seconds), std::move(text), yields ? "1" : "0"}, deadline);
     co_return reply.kind == redis::Reply::Kind::error ? reply.text : std::string();
   } catch (const Unavailable& error) {
     co_return error.what();
   }
 }
 
-Async<> Results::keep(std::string id, std::string text, Deadline deadline) {
+Async<> Results::keep(std::string id, std::string text, bool yields, Deadline deadline) {
   Call call;
   call.deadline = deadline;
-  co_await database_.primary().write(keep_query, pg::Params::of(id, text), call);
+  co_await database_.primary().write(keep_query, pg::Params::of(id, text, yields), call);
 }
 
 Async<> Results::tell(std::string id, std::string text, Loss loss) {
@@ -215,13 +221,13 @@ Async<> Results::tell(std::string id, std::string text, Loss loss) {
   std::string failure;
   do {
     if (!failure.empty()) co_await sleep_for(pause);
-    failure = co_await store(id, text, Deadline::in(one_try));
+    failure = co_await store(id, text, false, Deadline::in(one_try));
   } while (!failure.empty() && !is_away_ && until.remaining() > pause);
   const bool was_away = std::exchange(is_away_, !failure.empty());
   if (failure.empty() || loss == Loss::is_harmless) co_return;
   if (!was_away) log(Level::warning, "results of tasks are kept until Redis takes them", {{"reason", failure}});
   try {
-    co_await keep(id, std::move(text), Deadline::in(statement_timeout));
+    co_await keep(id, std::move(text), false, Deadline::in(statement_timeout));
   } catch (const Unavailable& error) {
     log(Level::error, "the result of a task is lost", {{"id", id}, {"redis", failure}, {"database", error.what()}});
   } catch (const pg::SqlError& error) {
@@ -241,7 +247,7 @@ Async<bool> Results::hand_over(Deadline deadline) {
     Failure failure{"WorkerLostError", "billiard.exceptions", {}};
     row.read(id, failure.message);
     auto text = stored_text(id, failure);
-    co_await keep(std::move(id), std::move(text), deadline);
+    co_await keep(std::move(id), std::move(text), true, deadline);
   }
   const auto kept = co_await database_.primary().write(kept_query, pg::Params::of(together_max), call);
   pg::ArrayBuilder ids(pg::ArrayBuilder::Type::text);
@@ -252,8 +258,9 @@ Async<bool> Results::hand_over(Deadline deadline) {
     std::string id;
     std::string text;
     Timestamp created_at;
-    row.read(id, text, created_at);
-    failure = co_await store(id, std::move(text), Deadline{std::min(deadline.at, Deadline::in(one_try).at)});
+    bool yields = false;
+    row.read(id, text, created_at, yields);
+    failure = co_await store(id, std::move(text), yields, Deadline{std::min(deadline.at, Deadline::in(one_try).at)});
     if (!failure.empty()) break;
     ids.add(std::string_view(id));
     times.add(created_at);
@@ -262,6 +269,8 @@ Async<bool> Results::hand_over(Deadline deadline) {
     pg::Params params;
     std::move(ids).move_into(params);
     std::move(times).move_into(params);
+    // Whatever time the others have taken: else they would be told again.
+    call.deadline = Deadline::in(statement_timeout);
     co_await database_.primary().write(stored_query, std::move(params), call);
   }
   if (!failure.empty()) throw Unavailable(failure);

@@ -57,8 +57,9 @@ class Results {
   enum class Loss { matters, is_harmless };
   Async<> tell(std::string id, std::string text, Loss loss);
   // Why not; empty: it has it.
-  Async<std::string> store(std::string id, std::string text, Deadline deadline);
-  Async<> keep(std::string id, std::string text, Deadline deadline);
+  Async<std::string> store(std::string id, std::string text, bool yields, Deadline deadline);
+  // `yields`: to an end of the task that Redis knows by then.
+  Async<> keep(std::string id, std::string text, bool yields, Deadline deadline);
 
   pg::Cluster& database_;
   redis::Client* client_;

@@ -47,7 +47,11 @@ std::vector<schema::Table> tables() {
            .columns = {{.name = "task_id", .type = "text", .comment = "As its sender chose it"},
                        {.name = "text", .type = "text", .comment = "As Redis is to keep it"},
                        {.name = "created_at", .type = "timestamptz", .default_value = "now()"},
-                       {.name = "stored_at", .type = "timestamptz", .nullable = true, .comment = "Redis has it"}},
+                       {.name = "stored_at", .type = "timestamptz", .nullable = true, .comment = "Redis has it"},
+                       {.name = "yields",
+                        .type = "boolean",
+                        .default_value = "false",
+                        .comment = "To an end of the task that its worker has told after all"}},
            .primary_key = {"task_id"},
            .indexes = {{.columns = {"created_at"}, .where = "stored_at IS NULL", .label = "waiting"}}}};
 }

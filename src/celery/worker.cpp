@@ -267,8 +267,8 @@ struct Worker::State : std::enable_shared_from_this<State> {
       bool is_done = true;
       try {
         is_done = co_await state->results.hand_over(Deadline::in(hand_over_deadline));
-      } catch (const boost::system::system_error&) {
-        throw;  // the process is stopping
+      } catch (const boost::system::system_error& error) {
+        if (error.code() == boost::asio::error::operation_aborted) throw;  // the process is stopping
       } catch (const std::exception&) {
         // Redis or the database is away, which others tell.
       }

@@ -221,7 +221,7 @@ struct Worker {
         sent_tasks(database, trail, shared.publisher.get(), redis.get(), sent_tasks_options(shared.rabbitmq)),
         analytics(database),
         objects(shared.storage, metrics),
-        artifacts(database, trail, objects, settings.artifact_bytes_max),
+        artifacts(database, trail, objects, settings.artifact_bytes_max, settings.http_body_bytes_max),
         health(database, *shared.monitor, redis.get(), shared.publisher.get(), objects, settings, shared.root, metrics),
         buckets(redis ? std::make_unique<redis::Buckets>(*redis) : nullptr),
         router({.gate = &gate,

@@ -291,12 +291,9 @@ struct Background::State {
 
   // Buckets that somebody has removed are made again, too.
   Async<milliseconds> keep_storage() {
-    const auto made = co_await objects.make_buckets(Deadline::in(storage_patience));
+    const auto made = co_await objects.make_buckets(storage_patience);
+    const auto expired = co_await objects.expire(storage_patience);
     if (!made) throw Unavailable(made.error().detail);
-    std::function<Result<void>(objects::Store&)> expire = [](objects::Store& store) {
-      return store.expire(Deadline::in(storage_patience));
-    };
-    const auto expired = co_await objects.ask<void>("expire", std::move(expire));
     if (!expired) throw Unavailable(expired.error().detail);
     co_return storage_interval;
   }

@@ -142,7 +142,7 @@ constexpr NumberSetting number_settings[] = {
     {"RETENTION_DAYS", &Settings::retention_days, 90, 0, 36'500,
      "runs and events are dropped so many days after they arrived; 0 means never; `cognive up` never does unless this "
      "is set"},
-    {"ARTIFACT_BYTES_MAX", &Settings::artifact_bytes_max, std::int64_t{5} << 30, 1, std::int64_t{5} << 40,
+    {"ARTIFACT_BYTES_MAX", &Settings::artifact_bytes_max, std::int64_t{5} << 30, 1, std::int64_t{500} << 30,
      "longest artifact, bytes"},
     {"HTTP_PORT", &Settings::http_port, 8000, 0, 65535, "port to listen on; 0 picks a free one"},
     {"HTTP_THREADS", &Settings::http_threads, 0, 0, 256, "I/O threads; 0 means half of the processors"},

@@ -41,9 +41,9 @@ Async<std::string> check_rabbitmq(amqp::Connection* connection, Deadline deadlin
   co_return co_await connection->check(deadline);
 }
 
-Async<std::string> check_storage(objects::Objects* objects, Deadline deadline) {
+Async<std::string> check_storage(objects::Objects* objects, std::chrono::milliseconds patience) {
   if (objects == nullptr) co_return "";
-  const auto found = co_await objects->probe(deadline);
+  const auto found = co_await objects->probe(patience);
   co_return found ? "" : found.error().detail;
 }
 
@@ -68,7 +68,7 @@ Async<Readiness> Health::readiness() {
   auto database = check_database(database_, deadline);
   auto redis = check_redis(wanted("redis", settings_.redis_url).empty() ? nullptr : redis_, deadline);
   const bool wants_storage = objects_.is_configured() && requires_dependency(settings_.readiness_requires, "storage");
-  auto storage = check_storage(wants_storage ? &objects_ : nullptr, Deadline::in(storage_timeout));
+  auto storage = check_storage(wants_storage ? &objects_ : nullptr, storage_timeout);
   auto rabbitmq = check_rabbitmq(wanted("rabbitmq", settings_.rabbitmq_url).empty() ? nullptr : rabbitmq_, deadline);
   const auto [database_fault, redis_fault, storage_fault, rabbitmq_fault] =
       co_await (std::move(database) && std::move(redis) && std::move(storage) && std::move(rabbitmq));

@@ -5,7 +5,7 @@
 namespace cognive::health {
 namespace {
 
-constexpr std::chrono::milliseconds ask_timeout{3'000};
+constexpr std::chrono::milliseconds ask_timeout{800};
 
 struct BucketState {
   std::string name;
@@ -33,12 +33,12 @@ struct StorageState {
         json::field("status", &StorageState::status, "`healthy`, or `degraded`: a bucket is missing."),
         json::field("endpoint", &StorageState::endpoint, "A `file:` URL where a directory keeps the objects."),
         json::field("accessible", &StorageState::accessible, "Whether it answers, and takes our credentials."),
-        json::field("bucket_count", &StorageState::bucket_count, ""),
+        json::field("bucket_count", &StorageState::bucket_count, "How many of them are there."),
         json::field("expected_buckets", &StorageState::expected_buckets, "What this installation uses."),
         json::field("missing_buckets", &StorageState::missing_buckets,
                     "They are made at the start, and by `cognive storage init`."),
         json::field("healthy", &StorageState::healthy, ""),
-        json::field("buckets", &StorageState::buckets, "All that our credentials may see."));
+        json::field("buckets", &StorageState::buckets, "Those of them that are there."));
   }
 };
 
@@ -65,13 +65,11 @@ struct StorageLoss {
 Async<http::Response> state_of(objects::Objects& objects, const http::Request& request) {
   StorageState out{.endpoint = objects.place()};
   for (const auto& one : objects::expected) out.expected_buckets.push_back(objects.bucket(one.kind));
-  auto found = co_await objects.probe(Deadline::in(ask_timeout));
+  auto found = co_await objects.probe(ask_timeout);
   if (!found) {
     const StorageLoss loss{
         .endpoint = out.endpoint, .expected_buckets = out.expected_buckets, .missing_buckets = out.expected_buckets};
-    auto error = std::move(found.error());
-    error.code = Code::unavailable;
-    co_return http::problem(error, request, json::encode(loss));
+    co_return http::problem(found.error(), request, json::encode(loss));
   }
   for (auto& bucket : *found) out.buckets.push_back({.name = std::move(bucket.name), .created = bucket.created_at});
   out.bucket_count = std::ssize(out.buckets);

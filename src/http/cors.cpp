@@ -13,12 +13,14 @@ void Cors::allow(const Request& request, Response& response) const {
   if (request.method == "OPTIONS" && !request.header("access-control-request-method").empty()) {
     response.headers.emplace_back("Access-Control-Allow-Methods", "DELETE, GET, HEAD, PATCH, POST, PUT");
     response.headers.emplace_back("Access-Control-Allow-Headers",
-                                  "Authorization, Content-Type, X-API-Key, X-Consistency-Token, X-Request-Id, X-Team");
+                                  "Authorization, Content-Type, If-None-Match, If-Range, Range, X-API-Key, "
+                                  "X-Consistency-Token, X-Request-Id, X-Team");
     response.headers.emplace_back("Access-Control-Max-Age", "600");
     return;
   }
   response.headers.emplace_back("Access-Control-Expose-Headers",
-                                "RateLimit, RateLimit-Policy, Retry-After, X-Consistency-Token, X-Request-Id");
+                                "Content-Disposition, Content-Range, ETag, RateLimit, RateLimit-Policy, Repr-Digest, "
+                                "Retry-After, X-Consistency-Token, X-Request-Id");
 }
 
 }  // namespace cognive::http

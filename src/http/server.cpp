@@ -36,25 +36,17 @@ constexpr std::size_t target_bytes_max = 8'192;
 // A longer body is only read for whom we know: memory for it is nothing that anybody gets.
 constexpr std::uint64_t unasked_body_bytes_max = 64 << 10;
 
-bool is_visible(char c) {
-  return c > ' ' && c < 127;
-}
-
-bool valid_request_id(std::string_view id) {
-  return !id.empty() && id.size() <= 128 && std::ranges::all_of(id, is_visible);
-}
-
 std::string request_id(const Parser::value_type& message) {
   const auto given = message["X-Request-Id"];
   const std::string_view id(given.data(), given.size());
-  return valid_request_id(id) ? std::string(id) : Uuid::make().text();
+  return !id.empty() && id.size() <= 128 && is_visible(id) ? std::string(id) : Uuid::make().text();
 }
 
 Exchange exchange_of(const Parser::value_type& message) {
   return {.id = request_id(message),
           .instance = instance_of({message.target().data(), message.target().size()}),
           // Who sends bytes that no target may hold may mean something else by what follows, too.
-          .keep_alive = message.keep_alive() && std::ranges::all_of(message.target(), is_visible),
+          .keep_alive = message.keep_alive() && is_visible({message.target().data(), message.target().size()}),
           .http_1_0 = message.version() == 10,
           .head = message.method() == bhttp::verb::head};
 }
@@ -186,6 +178,14 @@ struct Session : std::enable_shared_from_this<Session> {
   }
 };
 
+// With who goes on to send what nobody reads.
+struct Patience {
+  std::chrono::milliseconds time{1'000};
+  std::size_t bytes = 1 << 20;
+};
+// Who sends much and reads nothing meanwhile would see no answer but a broken connection.
+constexpr Patience with_streams{std::chrono::milliseconds{20'000}, std::size_t{64} << 20U};
+
 // The body of a request as it comes over a connection.
 class IncomingBody final : public BodyStream {
  public:
@@ -274,6 +274,7 @@ struct Server::State : std::enable_shared_from_this<State> {
 
   // Each piece within the time for an answer. Throws when there is no way to go on but to close the connection.
   Async<> write_stream(Session& session, const Response& response, const Exchange& exchange) {
+    constexpr std::size_t slice_bytes = 128 << 10;
     const bool is_chunked = !response.stream_length && !exchange.http_1_0;
     std::uint64_t written = 0;
     for (;;) {
@@ -285,11 +286,15 @@ struct Server::State : std::enable_shared_from_this<State> {
         throw std::runtime_error(piece.error().detail);
       }
       if (piece->empty()) break;
-      const auto size = is_chunked ? fmt::format("{:x}\r\n", piece->size()) : std::string();
-      const std::array<asio::const_buffer, 3> buffers{asio::buffer(size), asio::buffer(*piece),
-                                                      asio::buffer(is_chunked ? "\r\n" : "", is_chunked ? 2 : 0)};
-      session.expect_within(options.request_timeout);
-      co_await asio::async_write(session.wire, buffers, asio::use_awaitable);
+      // Slowly, whoever cannot take more.
+      for (std::string_view rest = *piece; !rest.empty(); rest.remove_prefix(std::min(rest.size(), slice_bytes))) {
+        const auto slice = rest.substr(0, slice_bytes);
+        const auto size = is_chunked ? fmt::format("{:x}\r\n", slice.size()) : std::string();
+        const std::array<asio::const_buffer, 3> buffers{asio::buffer(size), asio::buffer(slice),
+                                                        asio::buffer("\r\n", is_chunked ? 2 : 0)};
+        session.expect_within(options.request_timeout);
+        co_await asio::async_write(session.wire, buffers, asio::use_awaitable);
+      }
       written += piece->size();
     }
     session.expect_within(options.request_timeout);
@@ -352,10 +357,10 @@ struct Server::State : std::enable_shared_from_this<State> {
   }
 
   // Answers a request that was not read to its end, and ends the connection.
-  Async<> refuse(Session& session, const Response& response, Exchange exchange) {
+  Async<> refuse(Session& session, const Response& response, Exchange exchange, Patience patience = {}) {
     exchange.keep_alive = false;
     co_await write(session, response, exchange);
-    co_await linger(session);
+    co_await linger(session, patience);
   }
 
   // Reads the head of one request into `parser`. The error that ended the connection, if any.
@@ -402,18 +407,16 @@ struct Server::State : std::enable_shared_from_this<State> {
   }
 
   // Closes so that the client can still read a last answer although it was sending: a plain close would reset it.
-  Async<> linger(Session& session) {
-    constexpr std::chrono::milliseconds linger_max{1000};
-    constexpr std::size_t lingering_bytes_max = 1 << 20;
+  Async<> linger(Session& session, Patience patience) {
     error_code error;
-    session.expect_within(linger_max);
+    session.expect_within(patience.time);
     if (session.wire.is_encrypted()) {
       co_await session.wire.async_goodbye(asio::redirect_error(asio::use_awaitable, error));
     }
     session.wire.socket().shutdown(tcp::socket::shutdown_send, error);
     std::array<char, 16 * 1024> dropped{};
     std::size_t total = 0;
-    while (!error && total < lingering_bytes_max) {
+    while (!error && total < patience.bytes) {
       total += co_await session.wire.socket().async_read_some(asio::buffer(dropped),
                                                               asio::redirect_error(asio::use_awaitable, error));
     }
@@ -454,7 +457,7 @@ struct Server::State : std::enable_shared_from_this<State> {
     }
     settle(exchange, response);
     if (!body.is_complete()) {
-      co_await refuse(session, response, exchange);
+      co_await refuse(session, response, exchange, with_streams);
       co_return false;
     }
     co_await write(session, response, exchange);

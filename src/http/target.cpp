@@ -1,5 +1,7 @@
 #include "http/target.hpp"
 
+#include <algorithm>
+
 #include <boost/url.hpp>
 
 #include "json/cursor.hpp"
@@ -58,6 +60,10 @@ Result<void> read_target(std::string_view target, Request& out) {
     out.query.emplace_back(std::move(name), std::move(value));
   }
   return {};
+}
+
+bool is_visible(std::string_view text) {
+  return std::ranges::all_of(text, [](char letter) { return letter > ' ' && letter < 127; });
 }
 
 std::string instance_of(std::string_view target) {

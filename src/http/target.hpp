@@ -13,6 +13,9 @@ namespace cognive::http {
 // is not UTF-8.
 Result<void> read_target(std::string_view target, Request& out);
 
+// Whether it is ASCII without blanks and control characters.
+bool is_visible(std::string_view text);
+
 // The path of a target as a URI reference, whatever the target is: what a URI may not hold is percent-encoded.
 std::string instance_of(std::string_view target);
 

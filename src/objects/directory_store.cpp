@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t name_bytes_max = 200;
 constexpr std::string_view goes_on = "%+";
-constexpr auto upload_lifetime = std::chrono::hours{24};
+constexpr auto upload_lifetime = std::chrono::hours{7 * 24};
 constexpr std::size_t copied_together = std::size_t{1} << 20U;
 
 bool stands_for_itself(char letter) {
@@ -208,12 +208,13 @@ std::optional<std::string> key_of_path(const fs::path& path) {
 Result<std::vector<Bucket>> DirectoryStore::buckets(Deadline) {
   std::vector<Bucket> out;
   std::error_code error;
-  for (const auto& entry : fs::directory_iterator(root_, error)) {
+  for (auto entry = fs::directory_iterator(root_, error); !error && entry != fs::directory_iterator();
+       entry.increment(error)) {
     struct stat status{};
-    if (::stat((entry.path() / "objects").c_str(), &status) != 0) continue;
+    if (::stat((entry->path() / "objects").c_str(), &status) != 0) continue;
     // Since it was made its own entries have not changed, unlike those of `objects`.
-    if (::stat(entry.path().c_str(), &status) == 0)
-      out.push_back({.name = entry.path().filename(), .created_at = time_of(status)});
+    if (::stat(entry->path().c_str(), &status) == 0)
+      out.push_back({.name = entry->path().filename(), .created_at = time_of(status)});
   }
   if (error && error != std::errc::no_such_file_or_directory) return trouble("reading", error.value());
   std::ranges::sort(out, {}, &Bucket::name);
@@ -223,12 +224,13 @@ Result<std::vector<Bucket>> DirectoryStore::buckets(Deadline) {
 Result<void> DirectoryStore::make_bucket(const std::string& bucket, std::int64_t days, Deadline) {
   const Places places(root_ / bucket);
   std::error_code error;
-  const bool is_there = fs::is_directory(places.objects, error);
-  for (const auto& path : {places.uploads, places.unfinished, places.objects}) {
+  if (fs::is_directory(places.objects, error)) return {};
+  for (const auto& path : {places.uploads, places.unfinished}) {
     if (fs::create_directories(path, error); error) return trouble("making a bucket", error.value());
   }
-  if (is_there) return {};
   if (auto written = write_new(root_ / bucket / "days", std::to_string(days)); !written) return written;
+  // By this it is a bucket.
+  if (fs::create_directory(places.objects, error); error) return trouble("making a bucket", error.value());
   if (!sync_directory(root_ / bucket) || !sync_directory(root_)) return trouble("making a bucket", errno);
   return {};
 }
@@ -372,28 +374,43 @@ Result<void> DirectoryStore::abort(const std::string& bucket, const std::string&
   return {};
 }
 
-Result<void> DirectoryStore::expire(Deadline deadline) {
-  const auto all = buckets(deadline);
-  if (!all) return std::unexpected(all.error());
+Result<void> DirectoryStore::copy(const std::string& bucket, const std::string& from, const std::string& to,
+                                  std::string_view, Deadline) {
+  const auto places = places_of(root_, bucket);
+  if (!places) return std::unexpected(places.error());
+  const auto path = places->new_file();
+  const File whole(path, O_WRONLY | O_CREAT | O_TRUNC);
+  if (!whole.is_open() || !append(whole, places->objects / path_of_key(from)) || !whole.sync()) {
+    const int number = errno;
+    ::unlink(path.c_str());
+    return trouble("copying an object", number);
+  }
+  return move_into_place(path, places->objects / path_of_key(to), places->objects);
+}
+
+Result<void> DirectoryStore::expire(const std::vector<std::string>& buckets, Deadline deadline) {
   const auto now = fs::file_time_type::clock::now();
-  std::error_code error;
+  // Others may remove it meanwhile.
   const auto is_older = [&](const fs::directory_entry& entry, auto lifetime) {
-    const auto written = entry.last_write_time(error);
-    return !error && now - written > lifetime;
+    std::error_code gone;
+    const auto written = entry.last_write_time(gone);
+    return !gone && now - written > lifetime;
   };
-  for (const auto& bucket : *all) {
-    const Places places(root_ / bucket.name);
+  std::error_code error;
+  std::error_code ignored;
+  for (const auto& bucket : buckets) {
+    const Places places(root_ / bucket);
     for (const auto& top : {places.uploads, places.unfinished}) {
-      for (const auto& entry : fs::directory_iterator(top, error)) {
-        if (is_older(entry, upload_lifetime)) fs::remove_all(entry.path(), error);
+      for (auto entry = fs::directory_iterator(top, error); !error && entry != fs::directory_iterator();
+           entry.increment(error)) {
+        if (is_older(*entry, upload_lifetime)) fs::remove_all(entry->path(), ignored);
       }
     }
-    const auto days = lifetime(bucket.name, deadline);
+    const auto days = lifetime(bucket, deadline);
     if (!days || *days == 0) continue;
     for (auto entry = fs::recursive_directory_iterator(places.objects, error);
          !error && entry != fs::recursive_directory_iterator(); entry.increment(error)) {
       if (deadline.passed()) return fail(Code::unavailable, "Not all that has expired could be removed in time.");
-      std::error_code ignored;
       if (entry->is_regular_file(ignored) && is_older(*entry, std::chrono::hours{24} * *days))
         fs::remove(entry->path(), ignored);
     }

@@ -33,7 +33,9 @@ class DirectoryStore final : public Store {
                         const std::vector<Part>& parts, Deadline deadline) override;
   Result<void> abort(const std::string& bucket, const std::string& key, const std::string& upload,
                      Deadline deadline) override;
-  Result<void> expire(Deadline deadline) override;
+  Result<void> copy(const std::string& bucket, const std::string& from, const std::string& to,
+                    std::string_view content_type, Deadline deadline) override;
+  Result<void> expire(const std::vector<std::string>& buckets, Deadline deadline) override;
   [[nodiscard]] std::optional<std::string> url_to_get(const std::string&, const std::string&, const std::string&,
                                                       std::chrono::seconds) const override {
     return std::nullopt;

@@ -1,7 +1,9 @@
 // Objects for coroutines: the store is asked on threads that may block, and large objects go and come piece by piece.
 #pragma once
 
+#include <atomic>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -17,16 +19,39 @@ namespace cognive::objects {
 
 // What all threads of a process share.
 struct Storage {
-  // How many uploads, downloads and the like are under way at a time.
-  static constexpr std::size_t threads_count = 8;
+  // How many questions are asked at a time.
+  static constexpr std::size_t threads_count = 12;
+  // How many wait for that; more are refused.
+  static constexpr int waiting_max = 256;
+  // Uploads and downloads under way at a time: each holds some megabytes.
+  static constexpr int transfers_max = 64;
 
   std::unique_ptr<Store> store = nullptr;  // null: there is none
   std::string bucket_prefix = {};
+  std::atomic<int> waiting = 0;
+  std::atomic<int> transfers = 0;
   BlockingThreads threads{threads_count};
   BlockingThreads probes{2};  // for who asks whether it is there, and must not wait for the others
 
   // While the executors of those who wait are still there.
   void stop();
+};
+
+// One of those that may be under way, until it is destroyed.
+class Transfer {
+ public:
+  // Code::unavailable when there are too many.
+  static Result<Transfer> begin(Storage& storage);
+  Transfer(Transfer&& other) noexcept : storage_(std::exchange(other.storage_, nullptr)) {}
+  Transfer& operator=(Transfer&&) = delete;
+  ~Transfer() {
+    if (storage_ != nullptr) --storage_->transfers;
+  }
+
+ private:
+  explicit Transfer(Storage& storage) : storage_(&storage) {}
+
+  Storage* storage_;
 };
 
 // Of one thread.
@@ -42,23 +67,38 @@ class Objects {
   [[nodiscard]] std::string bucket(Kind kind) const;
   // How to reach an object without us; null when there is no store.
   [[nodiscard]] const Store* store() const { return storage_.store.get(); }
+  [[nodiscard]] Result<Transfer> begin_transfer() { return Transfer::begin(storage_); }
 
-  // Does one thing with the store, on a thread that may block.
+  // Does one thing with the store, on a thread that may block, within so long, the wait for a thread included.
   template <typename T>
-  Async<Result<T>> ask(std::string_view what, std::function<Result<T>(Store&)> question);
+  using Question = std::function<Result<T>(Store&, Deadline)>;
+  template <typename T>
+  Async<Result<T>> ask(std::string_view what, std::chrono::milliseconds patience, Question<T> question);
 
-  // Buckets that are missing are made.
-  Async<Result<void>> make_buckets(Deadline deadline);
-  // Whatever else is under way.
-  Async<Result<std::vector<Bucket>>> probe(Deadline deadline);
-  Async<Result<void>> remove(Kind kind, std::string key, Deadline deadline);
-  Async<Result<Object>> find(Kind kind, std::string key, Deadline deadline);
+  // Buckets that are missing are made, as many as can be; the error tells of the first that cannot.
+  Async<Result<void>> make_buckets(std::chrono::milliseconds patience);
+  // What has outlived its time in our buckets goes, where the store does not see to it.
+  Async<Result<void>> expire(std::chrono::milliseconds patience);
+  // Those of ours that are there; whatever else is under way. The error is for anybody, what the store said in the log.
+  Async<Result<std::vector<Bucket>>> probe(std::chrono::milliseconds patience);
+  Async<Result<void>> remove(Kind kind, std::string key, std::chrono::milliseconds patience);
+  Async<Result<Object>> find(Kind kind, std::string key, std::chrono::milliseconds patience);
+  // Days for which objects are kept; 0: for ever. As the bucket has it, or had it a few minutes ago.
+  Async<std::int64_t> lifetime(Kind kind);
 
  private:
-  Async<> run(BlockingThreads& threads, std::string_view what, std::function<bool()> work);
+  // `work`: the error; null: none.
+  Async<> run(BlockingThreads& threads, std::string_view what, std::function<const Error*()> work);
+  [[nodiscard]] std::vector<std::string> our_buckets() const;
+
+  struct Lifetime {
+    std::int64_t days = 0;
+    Deadline until;
+  };
 
   Storage& storage_;
   Metrics& metrics_;
+  std::map<Kind, Lifetime> lifetimes_;
 };
 
 // What has been written.
@@ -89,12 +129,12 @@ class Writer {
   std::shared_ptr<State> state_;
 };
 
-// Reads one object from `first` on, `count` bytes of it at most.
+// Reads one object from `first` on, `count` bytes of it at most. `etag`: the object that is meant.
 class Reader {
  public:
   enum class Checksum { none, wanted };
   Reader(Objects& objects, Kind kind, std::string key, std::uint64_t first, std::uint64_t count,
-         Checksum checksum = Checksum::none);
+         Checksum checksum = Checksum::none, std::string etag = {});
 
   // The next bytes; empty: all of them have been read. Code::conflict when the object became another one meanwhile.
   Async<Result<std::string>> next();
@@ -114,12 +154,15 @@ class Reader {
 };
 
 template <typename T>
-Async<Result<T>> Objects::ask(std::string_view what, std::function<Result<T>(Store&)> question) {
+Async<Result<T>> Objects::ask(std::string_view what, std::chrono::milliseconds patience, Question<T> question) {
   if (!is_configured()) co_return std::unexpected(not_configured());
-  Result<T> answer = fail(Code::unavailable, "The object storage was not asked.");
-  co_await run(storage_.threads, what, [&] {
-    answer = question(*storage_.store);
-    return answer.has_value();
+  Result<T> answer = fail(Code::unavailable, "The object storage has too much to do.");
+  if (storage_.waiting >= Storage::waiting_max) co_return answer;
+  const auto deadline = Deadline::in(patience);
+  co_await run(storage_.threads, what, [&]() -> const Error* {
+    // Nobody waits for it any more.
+    if (!deadline.passed()) answer = question(*storage_.store, deadline);
+    return answer ? nullptr : &answer.error();
   });
   co_return answer;
 }

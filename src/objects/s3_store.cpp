@@ -2,8 +2,12 @@
 
 #include <algorithm>
 
+#include "observe/log.hpp"
+
 namespace cognive::objects {
 namespace {
+
+constexpr auto upload_lifetime = std::chrono::hours{7 * 24};
 
 Object object_of(s3::Object object) {
   return {.key = std::move(object.key),
@@ -23,12 +27,20 @@ Result<std::vector<Bucket>> S3Store::buckets(Deadline deadline) {
 }
 
 Result<void> S3Store::make_bucket(const std::string& bucket, std::int64_t days, Deadline deadline) {
+  const auto all = client_.buckets(deadline);
+  // Whoever may not list them has made it beforehand.
+  if (!all && all.error().code != Code::forbidden) return std::unexpected(all.error());
+  const bool is_there = all ? std::ranges::find(*all, bucket, &s3::Bucket::name) != all->end()
+                            : client_.has_bucket(bucket, deadline).value_or(false);
+  if (is_there) return {};
   if (auto made = client_.make_bucket(bucket, deadline); !made) return made;
-  // What an operator has set stays, as long as there is something.
-  const auto set = client_.lifetime(bucket, deadline);
-  if (!set) return std::unexpected(set.error());
-  if (*set > 0 || days == 0) return {};
-  return client_.set_lifetime(bucket, days, deadline);
+  if (days == 0) return {};
+  auto set = client_.set_lifetime(bucket, days, deadline);
+  if (!set && set.error().code == Code::unavailable) return set;
+  if (!set)
+    log(Level::warning, "a bucket keeps objects for ever: its lifetime cannot be set",
+        {{"bucket", bucket}, {"reason", set.error().detail}});
+  return {};
 }
 
 Result<std::int64_t> S3Store::lifetime(const std::string& bucket, Deadline deadline) {
@@ -88,6 +100,34 @@ Result<void> S3Store::complete(const std::string& bucket, const std::string& key
 Result<void> S3Store::abort(const std::string& bucket, const std::string& key, const std::string& upload,
                             Deadline deadline) {
   return client_.abort_upload(bucket, key, upload, deadline);
+}
+
+Result<void> S3Store::copy(const std::string& bucket, const std::string& from, const std::string& to,
+                           std::string_view content_type, Deadline deadline) {
+  return client_.copy(bucket, from, to, content_type, deadline);
+}
+
+// Objects expire by the lifecycle. Uploads do where that says so, which an operator's own need not.
+Result<void> S3Store::expire(const std::vector<std::string>& buckets, Deadline deadline) {
+  const auto now = Timestamp::now();
+  Result<void> out;
+  for (const auto& bucket : buckets) {
+    s3::UploadPage page;
+    do {
+      auto found = client_.uploads(bucket, page, deadline);
+      if (!found) {
+        if (out) out = std::unexpected(std::move(found.error()));
+        break;
+      }
+      page = std::move(*found);
+      for (const auto& upload : page.uploads) {
+        if (!upload.begun_at || upload.begun_at->plus(upload_lifetime) > now) continue;
+        if (auto aborted = client_.abort_upload(bucket, upload.key, upload.id, deadline); !aborted && out)
+          out = aborted;
+      }
+    } while (!page.next_key.empty() && !deadline.passed());
+  }
+  return out;
 }
 
 std::optional<std::string> S3Store::url_to_get(const std::string& bucket, const std::string& key,

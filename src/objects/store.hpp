@@ -68,7 +68,8 @@ class Store {
   [[nodiscard]] virtual std::string place() const = 0;
 
   virtual Result<std::vector<Bucket>> buckets(Deadline deadline) = 0;
-  // It may be there already. Its objects expire after so many days (0: never), and uploads that nobody ends after one.
+  // One that is there already stays as it is. Objects of a new one expire after so many days (0: never), and uploads
+  // that nobody ends after seven.
   virtual Result<void> make_bucket(const std::string& bucket, std::int64_t days, Deadline deadline) = 0;
   virtual Result<std::int64_t> lifetime(const std::string& bucket, Deadline deadline) = 0;
 
@@ -98,8 +99,12 @@ class Store {
   virtual Result<void> abort(const std::string& bucket, const std::string& key, const std::string& upload,
                              Deadline deadline) = 0;
 
-  // Removes what has outlived its time, where the store does not by itself.
-  virtual Result<void> expire(Deadline deadline) = 0;
+  // Another object with the same bytes, at most 5 GiB.
+  virtual Result<void> copy(const std::string& bucket, const std::string& from, const std::string& to,
+                            std::string_view content_type, Deadline deadline) = 0;
+
+  // Removes what has outlived its time in these buckets, and uploads of a week ago, where the store does not by itself.
+  virtual Result<void> expire(const std::vector<std::string>& buckets, Deadline deadline) = 0;
 
   // A URL for whoever has no credentials, for at most seven days; nothing where there is no such thing. `disposition`:
   // of RFC 6266, what a browser is to do with it.

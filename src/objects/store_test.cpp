@@ -202,6 +202,14 @@ TEST_P(StoreTest, ListsComeInOrderPageByPage) {
   EXPECT_EQ(keys("nothing"), std::vector<std::string>());
 }
 
+TEST_P(StoreTest, ACopyStaysAsItWas) {
+  EXPECT_DONE(store_->put(bucket_, "from ü", "bytes", "text/plain", soon()));
+  EXPECT_DONE(store_->copy(bucket_, "from ü", "to +", "text/plain", soon()));
+  EXPECT_DONE(store_->put(bucket_, "from ü", "others", "text/plain", soon()));
+  EXPECT_EQ(read("to +"), "bytes");
+  EXPECT_EQ(store_->copy(bucket_, "no", "to +", "text/plain", soon()).error().code, Code::not_found);
+}
+
 TEST_P(StoreTest, AnUploadAppearsWhenItIsCompleted) {
   const auto first = random_text(part_bytes_min);
   const auto last = random_text(1'000);
@@ -276,8 +284,8 @@ TEST(DirectoryStoreTest, WhatHasOutlivedItsTimeGoes) {
   }
   const auto upload = store.begin("kept", "forgotten", "text/plain", soon());
   ASSERT_TRUE(upload);
-  age("kept/uploads/" + *upload, 25);
-  EXPECT_DONE(store.expire(soon()));
+  age("kept/uploads/" + *upload, 8 * 24);
+  EXPECT_DONE(store.expire({"kept", "days"}, soon()));
   EXPECT_EQ(store.list("kept", "", "", 10, soon()).value().objects.size(), 2U);
   EXPECT_EQ(store.list("days", "", "", 10, soon()).value().objects.front().key, "new");
   EXPECT_EQ(store.put_part("kept", "forgotten", *upload, 1, "x", soon()).error().code, Code::not_found);

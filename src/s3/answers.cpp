@@ -145,7 +145,7 @@ std::string location_of(std::string_view region) {
 std::string lifetime_of(std::int64_t days) {
   return fmt::format(
       "<LifecycleConfiguration><Rule><ID>cognive</ID><Filter><Prefix></Prefix></Filter><Status>Enabled</Status>"
-      "<Expiration><Days>{}</Days></Expiration><AbortIncompleteMultipartUpload><DaysAfterInitiation>1"
+      "<Expiration><Days>{}</Days></Expiration><AbortIncompleteMultipartUpload><DaysAfterInitiation>7"
       "</DaysAfterInitiation></AbortIncompleteMultipartUpload></Rule></LifecycleConfiguration>",
       days);
 }

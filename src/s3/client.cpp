@@ -61,14 +61,18 @@ std::unexpected<Error> no_document(const Endpoint& endpoint, std::string_view wh
 }  // namespace
 
 Client::Client(ClientOptions options)
-    : options_(std::move(options)),
-      transport_(options_.endpoint, options_.credentials, options_.authority_file, options_.stall) {}
+    : options_(std::move(options)), transport_(options_.endpoint, options_.credentials, options_.authority_file) {}
+
+std::chrono::seconds Client::stall_of(Silence silence) const {
+  constexpr int longer = 6;
+  return silence == Silence::is_long ? longer * options_.stall : options_.stall;
+}
 
 Client::Called Client::call(const Request& request, std::string_view body, std::size_t answer_bytes_max,
-                            Deadline deadline) {
+                            Deadline deadline, Silence silence) {
   client::Backoff backoff;
   for (int attempt = 1;; ++attempt) {
-    auto answer = transport_.send(request, body, answer_bytes_max, deadline);
+    auto answer = transport_.send(request, body, answer_bytes_max, deadline, stall_of(silence));
     if (answer && answer->status < 300) return std::move(*answer);
     auto refusal = answer ? refused(request, *answer) : Refused{.error = std::move(answer.error()), .code = {}};
     const auto wait = attempt == 1 ? first_try_again : backoff.next({});
@@ -123,10 +127,14 @@ Result<void> Client::make_bucket(const std::string& bucket, Deadline deadline) {
   if (!answer && answer.error().code == "InvalidLocationConstraint")
     answer = call(request, {}, document_bytes_max, deadline);
   if (answer || answer.error().code == "BucketAlreadyOwnedByYou") return {};
-  // Some stores say only that it exists.
-  if (answer.error().error.code == Code::conflict && call(request_for("HEAD", '/' + bucket), {}, 0, deadline))
-    return {};
   return std::unexpected(std::move(answer.error().error));
+}
+
+Result<bool> Client::has_bucket(const std::string& bucket, Deadline deadline) {
+  const auto answer = call(request_for("HEAD", '/' + bucket), {}, 0, deadline);
+  if (!answer && answer.error().error.code == Code::not_found) return false;
+  if (!answer) return std::unexpected(answer.error().error);
+  return true;
 }
 
 Result<void> Client::set_lifetime(const std::string& bucket, std::int64_t days, Deadline deadline) {
@@ -161,7 +169,7 @@ Result<void> Client::put(const std::string& bucket, const std::string& key, std:
   auto request = request_for("PUT", path_of(bucket, key));
   request.headers = encryption_fields();
   request.headers.emplace_back("Content-Type", content_type);
-  const auto answer = call(request, bytes, document_bytes_max, deadline);
+  const auto answer = call(request, bytes, document_bytes_max, deadline, Silence::is_long);
   if (!answer) return std::unexpected(answer.error().error);
   return {};
 }
@@ -200,6 +208,20 @@ Result<Object> Client::find(const std::string& bucket, const std::string& key, D
                 .modified_at = time_of(answer->header("last-modified"))};
 }
 
+Result<void> Client::copy(const std::string& bucket, const std::string& from, const std::string& to,
+                          std::string_view content_type, Deadline deadline) {
+  auto request = request_for("PUT", path_of(bucket, to));
+  request.headers = encryption_fields();
+  request.headers.emplace_back("x-amz-copy-source", percent_encoded(path_of(bucket, from), Slash::separates));
+  request.headers.emplace_back("x-amz-metadata-directive", "REPLACE");
+  request.headers.emplace_back("Content-Type", content_type);
+  const auto answer = call(request, {}, document_bytes_max, deadline, Silence::is_long);
+  if (!answer) return std::unexpected(answer.error().error);
+  // It may have said that all is well before it was.
+  if (read_fault(answer->body)) return std::unexpected(refused(request, *answer).error);
+  return {};
+}
+
 Result<void> Client::remove(const std::string& bucket, const std::string& key, Deadline deadline) {
   const auto answer = call(request_for("DELETE", path_of(bucket, key)), {}, document_bytes_max, deadline);
   if (!answer && answer.error().code != "NoSuchKey") return std::unexpected(answer.error().error);
@@ -233,7 +255,7 @@ Result<Part> Client::put_part(const std::string& bucket, const std::string& key,
                               std::int64_t part, std::string_view bytes, Deadline deadline) {
   const auto request =
       request_for("PUT", path_of(bucket, key), {{"partNumber", std::to_string(part)}, {"uploadId", upload}});
-  const auto answer = call(request, bytes, document_bytes_max, deadline);
+  const auto answer = call(request, bytes, document_bytes_max, deadline, Silence::is_long);
   if (!answer) return std::unexpected(answer.error().error);
   const auto etag = unquoted(answer->header("etag"));
   if (etag.empty()) return no_document(endpoint(), "ETag of the part");
@@ -257,7 +279,7 @@ Result<void> Client::complete_upload(const std::string& bucket, const std::strin
   Error last;
   client::Backoff backoff;
   for (int attempt = 1; attempt <= options_.tries_max; ++attempt) {
-    const auto answer = transport_.send(request, body, document_bytes_max, deadline);
+    const auto answer = transport_.send(request, body, document_bytes_max, deadline, stall_of(Silence::is_long));
     // It may take minutes, and the store may have told that all is well before it was.
     if (answer && answer->status < 300 && is_completed(answer->body)) return {};
     last = answer ? refused(request, *answer).error : answer.error();

@@ -44,7 +44,9 @@ class Client {
   explicit Client(ClientOptions options);
 
   Result<std::vector<Bucket>> buckets(Deadline deadline);
-  // Ours may be there already.
+  // Whether we may use it.
+  Result<bool> has_bucket(const std::string& bucket, Deadline deadline);
+  // Ours may be there already. Code::conflict when it is somebody else's.
   Result<void> make_bucket(const std::string& bucket, Deadline deadline);
   Result<void> set_lifetime(const std::string& bucket, std::int64_t days, Deadline deadline);
   // Days; 0: for ever.
@@ -57,6 +59,9 @@ class Client {
   Result<Piece> get(const std::string& bucket, const std::string& key, std::uint64_t first, std::size_t count,
                     const std::string& etag, Deadline deadline);
   Result<Object> find(const std::string& bucket, const std::string& key, Deadline deadline);
+  // Another object with the same bytes, at most 5 GiB.
+  Result<void> copy(const std::string& bucket, const std::string& from, const std::string& to,
+                    std::string_view content_type, Deadline deadline);
   // One that is not there has been removed.
   Result<void> remove(const std::string& bucket, const std::string& key, Deadline deadline);
   // In the order of their bytes. `next`: of the page before.
@@ -94,7 +99,11 @@ class Client {
     std::string code;  // the store's: "NoSuchKey"; empty: it has not said any
   };
   using Called = std::expected<Answer, Refused>;
-  Called call(const Request& request, std::string_view body, std::size_t answer_bytes_max, Deadline deadline);
+  // How long the store may say nothing: it takes its time to store much.
+  enum class Silence { is_short, is_long };
+  Called call(const Request& request, std::string_view body, std::size_t answer_bytes_max, Deadline deadline,
+              Silence silence = Silence::is_short);
+  [[nodiscard]] std::chrono::seconds stall_of(Silence silence) const;
   bool is_there(const std::string& bucket, const std::string& key, const std::vector<Part>& parts, Deadline deadline);
   [[nodiscard]] Refused refused(const Request& request, const Answer& answer) const;
 

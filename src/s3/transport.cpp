@@ -61,7 +61,6 @@ struct Transport::State {
   Endpoint endpoint;
   Credentials credentials;
   std::string authority_file;
-  std::chrono::seconds stall;
   std::atomic<bool> is_stopping = false;
   std::mutex mutex;
   std::vector<client::EasyHandle> idle;
@@ -81,12 +80,11 @@ struct Transport::State {
   }
 };
 
-Transport::Transport(Endpoint endpoint, Credentials credentials, std::string authority_file, std::chrono::seconds stall)
+Transport::Transport(Endpoint endpoint, Credentials credentials, std::string authority_file)
     : state_(std::make_unique<State>()) {
   state_->endpoint = std::move(endpoint);
   state_->credentials = std::move(credentials);
   state_->authority_file = std::move(authority_file);
-  state_->stall = stall;
 }
 
 Transport::~Transport() = default;
@@ -105,8 +103,8 @@ std::string Transport::presigned(Request request, std::chrono::seconds lifetime)
   return origin + presigned_target(state_->credentials, std::move(request), lifetime, Timestamp::now());
 }
 
-Result<Answer> Transport::send(Request request, std::string_view body, std::size_t answer_bytes_max,
-                               Deadline deadline) {
+Result<Answer> Transport::send(Request request, std::string_view body, std::size_t answer_bytes_max, Deadline deadline,
+                               std::chrono::seconds stall) {
   address(state_->endpoint, request);
   const bool has_body = request.method == "PUT" || request.method == "POST";
   const auto payload = body.empty() ? std::string(empty_payload) : to_hex(sha256(body));
@@ -138,7 +136,7 @@ Result<Answer> Transport::send(Request request, std::string_view body, std::size
   curl_easy_setopt(handle, CURLOPT_CONNECTTIMEOUT_MS, static_cast<long>(connecting.count()));
   curl_easy_setopt(handle, CURLOPT_TIMEOUT_MS, static_cast<long>(left.count()));
   curl_easy_setopt(handle, CURLOPT_LOW_SPEED_LIMIT, 1L);
-  curl_easy_setopt(handle, CURLOPT_LOW_SPEED_TIME, static_cast<long>(state_->stall.count()));
+  curl_easy_setopt(handle, CURLOPT_LOW_SPEED_TIME, static_cast<long>(stall.count()));
   if (const auto parts = client::parse_url(url); parts && parts->is_loopback())
     curl_easy_setopt(handle, CURLOPT_PROXY, "");
   client::stop_with(handle, state_->is_stopping);
@@ -167,6 +165,7 @@ Result<Answer> Transport::send(Request request, std::string_view body, std::size
   if (code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE || code == CURLE_SSL_ISSUER_ERROR)
     return fail(Code::unauthenticated, fmt::format("The certificate of {} is not trusted: {}.", place,
                                                    client::reason_of(code, details.data(), left)));
+  if (code == CURLE_OPERATION_TIMEDOUT) return fail(Code::unavailable, "No answer from " + place + " in time.");
   if (code != CURLE_OK)
     return fail(Code::unavailable,
                 fmt::format("No answer from {}: {}.", place, client::reason_of(code, details.data(), left)));

@@ -26,13 +26,14 @@ struct Answer {
 class Transport {
  public:
   // `authority_file`: PEM of the only authorities that certificates may come from; empty: those of the system.
-  // `stall`: a connection over which nothing has come or gone for so long is given up, in whole seconds.
-  Transport(Endpoint endpoint, Credentials credentials, std::string authority_file, std::chrono::seconds stall);
+  Transport(Endpoint endpoint, Credentials credentials, std::string authority_file);
   ~Transport();
 
   // `path` of the request is "/bucket/key", whatever the addressing. `body`: of PUT and POST. Errors: unavailable (no
   // complete answer), unauthenticated (the certificate is not trusted), too_large (an answer above `answer_bytes_max`).
-  Result<Answer> send(Request request, std::string_view body, std::size_t answer_bytes_max, Deadline deadline);
+  // `stall`: a connection over which nothing has come or gone for so long is given up.
+  Result<Answer> send(Request request, std::string_view body, std::size_t answer_bytes_max, Deadline deadline,
+                      std::chrono::seconds stall);
 
   // A URL with which anybody may do what the request says until its time has passed.
   [[nodiscard]] std::string presigned(Request request, std::chrono::seconds lifetime) const;
