@@ -100,9 +100,10 @@ audit::Entry entry(std::string_view action, const Artifact& artifact) {
 
 Async<Result<Row>> Artifacts::find(const Call& call, Uuid id, From from) {
   auto params = sql::by_id(id, call.principal);
-  auto rows = sql::read(from == From::primary
-                            ? co_await database_.primary().execute(sql::get, std::move(params), call.deadline)
-                            : co_await database_.read_preferred(call).find(sql::get, std::move(params), call.deadline));
+  auto rows =
+      sql::read(from == From::primary
+                    ? co_await database_.primary().execute(sql::get(), std::move(params), call.deadline)
+                    : co_await database_.read_preferred(call).find(sql::get(), std::move(params), call.deadline));
   if (rows.empty()) co_return std::unexpected(not_found());
   co_return std::move(rows.front());
 }
@@ -112,19 +113,19 @@ Async<Result<Row>> Artifacts::insert(const Call& call, const ArtifactBegin& requ
   const auto id = request.id.value_or(Uuid::make());
   const auto key = fmt::format("{}/{}/{}", request.agent_id.text(), id.text(), random_token(12));
   const auto body = [&](pg::Transaction& transaction) -> Async<Result<Row>> {
-    const auto agent = co_await transaction.execute(sql::agent, sql::by_id(request.agent_id, call.principal));
+    const auto agent = co_await transaction.execute(sql::agent(), sql::by_id(request.agent_id, call.principal));
     if (agent.empty()) co_return unprocessable("?agent_id", "There is no such agent.");
     if (agent[0].at<bool>(1)) co_return fail(Code::conflict, "The agent is archived, and stores nothing any more.");
     const auto team_id = agent[0].at<Uuid>(0);
     if (request.run_id) {
       const auto run = co_await transaction.execute(
-          sql::run, pg::Params::of(*request.run_id, bucket_of(*request.run_id), request.agent_id));
+          sql::run(), pg::Params::of(*request.run_id, bucket_of(*request.run_id), request.agent_id));
       if (run.empty()) co_return unprocessable("?run_id", "The agent has no such run.");
     }
     auto params = pg::Params::of(id, team_id, request.agent_id, request.run_id, request.name, content_type, key, way,
                                  request.sha256);
-    const bool is_new = (co_await transaction.execute(sql::insert, std::move(params))).affected() > 0;
-    auto rows = sql::read(co_await transaction.execute(sql::lock, sql::by_id(id, call.principal)));
+    const bool is_new = (co_await transaction.execute(sql::insert(), std::move(params))).affected() > 0;
+    auto rows = sql::read(co_await transaction.execute(sql::lock(), sql::by_id(id, call.principal)));
     const bool is_same = !rows.empty() && rows[0].artifact.agent_id == request.agent_id &&
                          rows[0].artifact.run_id == request.run_id && rows[0].artifact.name == request.name;
     if (!is_same)
@@ -140,7 +141,7 @@ Async<Result<Row>> Artifacts::insert(const Call& call, const ArtifactBegin& requ
     if (way == Way::one_go) {
       row.object_key = key;
       row.declared_sha256 = request.sha256;
-      co_await transaction.execute(sql::take_over, pg::Params::of(id, key, request.sha256, content_type));
+      co_await transaction.execute(sql::take_over(), pg::Params::of(id, key, request.sha256, content_type));
     } else if (request.sha256 && (!row.declared_sha256 || lower(*request.sha256) != *row.declared_sha256)) {
       co_return fail(Code::conflict, "The upload of this artifact has begun with another checksum.");
     }
@@ -153,7 +154,7 @@ Async<> Artifacts::give_up(const Row& row) {
   try {
     Call call;
     call.deadline = Deadline::in(statement_patience);
-    co_await database_.primary().write(sql::give_up, pg::Params::of(row.artifact.id, row.object_key), call);
+    co_await database_.primary().write(sql::give_up(), pg::Params::of(row.artifact.id, row.object_key), call);
   } catch (const Unavailable&) {  // NOLINT(bugprone-empty-catch): it is swept within a day
   }
 }
@@ -171,14 +172,14 @@ Async<Result<Artifact>> Artifacts::note_stored(const Call& call, const Row& row,
   const auto later = anew(call);
   const auto body = [&](pg::Transaction& transaction) -> Async<Result<Artifact>> {
     const auto stored = co_await transaction.execute(
-        sql::stored, pg::Params::of(row.artifact.id, row.object_key, static_cast<std::int64_t>(bytes), sha256,
-                                    object->etag, key, days));
-    auto rows = sql::read(co_await transaction.execute(sql::lock, sql::by_id(row.artifact.id, call.principal)));
+        sql::stored(), pg::Params::of(row.artifact.id, row.object_key, static_cast<std::int64_t>(bytes), sha256,
+                                      object->etag, key, days));
+    auto rows = sql::read(co_await transaction.execute(sql::lock(), sql::by_id(row.artifact.id, call.principal)));
     if (rows.empty()) co_return std::unexpected(not_found());
     const auto& now = rows.front();
     if (stored.affected() > 0) {
       if (key != row.object_key)
-        co_await transaction.execute(sql::exchange_leftover, pg::Params::of(key, row.object_key));
+        co_await transaction.execute(sql::exchange_leftover(), pg::Params::of(key, row.object_key));
       trail_.record(transaction, call, entry("artifact_store", now.artifact));
       // A commit whose answer was lost, or somebody else, has stored what was asked for.
     } else if (now.artifact.state != ArtifactState::stored || (now.way == Way::one_go && now.object_key != key)) {
@@ -257,7 +258,7 @@ Async<Result<Upload>> Artifacts::upload_of(const Call& call, Row row) {
     for (const auto& [name, value] : form->headers) out.put->headers.push_back({name, value});
     co_return out;
   }
-  const auto rows = co_await database_.primary().execute(sql::parts, pg::Params::of(row.artifact.id), call.deadline);
+  const auto rows = co_await database_.primary().execute(sql::parts(), pg::Params::of(row.artifact.id), call.deadline);
   for (int i = 0; i < rows.size(); ++i) {
     UploadPart part;
     std::string etag;
@@ -289,7 +290,7 @@ Async<Result<Upload>> Artifacts::begin(const Call& call, UploadBegin request) {
     const auto upload = co_await objects_.ask<std::string>("begin", store_patience, question);
     if (!upload) co_return std::unexpected(trouble(upload.error()));
     const auto noted = co_await database_.primary().write(
-        sql::begun, pg::Params::of(row.artifact.id, row.object_key, *upload), anew(call));
+        sql::begun(), pg::Params::of(row.artifact.id, row.object_key, *upload), anew(call));
     if (noted.affected() == 0) {
       // Somebody else has been faster: theirs is the one.
       const objects::Objects::Question<void> abort = [&](objects::Store& store, Deadline deadline) {
@@ -321,7 +322,8 @@ Async<Result<UploadPart>> Artifacts::put_part(const Call& call, Uuid id, std::in
   if (bytes.empty()) co_return fail(Code::malformed, "The part is empty.");
   if (std::ssize(bytes) > part_bytes_max_)
     co_return fail(Code::too_large, fmt::format("A part has at most {} bytes.", part_bytes_max_));
-  const auto others = co_await database_.primary().execute(sql::other_parts, pg::Params::of(id, number), call.deadline);
+  const auto others =
+      co_await database_.primary().execute(sql::other_parts(), pg::Params::of(id, number), call.deadline);
   if (others[0].at<std::int64_t>(0) + std::ssize(bytes) > bytes_max_) co_return std::unexpected(too_large(bytes_max_));
   UploadPart out{.number = number, .bytes = std::ssize(bytes), .sha256 = {}};
   Digest digest{};
@@ -337,7 +339,7 @@ Async<Result<UploadPart>> Artifacts::put_part(const Call& call, Uuid id, std::in
   if (!part && part.error().code == Code::not_found) co_return std::unexpected(co_await gone(*row));
   if (!part) co_return std::unexpected(trouble(part.error()));
   const auto noted = co_await database_.primary().write(
-      sql::put_part, pg::Params::of(id, number, part->etag, out.bytes, pg::Bytes{digest}), anew(call));
+      sql::put_part(), pg::Params::of(id, number, part->etag, out.bytes, pg::Bytes{digest}), anew(call));
   if (noted.affected() == 0) co_return fail(Code::conflict, "The upload has ended meanwhile.");
   co_return out;
 }
@@ -353,7 +355,7 @@ Async<Result<std::string>> Artifacts::digest_of(const std::string& key, const ob
 
 // Makes one object of the parts.
 Async<Result<void>> Artifacts::complete_parts(const Call& call, const Row& row) {
-  const auto rows = co_await database_.primary().execute(sql::parts, pg::Params::of(row.artifact.id), call.deadline);
+  const auto rows = co_await database_.primary().execute(sql::parts(), pg::Params::of(row.artifact.id), call.deadline);
   std::vector<objects::Part> parts;
   for (int i = 0; i < rows.size(); ++i) {
     std::int64_t part_bytes = 0;
@@ -384,7 +386,7 @@ Async<Result<void>> Artifacts::complete_parts(const Call& call, const Row& row) 
 // Where nobody has a URL to write to: what is looked at then stays as it is.
 Async<Result<std::string>> Artifacts::copy_of(const Call& call, const Row& row) {
   auto key = fmt::format("{}/{}/{}", row.artifact.agent_id.text(), row.artifact.id.text(), random_token(12));
-  co_await database_.primary().write(sql::expect_leftover, pg::Params::of(key), anew(call));
+  co_await database_.primary().write(sql::expect_leftover(), pg::Params::of(key), anew(call));
   const objects::Objects::Question<void> question = [&](objects::Store& store, Deadline deadline) {
     return store.copy(objects_.bucket(kind), row.object_key, key, row.artifact.content_type, deadline);
   };
@@ -440,7 +442,7 @@ Async<Result<Artifact>> Artifacts::get(const Call& call, Uuid id) {
 Async<Result<json::Page<Artifact>>> Artifacts::list(const Call& call, ArtifactQuery query) {
   auto params = pg::Params::of(call.principal.team_id, call.principal.agent_id, query.agent_id, query.run_id,
                                query.name, query.state, query.cursor, query.limit + 1);
-  auto rows = sql::read(co_await database_.read_preferred(call).execute(sql::list, std::move(params), call.deadline));
+  auto rows = sql::read(co_await database_.read_preferred(call).execute(sql::list(), std::move(params), call.deadline));
   std::vector<Artifact> found;
   for (auto& row : rows) found.push_back(std::move(row.artifact));
   co_return json::page_of(std::move(found), query.limit,
@@ -502,7 +504,7 @@ Async<Result<SignedUrl>> Artifacts::url(const Call& call, Uuid id, std::chrono::
   const auto expires_at = Timestamp::now().plus(lifetime);
   // Whoever has it needs no credentials: who gave it to whom is worth knowing.
   const auto body = [&](pg::Transaction& transaction) -> Async<Result<SignedUrl>> {
-    const auto rows = sql::read(co_await transaction.execute(sql::get, sql::by_id(id, call.principal)));
+    const auto rows = sql::read(co_await transaction.execute(sql::get(), sql::by_id(id, call.principal)));
     if (rows.empty()) co_return std::unexpected(not_found());
     const auto& row = rows.front();
     if (row.artifact.state != ArtifactState::stored)
@@ -519,9 +521,9 @@ Async<Result<SignedUrl>> Artifacts::url(const Call& call, Uuid id, std::chrono::
 
 Async<Result<Artifact>> Artifacts::remove(const Call& call, Uuid id) {
   const auto body = [&](pg::Transaction& transaction) -> Async<Result<Artifact>> {
-    auto rows = sql::read(co_await transaction.execute(sql::lock, sql::by_id(id, call.principal)));
+    auto rows = sql::read(co_await transaction.execute(sql::lock(), sql::by_id(id, call.principal)));
     if (rows.empty()) co_return std::unexpected(not_found());
-    co_await transaction.execute(sql::remove, pg::Params::of(id));
+    co_await transaction.execute(sql::remove(), pg::Params::of(id));
     trail_.record(transaction, call, entry("artifact_remove", rows.front().artifact));
     co_return std::move(rows.front().artifact);
   };

@@ -26,109 +26,27 @@ struct Row {
 
 namespace cognive::artifacts::sql {
 
-#define COGNIVE_ARTIFACT_COLUMNS                                                                               \
-  "a.id, a.team_id, a.agent_id, a.run_id, a.name, a.content_type, a.state, a.bytes, encode(a.sha256, 'hex'), " \
-  "a.created_at, a.stored_at, a.expires_at, a.way, a.object_key, coalesce(a.upload_id, ''), "                  \
-  "encode(a.declared_sha256, 'hex'), coalesce(a.etag, '') "
-#define COGNIVE_VISIBLE(team, agent)                                                                                \
-  "(a.expires_at IS NULL OR a.expires_at > now()) AND (" team "::uuid IS NULL OR a.team_id = " team ") AND (" agent \
-  "::uuid IS NULL OR a.agent_id = " agent ") "
-// Who downloads an artifact that is removed may finish, and who uploads one has so long at most: in one go six hours,
-// past us as long as the URL is good.
-#define COGNIVE_REMOVE_AFTER                                                                                        \
-  "now() + CASE WHEN state = 'stored' OR way = 'parts' THEN interval '1 minute' WHEN way = 'one_go' THEN interval " \
-  "'7 hours' ELSE interval '65 minutes' END"
-
-inline constexpr pg::Query agent{
-    "artifact_agent",
-    "SELECT team_id, status = 'archived' FROM agents WHERE id = $1 AND ($2::uuid IS NULL OR team_id = $2) AND "
-    "($3::uuid IS NULL OR id = $3)"};
-inline constexpr pg::Query run{"artifact_run",
-                               "SELECT FROM agent_runs WHERE id = $1 AND bucket = $2 AND agent_id = $3"};
-inline constexpr pg::Query insert{"artifact_insert",
-                                  "INSERT INTO artifacts (id, team_id, agent_id, run_id, name, content_type, "
-                                  "object_key, way, declared_sha256) VALUES "
-                                  "($1, $2, $3, $4, $5, $6, $7, $8, decode($9, 'hex')) ON CONFLICT (id) DO NOTHING"};
-// A try in one go that was broken off: what it may still write stands under another key.
-inline constexpr pg::Query take_over{
-    "artifact_take_over",
-    "WITH before AS (SELECT id, object_key FROM artifacts WHERE id = $1 AND state = 'uploading' AND way = 'one_go' FOR "
-    "UPDATE), leftover AS (INSERT INTO artifact_leftovers (object_key, remove_after) SELECT object_key, now() + "
-    "interval "
-    "'7 hours' FROM before ON CONFLICT DO NOTHING) UPDATE artifacts a SET object_key = $2, touched_at = now(), "
-    "declared_sha256 = decode($3, 'hex'), content_type = $4 FROM before b WHERE a.id = b.id"};
-inline constexpr pg::Query lock{
-    "artifact_lock", "SELECT " COGNIVE_ARTIFACT_COLUMNS
-                     "FROM artifacts a WHERE a.id = $1 AND " COGNIVE_VISIBLE("$2", "$3") "FOR NO KEY UPDATE"};
-inline constexpr pg::Query get{"artifact_get", "SELECT " COGNIVE_ARTIFACT_COLUMNS
-                                               "FROM artifacts a WHERE a.id = $1 AND " COGNIVE_VISIBLE("$2", "$3")};
-inline constexpr pg::Query list{
-    "artifact_list",
-    "SELECT " COGNIVE_ARTIFACT_COLUMNS "FROM artifacts a WHERE " COGNIVE_VISIBLE("$1", "$2")
-    "AND ($3::uuid IS NULL OR a.agent_id = $3) AND ($4::uuid IS NULL OR a.run_id = $4) "
-    "AND ($5::text IS NULL OR a.name = $5) AND ($6::text IS NULL OR a.state = $6) "
-    "AND ($7::timestamptz IS NULL OR (a.created_at, a.id) < ($7, $8)) "
-    "ORDER BY a.created_at DESC, a.id DESC LIMIT $9"};
-// Under the key that it has by now: the one that was uploaded to, unless others can still write there.
-inline constexpr pg::Query stored{
-    "artifact_stored",
-    "UPDATE artifacts SET state = 'stored', bytes = $3, sha256 = decode($4, 'hex'), etag = $5, object_key = $6, "
-    "stored_at = now(), touched_at = now(), expires_at = CASE WHEN $7 > 0 THEN now() + $7 * interval '1 day' END "
-    "WHERE id = $1 AND object_key = $2 AND state = 'uploading'"};
-inline constexpr pg::Query give_up{"artifact_give_up",
-                                   "WITH gone AS (DELETE FROM artifacts WHERE id = $1 AND object_key = $2 AND state = "
-                                   "'uploading' RETURNING object_key, "
-                                   "upload_id, way) INSERT INTO artifact_leftovers (object_key, upload_id, "
-                                   "remove_after) SELECT object_key, upload_id, "
-                                   "now() + CASE WHEN way = 'direct' THEN interval '65 minutes' ELSE interval '0' END "
-                                   "FROM gone ON CONFLICT DO NOTHING"};
-inline constexpr pg::Query remove{
-    "artifact_remove",
-    "WITH gone AS (DELETE FROM artifacts WHERE id = $1 RETURNING object_key, upload_id, state, way) INSERT INTO "
-    "artifact_leftovers (object_key, upload_id, remove_after) SELECT object_key, upload_id, " COGNIVE_REMOVE_AFTER
-    " FROM gone ON CONFLICT DO NOTHING"};
-inline constexpr pg::Query parts{
-    "artifact_part_list",
-    "SELECT number, bytes, encode(sha256, 'hex'), etag FROM artifact_parts WHERE artifact_id = $1 ORDER BY number"};
-inline constexpr pg::Query other_parts{
-    "artifact_part_bytes",
-    "SELECT coalesce(sum(bytes), 0)::bigint FROM artifact_parts WHERE artifact_id = $1 AND number <> $2"};
-inline constexpr pg::Query put_part{
-    "artifact_part_put",
-    "WITH upload AS (UPDATE artifacts SET touched_at = now() WHERE id = $1 AND state = 'uploading' RETURNING id) "
-    "INSERT INTO artifact_parts (artifact_id, number, etag, bytes, sha256) SELECT id, $2, $3, $4, $5 FROM upload ON "
-    "CONFLICT (artifact_id, number) DO UPDATE SET etag = excluded.etag, bytes = excluded.bytes, "
-    "sha256 = excluded.sha256"};
-inline constexpr pg::Query begun{
-    "artifact_begun", "UPDATE artifacts SET upload_id = $3 WHERE id = $1 AND object_key = $2 AND upload_id IS NULL"};
-// Before an object is written under a key that no row has yet.
-inline constexpr pg::Query expect_leftover{
-    "artifact_leftover_expect",
-    "INSERT INTO artifact_leftovers (object_key, remove_after) VALUES ($1, now() + interval '1 hour')"};
-inline constexpr pg::Query exchange_leftover{
-    "artifact_leftover_exchange",
-    "WITH ours AS (DELETE FROM artifact_leftovers WHERE object_key = $1) INSERT INTO artifact_leftovers (object_key, "
-    "remove_after) VALUES ($2, now() + interval '65 minutes') ON CONFLICT DO NOTHING"};
-// Rows first, so that nobody goes on with what is about to be removed.
-inline constexpr pg::Query over{
-    "artifact_over",
-    "WITH gone AS (DELETE FROM artifacts WHERE id IN (SELECT id FROM artifacts WHERE (state = 'uploading' AND "
-    "touched_at "
-    "< now() - interval '1 day') OR (state = 'stored' AND expires_at <= now()) LIMIT $1 FOR UPDATE SKIP LOCKED) "
-    "RETURNING object_key, upload_id, state, way) INSERT INTO artifact_leftovers (object_key, upload_id, remove_after) "
-    "SELECT object_key, upload_id, " COGNIVE_REMOVE_AFTER " FROM gone ON CONFLICT DO NOTHING"};
-inline constexpr pg::Query leftovers{
-    "artifact_leftovers",
-    "SELECT object_key, coalesce(upload_id, '') FROM artifact_leftovers l WHERE remove_after <= now() AND NOT EXISTS "
-    "(SELECT FROM artifacts a WHERE a.object_key = l.object_key) ORDER BY remove_after LIMIT $1"};
-inline constexpr pg::Query forget{"artifact_leftover_forget", "DELETE FROM artifact_leftovers WHERE object_key = $1"};
-inline constexpr pg::Query put_off{
-    "artifact_leftover_put_off",
-    "UPDATE artifact_leftovers SET remove_after = now() + interval '5 minutes' WHERE object_key = $1"};
-
-#undef COGNIVE_REMOVE_AFTER
-#undef COGNIVE_ARTIFACT_COLUMNS
-#undef COGNIVE_VISIBLE
+// By the parameters that each names $1, $2, …; store.cpp says what they do.
+const pg::Query& agent();
+const pg::Query& run();
+const pg::Query& insert();
+const pg::Query& take_over();
+const pg::Query& lock();
+const pg::Query& get();
+const pg::Query& list();
+const pg::Query& stored();
+const pg::Query& give_up();
+const pg::Query& remove();
+const pg::Query& parts();
+const pg::Query& other_parts();
+const pg::Query& put_part();
+const pg::Query& begun();
+const pg::Query& expect_leftover();
+const pg::Query& exchange_leftover();
+const pg::Query& over();
+const pg::Query& leftovers();
+const pg::Query& forget();
+const pg::Query& put_off();
 
 std::vector<Row> read(const pg::Rows& rows);
 pg::Params by_id(Uuid id, const Principal& principal);

@@ -27,9 +27,9 @@ Async<> sweep(pg::Cluster& database, objects::Objects& objects, Deadline deadlin
   Call call;
   call.deadline = deadline;
   for (auto moved = swept_together_max; moved == swept_together_max && !deadline.passed();)
-    moved = (co_await database.primary().write(sql::over, pg::Params::of(swept_together_max), call)).affected();
+    moved = (co_await database.primary().write(sql::over(), pg::Params::of(swept_together_max), call)).affected();
   for (auto found = swept_together_max; found == swept_together_max && !deadline.passed();) {
-    const auto rows = co_await database.primary().write(sql::leftovers, pg::Params::of(swept_together_max), call);
+    const auto rows = co_await database.primary().write(sql::leftovers(), pg::Params::of(swept_together_max), call);
     found = rows.size();
     for (int i = 0; i < rows.size() && !deadline.passed(); ++i) {
       std::string key;
@@ -39,7 +39,7 @@ Async<> sweep(pg::Cluster& database, objects::Objects& objects, Deadline deadlin
       if (!removed && removed.error().code == Code::unavailable) throw Unavailable(removed.error().detail);
       if (!removed)
         log(Level::warning, "an object could not be removed", {{"key", key}, {"reason", removed.error().detail}});
-      co_await database.primary().write(removed ? sql::forget : sql::put_off, pg::Params::of(key), call);
+      co_await database.primary().write(removed ? sql::forget() : sql::put_off(), pg::Params::of(key), call);
     }
   }
 }

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -10,6 +11,7 @@
 #include <charconv>
 #include <cstring>
 #include <fstream>
+#include <thread>
 
 #include "base/crypto.hpp"
 
@@ -342,12 +344,20 @@ Result<Part> DirectoryStore::put_part(const std::string& bucket, const std::stri
 }
 
 Result<void> DirectoryStore::complete(const std::string& bucket, const std::string& key, const std::string& upload,
-                                      const std::vector<Part>& parts, Deadline) {
+                                      const std::vector<Part>& parts, Deadline deadline) {
   const auto places = places_of(root_, bucket);
   if (!places) return std::unexpected(places.error());
   const auto directory = places->upload(upload);
   std::error_code error;
   if (!directory || !fs::is_directory(*directory, error)) return trouble("an upload", ENOENT);
+  // One at a time, of all processes: whoever comes second finds it done.
+  const File turn(*directory / "key", O_RDONLY);
+  while (turn.is_open() && ::flock(turn.descriptor(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK && errno != EINTR) return trouble("completing an upload", errno);
+    if (deadline.passed()) return fail(Code::unavailable, "The upload is being completed.");
+    std::this_thread::sleep_for(std::chrono::milliseconds{10});
+  }
+  if (!turn.is_open() || !fs::exists(*directory / "key", error)) return trouble("an upload", ENOENT);
   const auto path = places->new_file();
   const File whole(path, O_WRONLY | O_CREAT | O_TRUNC);
   bool is_written = whole.is_open();
