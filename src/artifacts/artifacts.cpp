@@ -215,7 +215,7 @@ Async<Result<Stored>> Artifacts::upload(const Call& call, ArtifactBegin request,
     } else if (until.passed()) {
       fault = Error{Code::timed_out, "An upload takes at most six hours.", {}};
     } else if (auto written = co_await writer.write(*piece); !written) {
-      fault = trouble((written.error()));
+      fault = trouble(written.error());
     }
   }
   objects::Written written;
@@ -223,7 +223,7 @@ Async<Result<Stored>> Artifacts::upload(const Call& call, ArtifactBegin request,
     if (auto finished = co_await writer.finish()) {
       written = *finished;
     } else {
-      fault = trouble((finished.error()));
+      fault = trouble(finished.error());
     }
   }
   const auto digest = to_hex(written.sha256);
@@ -476,7 +476,7 @@ Async<Result<Download>> Artifacts::download(const Call& call, const Artifact& ar
     auto first = co_await state->reader.next();
     if (!first && first.error().code == Code::not_found)
       co_return fail(Code::not_found, "The artifact's bytes are not in the object storage any more.");
-    if (!first) co_return std::unexpected(trouble((first.error())));
+    if (!first) co_return std::unexpected(trouble(first.error()));
     if (first->empty()) co_return fail(Code::not_found, "The artifact's bytes are not in the object storage any more.");
     state->first = std::move(*first);
   }

@@ -26,7 +26,7 @@ def test_a_path_id_that_is_no_uuid_is_422(api, things, nothing_stored, method, p
     for text in ("x", "0", "null", "%20", "-1", "*", "'%20OR%20'1'='1", "%00", "%ff", "%0a", "a" * 3000, "%E2%82%AC" * 200, *map(quote, BAD_UUIDS)):
         if "/" in text:
             continue
-        answer = api.request(method, path.replace("{id}", text).replace("{call_id}", uuid7()).replace("{user_id}", uuid7()), data=body)
+        answer = api.request(method, path.replace("{id}", text).replace("{call_id}", uuid7()).replace("{user_id}", uuid7()).replace("{number}", "1"), data=body)
         if text == "%ff":
             check_problem(answer, 400, 404, 422)
         else:
@@ -38,7 +38,7 @@ def test_an_unknown_id_is_404(api, things, nothing_stored, method, path):
     operation = DOCUMENT["paths"][path][method.lower()]["operationId"]
     body = next((json.dumps(route.sample(things)).encode() for route in OBJECTS if route.id == operation), None)
     for text in (uuid7(), str(uuid.uuid4()), "00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff", uuid7().upper()):
-        check_problem(api.request(method, path.replace("{id}", text).replace("{call_id}", uuid7()).replace("{user_id}", uuid7()), data=body), 404)
+        check_problem(api.request(method, path.replace("{id}", text).replace("{call_id}", uuid7()).replace("{user_id}", uuid7()).replace("{number}", "1"), data=body), 404)
 
 
 # Queries.
