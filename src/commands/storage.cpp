@@ -165,8 +165,8 @@ int init(const Flags& flags) {
 }  // namespace
 
 void add_storage(CLI::App& root, Action& chosen) {
-  auto* command = root.add_subcommand(
-      "storage", "The object storage for artifacts, exports, archives and backups (STORAGE_ENDPOINT, …)");
+  auto* command =
+      root.add_subcommand("storage", "The object storage for artifacts, and its buckets (STORAGE_ENDPOINT, …)");
   command->require_subcommand(1);
   const auto add = [&](const char* name, const char* what, int (*run)(const Flags&)) {
     auto* verb = command->add_subcommand(name, what);

@@ -96,7 +96,7 @@ constexpr TextSetting url_settings[] = {
      "amqps://",
      true},
     {"STORAGE_ENDPOINT", &Settings::storage_endpoint, "",
-     "S3-compatible object storage for artifacts, exports, archives and backups: host:port or a URL", true},
+     "S3-compatible object storage for artifacts: host:port or a URL", true},
     {"SMTP_URL", &Settings::smtp_url, "",
      "mail server for alerts: smtp://user:password@host:587 or smtps://host:465; empty means none", true},
 };

@@ -123,13 +123,6 @@ Async<Result<std::vector<Bucket>>> Objects::probe(std::chrono::milliseconds pati
                                         : "The object storage does not take our credentials; the log says more.");
 }
 
-Async<Result<void>> Objects::remove(Kind kind, std::string key, std::chrono::milliseconds patience) {
-  const Question<void> question = [&](Store& store, Deadline deadline) {
-    return store.remove(bucket(kind), key, deadline);
-  };
-  co_return co_await ask<void>("remove", patience, question);
-}
-
 Async<Result<Object>> Objects::find(Kind kind, std::string key, std::chrono::milliseconds patience) {
   const Question<Object> question = [&](Store& store, Deadline deadline) {
     return store.find(bucket(kind), key, deadline);

@@ -81,7 +81,6 @@ class Objects {
   Async<Result<void>> expire(std::chrono::milliseconds patience);
   // Those of ours that are there; whatever else is under way. The error is for anybody, what the store said in the log.
   Async<Result<std::vector<Bucket>>> probe(std::chrono::milliseconds patience);
-  Async<Result<void>> remove(Kind kind, std::string key, std::chrono::milliseconds patience);
   Async<Result<Object>> find(Kind kind, std::string key, std::chrono::milliseconds patience);
   // Days for which objects are kept; 0: for ever. As the bucket has it, or had it a few minutes ago.
   Async<std::int64_t> lifetime(Kind kind);

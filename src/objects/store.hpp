@@ -43,14 +43,12 @@ struct Piece {
   std::string etag;
 };
 
-// All but the last part of an object have at least so many bytes, and no part has more than `part_bytes_max`.
+// All but the last part of an object have at least so many bytes.
 inline constexpr std::size_t part_bytes_min = std::size_t{5} << 20U;
-inline constexpr std::size_t part_bytes_max = std::size_t{256} << 20U;
 inline constexpr std::int64_t parts_max = 10'000;
-inline constexpr std::size_t key_bytes_max = 1'024;
 
 // For any number of threads, which block until the deadline at most. Errors of all calls, whose details are for
-// operators and name no key of the store:
+// operators:
 //   unavailable      no answer in time, or the store has trouble; whether it has acted is unknown
 //   unauthenticated  the store does not take our credentials
 //   forbidden        they may not do that

@@ -15,6 +15,7 @@ from installation import BINARY, clean_environment, wait_until
 from problems import check_problem
 from tcp_proxy import TcpProxy
 
+LONG = os.environ.get("COGNIVE_LONG") == "1"
 SUITE = os.path.join(os.path.dirname(BINARY), "src/objects/objects_test")
 BUCKETS = ["audit-logs-archive", "execution-replay-data", "report-exports", "agent-artifacts"]
 LIFETIMES = {"audit-logs-archive": 90, "execution-replay-data": 30, "report-exports": 365, "agent-artifacts": 180}
@@ -50,6 +51,7 @@ class Faults(threading.Thread):
             self.proxy.pass_through()
 
 
+@pytest.mark.skipif(not LONG, reason="takes its time on a busy machine: ./test --long")
 def test_the_adapter_passes_the_suite_over_a_connection_that_breaks_all_the_time(ceph):
     with TcpProxy(ceph.port) as proxy:
         faults = Faults(proxy)
@@ -146,6 +148,7 @@ def test_the_embedded_default_keeps_objects_in_its_directory(installation):
     assert installation.cli("storage", "check").returncode == 0
 
 
+@pytest.mark.skipif(not LONG, reason="Ceph takes minutes on a busy machine: ./test --long")
 def test_objects_expire_by_the_store_itself(shared_directory):
     """Days are seconds here: what was written under our lifetime goes, and so does an upload that nobody ends."""
     from ceph_server import CephServer  # noqa: PLC0415 another one, in a hurry
