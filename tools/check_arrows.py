@@ -47,6 +47,7 @@ ALLOWED = {
     "events": WORDS | {"audit", "identity", "keyring", "agents", "budgets", "feed", "prices", "privacy", "rollups", "runs", "tasks"},
     "charges": PORTS | {"audit", "identity", "prices", "rollups", "runs", "tasks", "teams"},
     "replay": PORTS | {"identity", "prices", "runs", "events"},
+    "exports": WORDS | {"audit", "identity", "objects", "teams"},
     "artifacts": WORDS | {"audit", "identity", "objects"},
     "retention": RUNTIME | {"pg", "schema", "tasks"},
     "analytics": PORTS | {"identity", "events", "rollups", "runs"},
@@ -59,7 +60,7 @@ ALLOWED = {
 }
 
 # Within a folder of the product: only these files may see SQL and HTTP.
-PRODUCT = {"artifacts", "celery", "teams", "agents", "prices", "runs", "budgets", "alerts", "events", "charges", "replay", "analytics"}
+PRODUCT = {"artifacts", "exports", "celery", "teams", "agents", "prices", "runs", "budgets", "alerts", "events", "charges", "replay", "analytics"}
 HTTP_FILES = {"routes.cpp", "gate.cpp", "gate.hpp"}
 
 # Third-party headers and the only folders that may include them.

@@ -5,7 +5,6 @@
 #include "artifacts/store.hpp"
 #include "base/text.hpp"
 #include "json/writer.hpp"
-#include "observe/log.hpp"
 #include "pg/transact.hpp"
 
 namespace cognive::artifacts {
@@ -37,16 +36,6 @@ Error too_large(std::int64_t bytes_max) {
 Error mismatch() {
   return unprocessable("?sha256", "The bytes that came have another SHA-256 than was declared; nothing was stored.")
       .error();
-}
-
-// Of the store's doing: what the caller is told.
-Error trouble(const Error& error) {
-  if (error.code == Code::too_large) return error;
-  thread_local LogThrottle throttle;
-  if (const auto held_back = throttle.pass())
-    log(Level::warning, "the object storage has not done what was asked",
-        {{"reason", error.detail}, {"more_before", *held_back}});
-  return {Code::unavailable, "The object storage does not answer, or refuses; repeat it later with the same id.", {}};
 }
 
 Call anew(const Call& call) {
@@ -167,7 +156,7 @@ Async<Error> Artifacts::gone(const Row& row) {
 Async<Result<Artifact>> Artifacts::note_stored(const Call& call, const Row& row, std::string key, std::uint64_t bytes,
                                                std::optional<std::string> sha256) {
   const auto object = co_await objects_.find(kind, key, store_patience);
-  if (!object) co_return std::unexpected(trouble(object.error()));
+  if (!object) co_return std::unexpected(objects::for_callers(object.error()));
   const auto days = co_await objects_.lifetime(kind);
   const auto later = anew(call);
   const auto body = [&](pg::Transaction& transaction) -> Async<Result<Artifact>> {
@@ -215,7 +204,7 @@ Async<Result<Stored>> Artifacts::upload(const Call& call, ArtifactBegin request,
     } else if (until.passed()) {
       fault = Error{Code::timed_out, "An upload takes at most six hours.", {}};
     } else if (auto written = co_await writer.write(*piece); !written) {
-      fault = trouble(written.error());
+      fault = objects::for_callers(written.error());
     }
   }
   objects::Written written;
@@ -223,7 +212,7 @@ Async<Result<Stored>> Artifacts::upload(const Call& call, ArtifactBegin request,
     if (auto finished = co_await writer.finish()) {
       written = *finished;
     } else {
-      fault = trouble(finished.error());
+      fault = objects::for_callers(finished.error());
     }
   }
   const auto digest = to_hex(written.sha256);
@@ -288,7 +277,7 @@ Async<Result<Upload>> Artifacts::begin(const Call& call, UploadBegin request) {
       return store.begin(objects_.bucket(kind), row.object_key, row.artifact.content_type, deadline);
     };
     const auto upload = co_await objects_.ask<std::string>("begin", store_patience, question);
-    if (!upload) co_return std::unexpected(trouble(upload.error()));
+    if (!upload) co_return std::unexpected(objects::for_callers(upload.error()));
     const auto noted = co_await database_.primary().write(
         sql::begun(), pg::Params::of(row.artifact.id, row.object_key, *upload), anew(call));
     if (noted.affected() == 0) {
@@ -337,7 +326,7 @@ Async<Result<UploadPart>> Artifacts::put_part(const Call& call, Uuid id, std::in
   const auto part = co_await objects_.ask<objects::Part>("put_part", store_patience, question);
   if (!part && !part.error().fields.empty()) co_return std::unexpected(part.error());
   if (!part && part.error().code == Code::not_found) co_return std::unexpected(co_await gone(*row));
-  if (!part) co_return std::unexpected(trouble(part.error()));
+  if (!part) co_return std::unexpected(objects::for_callers(part.error()));
   const auto noted = co_await database_.primary().write(
       sql::put_part(), pg::Params::of(id, number, part->etag, out.bytes, pg::Bytes{digest}), anew(call));
   if (noted.affected() == 0) co_return fail(Code::conflict, "The upload has ended meanwhile.");
@@ -380,7 +369,7 @@ Async<Result<void>> Artifacts::complete_parts(const Call& call, const Row& row) 
   if (completed.error().code == Code::not_found) co_return std::unexpected(co_await gone(row));
   if (completed.error().code == Code::unprocessable)
     co_return fail(Code::conflict, "The object storage has other parts than were noted; put them again.");
-  co_return std::unexpected(trouble(completed.error()));
+  co_return std::unexpected(objects::for_callers(completed.error()));
 }
 
 // Where nobody has a URL to write to: what is looked at then stays as it is.
@@ -393,7 +382,7 @@ Async<Result<std::string>> Artifacts::copy_of(const Call& call, const Row& row) 
   const auto copied = co_await objects_.ask<void>("copy", completion_patience, question);
   if (!copied && copied.error().code == Code::not_found)
     co_return fail(Code::conflict, "Nothing has been put to the URL yet.");
-  if (!copied) co_return std::unexpected(trouble(copied.error()));
+  if (!copied) co_return std::unexpected(objects::for_callers(copied.error()));
   co_return key;
 }
 
@@ -416,14 +405,14 @@ Async<Result<Artifact>> Artifacts::complete(const Call& call, Uuid id) {
     key = std::move(*copied);
   }
   const auto object = co_await objects_.find(kind, key, store_patience);
-  if (!object) co_return std::unexpected(trouble(object.error()));
+  if (!object) co_return std::unexpected(objects::for_callers(object.error()));
   if (object->bytes > static_cast<std::uint64_t>(bytes_max_)) {
     co_await give_up(row);
     co_return std::unexpected(too_large(bytes_max_));
   }
   if (row.declared_sha256) {
     const auto digest = co_await digest_of(key, *object);
-    if (!digest) co_return std::unexpected(trouble(digest.error()));
+    if (!digest) co_return std::unexpected(objects::for_callers(digest.error()));
     if (*digest != lower(*row.declared_sha256)) {
       co_await give_up(row);
       co_return unprocessable("/sha256",
@@ -449,54 +438,23 @@ Async<Result<json::Page<Artifact>>> Artifacts::list(const Call& call, ArtifactQu
                           [](const Artifact& one) { return json::PagePosition{one.created_at, one.id}; });
 }
 
-Async<Result<Download>> Artifacts::download(const Call& call, const Artifact& artifact, Range range) {
+Async<Result<objects::Pieces>> Artifacts::download(const Call& call, const Artifact& artifact, Range range) {
   const auto row = co_await find(call, artifact.id, From::anywhere);
   if (!row) co_return std::unexpected(row.error());
+  const objects::Wanted wanted{.kind = kind,
+                               .key = row->object_key,
+                               .etag = row->etag,
+                               .first = range.first,
+                               .count = range.count,
+                               .bytes = static_cast<std::uint64_t>(artifact.bytes.value_or(0)),
+                               .sha256 = artifact.sha256};
   auto transfer = objects_.begin_transfer();
   if (!transfer) co_return std::unexpected(transfer.error());
-  struct State {
-    objects::Transfer transfer;
-    objects::Reader reader;
-    std::string first;
-    std::string held;  // the last piece, until it is known that all is as it was stored
-    std::optional<std::string> sha256;
-    bool has_begun = false;
-  };
-  const bool is_whole = range.first == 0 && artifact.bytes && static_cast<std::int64_t>(range.count) == *artifact.bytes;
-  const auto wants_digest =
-      is_whole && artifact.sha256 ? objects::Reader::Checksum::wanted : objects::Reader::Checksum::none;
-  auto state = std::make_shared<State>(State{
-      .transfer = std::move(*transfer),
-      .reader = objects::Reader(objects_, kind, row->object_key, range.first, range.count, wants_digest, row->etag),
-      .first = {},
-      .held = {},
-      .sha256 = wants_digest == objects::Reader::Checksum::wanted ? artifact.sha256 : std::nullopt});
-  // Before the answer begins, so that it can still be another one.
-  if (range.count > 0) {
-    auto first = co_await state->reader.next();
-    if (!first && first.error().code == Code::not_found)
-      co_return fail(Code::not_found, "The artifact's bytes are not in the object storage any more.");
-    if (!first) co_return std::unexpected(trouble(first.error()));
-    if (first->empty()) co_return fail(Code::not_found, "The artifact's bytes are not in the object storage any more.");
-    state->first = std::move(*first);
-  }
-  struct Next {
-    static Async<Result<std::string>> of(std::shared_ptr<State> from) {
-      if (!std::exchange(from->has_begun, true)) {
-        if (from->reader.left() > 0 || !from->sha256) co_return std::move(from->first);
-        from->held = std::move(from->first);
-      } else {
-        auto piece = co_await from->reader.next();
-        if (!piece || piece->empty() || from->reader.left() > 0 || !from->sha256) co_return piece;
-        from->held = std::move(*piece);
-      }
-      if (to_hex(from->reader.sha256()) != *from->sha256)
-        co_return fail(Code::internal, "An artifact is not what was stored.");
-      from->sha256.reset();
-      co_return std::move(from->held);
-    }
-  };
-  co_return Download{artifact, [state] { return Next::of(state); }};
+  auto begun = co_await objects::read_checked(objects_, std::move(*transfer), wanted);
+  if (!begun && begun.error().code == Code::not_found)
+    co_return fail(Code::not_found, "The artifact's bytes are not in the object storage any more.");
+  if (!begun) co_return std::unexpected(objects::for_callers(begun.error()));
+  co_return std::move(*begun);
 }
 
 Async<Result<SignedUrl>> Artifacts::url(const Call& call, Uuid id, std::chrono::seconds lifetime) {

@@ -13,7 +13,7 @@
 #include "audit/audit.hpp"
 #include "json/bind.hpp"
 #include "json/page.hpp"
-#include "objects/objects.hpp"
+#include "objects/checked.hpp"
 #include "pg/cluster.hpp"
 #include "runtime/call.hpp"
 
@@ -188,11 +188,6 @@ struct Range {
   std::uint64_t count = 0;
 };
 
-struct Download {
-  Artifact artifact;
-  Source next;
-};
-
 struct Stored {
   Artifact artifact;
   bool is_new = false;
@@ -228,7 +223,7 @@ class Artifacts {
 
   Async<Result<Artifact>> get(const Call& call, Uuid id);
   Async<Result<json::Page<Artifact>>> list(const Call& call, ArtifactQuery query);
-  Async<Result<Download>> download(const Call& call, const Artifact& artifact, Range range);
+  Async<Result<objects::Pieces>> download(const Call& call, const Artifact& artifact, Range range);
   // Code::conflict where the store has no such URLs.
   Async<Result<SignedUrl>> url(const Call& call, Uuid id, std::chrono::seconds lifetime);
   // Nobody sees it from then on; the bytes go within minutes.

@@ -78,14 +78,6 @@ Async<http::Response> download(Artifacts& artifacts, const Call& call, ArtifactP
   if (!artifact) co_return http::problem(artifact.error(), request);
   if (artifact->state != ArtifactState::stored)
     co_return http::problem({Code::conflict, "Not all of this artifact is there yet.", {}}, request);
-  struct Open {
-    static Async<Result<http::Pieces>> of(Artifacts* from, const Call* as, const Artifact* what, std::uint64_t first,
-                                          std::uint64_t count) {
-      auto begun = co_await from->download(*as, *what, {first, count});
-      if (!begun) co_return std::unexpected(std::move(begun.error()));
-      co_return std::move(begun->next);
-    }
-  };
   // What is stored under an id never changes.
   const http::Downloadable file{.content_type = artifact->content_type,
                                 .name = artifact->name,
@@ -93,7 +85,7 @@ Async<http::Response> download(Artifacts& artifacts, const Call& call, ArtifactP
                                 .bytes = static_cast<std::uint64_t>(*artifact->bytes),
                                 .sha256 = artifact->sha256,
                                 .open = [&](std::uint64_t first, std::uint64_t count) {
-                                  return Open::of(&artifacts, &call, &*artifact, first, count);
+                                  return artifacts.download(call, *artifact, {first, count});
                                 }};
   co_return co_await http::download(request, file);
 }

@@ -4,6 +4,7 @@
 #include <zlib.h>
 
 #include <array>
+#include <stdexcept>
 
 namespace cognive {
 
@@ -42,6 +43,48 @@ Result<std::string> decompress(std::string_view compressed, Compression how, std
       return fail(Code::malformed, is_gzip ? "The body is not valid gzip." : "The body is not valid zlib.");
     }
   }
+}
+
+struct GzipWriter::State {
+  z_stream stream{};
+
+  State() {
+    constexpr int gzip_only = 15 + 16;  // the largest window (zlib.h, deflateInit2)
+    constexpr int memory_level = 8;
+    // Beside ingest, time counts for more than the last tenth of the size.
+    constexpr int level = 3;
+    if (deflateInit2(&stream, level, Z_DEFLATED, gzip_only, memory_level, Z_DEFAULT_STRATEGY) != Z_OK)
+      throw std::runtime_error("the compressor could not start");
+  }
+  State(const State&) = delete;
+  State& operator=(const State&) = delete;
+  ~State() { deflateEnd(&stream); }
+
+  std::string run(std::string_view text, int flush) {
+    stream.next_in = reinterpret_cast<Bytef*>(const_cast<char*>(text.data()));
+    stream.avail_in = static_cast<uInt>(text.size());
+    std::string out;
+    std::array<char, 64 * 1024> block;
+    do {
+      stream.next_out = reinterpret_cast<Bytef*>(block.data());
+      stream.avail_out = block.size();
+      deflate(&stream, flush);
+      out.append(block.data(), block.size() - stream.avail_out);
+    } while (stream.avail_out == 0);
+    return out;
+  }
+};
+
+GzipWriter::GzipWriter() : state_(std::make_unique<State>()) {}
+
+GzipWriter::~GzipWriter() = default;
+
+std::string GzipWriter::append(std::string_view text) {
+  return state_->run(text, Z_NO_FLUSH);
+}
+
+std::string GzipWriter::finish() {
+  return state_->run({}, Z_FINISH);
 }
 
 }  // namespace cognive

@@ -30,6 +30,7 @@
 #include "commands/local.hpp"
 #include "events/names.hpp"
 #include "events/routes.hpp"
+#include "exports/exports.hpp"
 #include "health/health.hpp"
 #include "http/server.hpp"
 #include "identity/gate.hpp"
@@ -222,6 +223,7 @@ struct Worker {
         analytics(database),
         objects(shared.storage, metrics),
         artifacts(database, trail, objects, settings.artifact_bytes_max, settings.http_body_bytes_max),
+        exports(database, trail, objects),
         health(database, *shared.monitor, redis.get(), shared.publisher.get(), objects, settings, shared.root, metrics),
         buckets(redis ? std::make_unique<redis::Buckets>(*redis) : nullptr),
         router({.gate = &gate,
@@ -252,6 +254,7 @@ struct Worker {
     analytics::add_routes(router, analytics);
     celery::add_routes(router, sent_tasks);
     artifacts::add_routes(router, artifacts);
+    exports::add_routes(router, exports);
     health::add_cache_route(router, cache);
     health::add_storage_route(router, objects);
     health::add_routes(router, health);
@@ -292,6 +295,7 @@ struct Worker {
   analytics::Analytics analytics;
   objects::Objects objects;
   artifacts::Artifacts artifacts;
+  exports::Exports exports;
   health::Health health;
   std::unique_ptr<redis::Buckets> buckets;
   http::Router router;

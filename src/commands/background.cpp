@@ -14,6 +14,7 @@
 #include "celery/worker.hpp"
 #include "charges/charges.hpp"
 #include "events/stored.hpp"
+#include "exports/exports.hpp"
 #include "feed/relay.hpp"
 #include "keyring/slots.hpp"
 #include "observe/log.hpp"
@@ -75,6 +76,16 @@ constexpr tasks::Definition budgets_prune{.name = "budgets.prune", .time_limit =
 constexpr tasks::Definition artifacts_sweep{
     .name = "artifacts.sweep", .attempts_max = 1, .time_limit = milliseconds{300'000}};
 
+// A store that is away for an hour fails none.
+constexpr tasks::Definition exports_write{.name = exports::write_task,
+                                          .attempts_max = 12,
+                                          .time_limit = std::chrono::hours{2},
+                                          .backoff_first = std::chrono::seconds{2},
+                                          .backoff_max = std::chrono::minutes{10}};
+constexpr tasks::Definition exports_sweep{
+    .name = "exports.sweep", .attempts_max = 1, .time_limit = milliseconds{300'000}};
+constexpr std::size_t export_threads_count = 1;
+
 constexpr tasks::Definition rollups_compact{.name = "rollups.compact", .time_limit = milliseconds{60'000}};
 constexpr milliseconds fold_delay{2'000};
 // What it finds becomes a dead letter, for people; more than one attempt is for the outages between.
@@ -121,7 +132,10 @@ struct Background::State {
     add_budgets(settings.retention_days);
     add_alerts();
     add_retention();
-    if (objects.is_configured()) add_artifacts();
+    if (objects.is_configured()) {
+      add_artifacts();
+      add_exports();
+    }
     runner.add_duty("the feed", [this](std::int64_t term, Deadline deadline) -> Async<milliseconds> {
       const bool more = co_await feed_relay.pass(term, deadline);
       co_return more ? milliseconds{0} : feed_interval;
@@ -242,6 +256,23 @@ struct Background::State {
     every(std::chrono::seconds{15}, artifacts_sweep);
   }
 
+  void add_exports() {
+    runner.handlers().add(exports_write, [this](const tasks::Task& task, Deadline deadline) {
+      return exports::write(database, objects, export_threads, exports::id_of(task.payload),
+                            task.attempts >= task.attempts_max, deadline);
+    });
+    runner.relay().subscribe(std::string(exports::asked_topic), [](std::span<const tasks::outbox::Message> messages) {
+      std::vector<tasks::NewTask> out;
+      for (const auto& message : messages)
+        out.push_back(tasks::NewTask::of(exports_write, message.payload, exports::id_of(message.payload).text()));
+      return out;
+    });
+    runner.handlers().add(exports_sweep, [this](const tasks::Task&, Deadline deadline) {
+      return exports::sweep(database, objects, deadline);
+    });
+    every(std::chrono::seconds{15}, exports_sweep);
+  }
+
   void add_retention() {
     runner.handlers().add(partitions_ahead, [this](const tasks::Task&, Deadline deadline) {
       return retention::make_partitions_ahead(database, deadline);
@@ -311,6 +342,7 @@ struct Background::State {
   tasks::Runner runner;
   feed::Relay feed_relay;
   objects::Objects objects;
+  BlockingThreads export_threads{export_threads_count};
   std::optional<celery::Sender> sender_of_tasks;  // nothing without a RabbitMQ
   retention::Retention retention;
   alerts::Sender sender;

@@ -7,6 +7,7 @@
 #include "budgets/tables.hpp"
 #include "celery/tables.hpp"
 #include "events/tables.hpp"
+#include "exports/tables.hpp"
 #include "feed/tables.hpp"
 #include "identity/tables.hpp"
 #include "keyring/tables.hpp"
@@ -20,9 +21,10 @@ namespace cognive::commands {
 
 schema::Model product_model() {
   schema::Model model;
-  for (auto&& tables : {keyring::tables(), teams::tables(), identity::tables(), agents::tables(), audit::tables(),
-                        prices::tables(), rollups::tables(), runs::tables(), budgets::tables(), alerts::tables(),
-                        artifacts::tables(), events::tables(), feed::tables(), celery::tables(), tasks::tables()}) {
+  for (auto&& tables :
+       {keyring::tables(), teams::tables(), identity::tables(), agents::tables(), audit::tables(), prices::tables(),
+        rollups::tables(), runs::tables(), budgets::tables(), alerts::tables(), artifacts::tables(), exports::tables(),
+        events::tables(), feed::tables(), celery::tables(), tasks::tables()}) {
     model.tables.insert(model.tables.end(), tables.begin(), tables.end());
   }
   return model;

@@ -50,7 +50,8 @@ def insiders(installation, people):
     assert override.status_code == 201, override.text
     artifact = api.post("/api/v1/artifacts", params={"agent_id": agent, "name": "a"}, data=b"bytes").json()["id"]
     upload = api.post("/api/v1/artifact-uploads", json={"agent_id": agent, "name": "a"}).json()["artifact"]["id"]
-    return {"artifacts": artifact, "artifact-uploads": upload, "agents": agent, "runs": api.run(agent)["run_id"], "teams": team, "budgets": budget, "reservations": reservation,
+    export = api.post("/api/v1/exports", json={"kind": "calls", "from": "2026-11-23T00:00:00Z", "to": "2026-11-24T00:00:00Z"}).json()["id"]
+    return {"exports": export, "artifacts": artifact, "artifact-uploads": upload, "agents": agent, "runs": api.run(agent)["run_id"], "teams": team, "budgets": budget, "reservations": reservation,
             "alert-channels": channel, "api-keys": api.post("/api/v1/api-keys", json={"name": "k", "permissions": ["events:write"]}).json()["id"]}
 
 

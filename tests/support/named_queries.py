@@ -78,6 +78,10 @@ def faults_of_preparing(database, queries, spared=()):
             run = f'PREPARE "{name}" AS {statement}'
             if statement.startswith("VACUUM"):
                 run = f"EXPLAIN SELECT * FROM {statement.split()[-1]}"  # it takes no transaction, and sql() is in one
+            elif statement.startswith("DECLARE "):
+                run = f'PREPARE "{name}" AS {statement.split(" CURSOR FOR ", 1)[1]}'
+            elif statement.startswith(("FETCH ", "CLOSE ")):
+                run = f"BEGIN; DECLARE {statement.split()[-1]} CURSOR FOR SELECT; {statement}"
             elif statement.startswith(COMMANDS):
                 run = f"BEGIN; {statement}"
             try:

@@ -49,6 +49,7 @@ SAMPLES = {
     "reservation_renew": {"expires_in_s": 60},
     "alert_channel_create": {"id": "new", "name": "sampled", "team": "default", "kind": "webhook", "url": "https://hooks.example.com/cognive", "enabled": False},
     "artifact_upload_begin": {"id": "new", "agent_id": "agent", "run_id": "run", "name": "sampled", "sha256": "a" * 64, "content_type": "text/plain", "direct": False},
+    "export_create": {"id": "new", "kind": "calls", "format": "jsonl", "from": "2026-11-23T00:00:00Z", "to": "2026-11-24T00:00:00Z", "team": "default", "agent_id": "agent"},
     "task_send": {"id": "new", "name": "reports.monthly", "queue": "reports", "args": [1], "kwargs": {"a": 1}, "countdown_s": 1, "expires_at": "2036-11-23T06:02:00Z",
                   "time_limit_s": 60, "soft_time_limit_s": 30, "ignore_result": False},
     "alert_channel_update": {"name": "renamed", "url": "https://hooks.example.com/cognive", "enabled": False},
