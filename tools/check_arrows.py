@@ -34,7 +34,7 @@ ALLOWED = {
     "objects": RUNTIME | {"s3"},
     "keyring": RUNTIME | {"pg", "schema"},
     "cache": RUNTIME | {"keyring", "redis"},
-    "audit": WORDS | {"keyring"},
+    "audit": WORDS | {"keyring", "objects"},
     "identity": WORDS | {"audit", "keyring"},
     "teams": WORDS | {"audit", "identity"},
     "agents": WORDS | {"audit", "cache", "identity", "teams"},

@@ -14,9 +14,6 @@
 
 namespace cognive::audit {
 
-// Of checkpoints. Whoever has only the public key can verify them, and make none.
-SigningKey checkpoint_key(const keyring::RootKey& root);
-
 class Archive {
  public:
   // The file is made when there is none; its directory must be there. Several processes may have the same file: each

@@ -5,9 +5,11 @@
 #include <cstdio>
 
 #include "audit/archive.hpp"
+#include "audit/segments.hpp"
 #include "commands/command.hpp"
 #include "commands/local.hpp"
 #include "json/writer.hpp"
+#include "objects/open.hpp"
 
 namespace cognive::commands {
 namespace {
@@ -17,6 +19,7 @@ constexpr std::chrono::minutes timeout{60};
 struct Flags {
   std::string data;
   std::string archive;
+  bool from_storage = false;
   bool json = false;
 };
 
@@ -76,11 +79,35 @@ int verify_file(const std::string& file, const Settings& settings, bool is_json)
   return found->trail.broken ? tampered : 0;
 }
 
+// Needs no database either.
+int verify_storage(const Settings& settings, bool is_json) {
+  objects::Storage storage;
+  if (const auto opened = open_storage(settings, storage); !opened) return explain(opened.error());
+  if (!storage.store) return explain(objects::Objects::not_configured());
+  Metrics metrics;
+  const auto bucket = objects::Objects(storage, metrics).bucket(objects::Kind::audit);
+  const bool is_terminal = ::isatty(STDERR_FILENO) == 1;
+  const auto progress = [is_terminal](std::int64_t proved) {
+    if (is_terminal) std::fprintf(stderr, "\r%lld entries", static_cast<long long>(proved));
+  };
+  const auto found = audit::verify_segments(*storage.store, bucket, keyring::RootKey(settings.master_key),
+                                            Deadline::in(timeout), progress);
+  if (is_terminal) std::fputs("\r\033[K", stderr);
+  if (!found) return explain(found.error());
+  print(found->trail, is_json);
+  if (!is_json && !found->trail.broken)
+    std::printf("They are entries %lld to %lld, in %lld segments with signed manifests in %s.\n",
+                static_cast<long long>(found->first), static_cast<long long>(found->last ? found->last->sequence : 0),
+                static_cast<long long>(found->segments), bucket.c_str());
+  return found->trail.broken ? tampered : 0;
+}
+
 int verify(const Flags& flags) {
   const auto variables = tool_variables(flags.data);
   if (!variables) return explain(variables.error());
   const auto settings = load_settings(*variables, MasterKey::required);
   if (!settings) return explain(settings.error());
+  if (flags.from_storage) return verify_storage(*settings, flags.json);
   if (!flags.archive.empty()) return verify_file(flags.archive, *settings, flags.json);
   const bool is_terminal = ::isatty(STDERR_FILENO) == 1;
   const auto progress = [is_terminal](std::int64_t proved) {
@@ -122,6 +149,8 @@ void add_audit(CLI::App& root, Action& chosen) {
       "--from-archive", flags->archive,
       "Prove this archive instead (see AUDIT_ARCHIVE_FILE), without a database; when that is set, the\n"
       "database is compared with it anyway");
+  verify_command->add_flag("--from-storage", flags->from_storage,
+                           "Prove the archive in the object storage instead (STORAGE_ENDPOINT, …), without a database");
   verify_command->add_flag("--json", flags->json, "As JSON, for scripts");
   verify_command->callback([flags, &chosen] { chosen = [flags] { return verify(*flags); }; });
 }

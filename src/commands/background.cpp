@@ -6,6 +6,7 @@
 #include "alerts/delivery.hpp"
 #include "artifacts/artifacts.hpp"
 #include "audit/archive.hpp"
+#include "audit/segments.hpp"
 #include "budgets/charging.hpp"
 #include "budgets/prune.hpp"
 #include "budgets/reservations.hpp"
@@ -72,19 +73,25 @@ constexpr tasks::Definition wall_clock{.name = "budgets.count_wall_clock",
 
 constexpr tasks::Definition budgets_prune{.name = "budgets.prune", .time_limit = milliseconds{300'000}};
 
-// Objects that nobody wants any more are no harm for a while.
-constexpr tasks::Definition artifacts_sweep{
-    .name = "artifacts.sweep", .attempts_max = 1, .time_limit = milliseconds{300'000}};
-
-// A store that is away for an hour fails none.
+// A store that is away for an hour leaves no dead letters, and fails no export.
+constexpr tasks::Definition artifacts_sweep{.name = "artifacts.sweep",
+                                            .attempts_max = 12,
+                                            .time_limit = milliseconds{300'000},
+                                            .backoff_max = std::chrono::minutes{10}};
 constexpr tasks::Definition exports_write{.name = exports::write_task,
                                           .attempts_max = 12,
                                           .time_limit = std::chrono::hours{2},
                                           .backoff_first = std::chrono::seconds{2},
                                           .backoff_max = std::chrono::minutes{10}};
-constexpr tasks::Definition exports_sweep{
-    .name = "exports.sweep", .attempts_max = 1, .time_limit = milliseconds{300'000}};
+constexpr tasks::Definition exports_sweep{.name = "exports.sweep",
+                                          .attempts_max = 12,
+                                          .time_limit = milliseconds{300'000},
+                                          .backoff_max = std::chrono::minutes{10}};
 constexpr std::size_t export_threads_count = 1;
+constexpr tasks::Definition audit_archive{.name = "audit.archive",
+                                          .attempts_max = 12,
+                                          .time_limit = std::chrono::minutes{10},
+                                          .backoff_max = std::chrono::minutes{5}};
 
 constexpr tasks::Definition rollups_compact{.name = "rollups.compact", .time_limit = milliseconds{60'000}};
 constexpr milliseconds fold_delay{2'000};
@@ -135,6 +142,7 @@ struct Background::State {
     if (objects.is_configured()) {
       add_artifacts();
       add_exports();
+      if (root.has_master_key()) add_audit_archive();
     }
     runner.add_duty("the feed", [this](std::int64_t term, Deadline deadline) -> Async<milliseconds> {
       const bool more = co_await feed_relay.pass(term, deadline);
@@ -254,6 +262,14 @@ struct Background::State {
       return artifacts::sweep(database, objects, deadline);
     });
     every(std::chrono::seconds{15}, artifacts_sweep);
+  }
+
+  void add_audit_archive() {
+    runner.handlers().add(audit_archive, [this](const tasks::Task&, Deadline deadline) -> Async<> {
+      const auto entries = co_await audit::SegmentArchive(objects, root).extend(database.primary(), deadline);
+      if (entries > 0) log(Level::info, "archived the audit trail in the object storage", {{"entries", entries}});
+    });
+    every(archive_interval, audit_archive);
   }
 
   void add_exports() {
