@@ -35,6 +35,7 @@ int main(int argc, char** argv) {
     commands::add_prices(app, chosen);
     commands::add_import(app, chosen);
     commands::add_storage(app, chosen);
+    commands::add_backup(app, chosen);
     commands::add_costs(app, chosen);
     commands::add_openapi(app, chosen);
     commands::add_healthcheck(app, chosen);

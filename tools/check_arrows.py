@@ -47,6 +47,7 @@ ALLOWED = {
     "events": WORDS | {"audit", "identity", "keyring", "agents", "budgets", "feed", "prices", "privacy", "rollups", "runs", "tasks"},
     "charges": PORTS | {"audit", "identity", "prices", "rollups", "runs", "tasks", "teams"},
     "replay": PORTS | {"identity", "prices", "runs", "events"},
+    "backups": RUNTIME | {"objects", "pg"},
     "exports": WORDS | {"audit", "identity", "objects", "teams"},
     "artifacts": WORDS | {"audit", "identity", "objects"},
     "retention": RUNTIME | {"pg", "schema", "tasks"},

@@ -32,6 +32,7 @@ void add_prices(CLI::App& root, Action& chosen);
 void add_price_overrides(CLI::App& prices, Action& chosen);
 void add_import(CLI::App& root, Action& chosen);
 void add_storage(CLI::App& root, Action& chosen);
+void add_backup(CLI::App& root, Action& chosen);
 void add_costs(CLI::App& root, Action& chosen);
 void add_openapi(CLI::App& root, Action& chosen);
 void add_healthcheck(CLI::App& root, Action& chosen);

@@ -152,4 +152,27 @@ Async<ConnectionParameters> connection_parameters(Executor executor, std::string
   co_return parameters;
 }
 
+std::vector<std::string> environment_of(const std::string& url) {
+  std::string fault;
+  const auto parameters = parse(url, fault);
+  if (!fault.empty()) throw std::invalid_argument("the URL of the database: " + fault);
+  std::vector<std::string> out;
+  PQconninfoOption* known = PQconndefaults();
+  for (const auto* option = known; option != nullptr && option->keyword != nullptr; ++option) {
+    const auto found = std::ranges::find(parameters, std::string_view(option->keyword),
+                                         [](const auto& one) -> std::string_view { return one.first; });
+    if (found != parameters.end() && option->envvar != nullptr)
+      out.push_back(fmt::format("{}={}", option->envvar, found->second));
+  }
+  PQconninfoFree(known);
+  return out;
+}
+
+std::string database_of(const std::string& url) {
+  std::string fault;
+  auto parameters = parse(url, fault);
+  const auto* name = find(parameters, "dbname");
+  return name == nullptr ? std::string() : *name;
+}
+
 }  // namespace cognive::pg

@@ -21,4 +21,11 @@ std::string host_label(std::string_view url);
 using ConnectionParameters = std::vector<std::pair<std::string, std::string>>;
 Async<ConnectionParameters> connection_parameters(Executor executor, std::string url, Deadline deadline);
 
+// The same for PostgreSQL's own programs, as variables (PGHOST=…, PGPASSWORD=…): command lines can be seen by
+// everybody. Throws std::invalid_argument for what is no URL.
+std::vector<std::string> environment_of(const std::string& url);
+
+// The name of the database; empty: libpq's default.
+std::string database_of(const std::string& url);
+
 }  // namespace cognive::pg

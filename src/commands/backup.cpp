@@ -1,0 +1,161 @@
+// `cognive backup`: the database in the object storage, and back.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+#include "backups/backups.hpp"
+#include "commands/command.hpp"
+#include "commands/local.hpp"
+#include "commands/table.hpp"
+#include "embedded/binaries.hpp"
+#include "json/writer.hpp"
+#include "objects/objects.hpp"
+#include "objects/open.hpp"
+#include "pg/conninfo.hpp"
+
+namespace cognive::commands {
+namespace {
+
+constexpr std::chrono::hours timeout{24};
+
+struct Flags {
+  std::string data;
+  bool json = false;
+  std::string id = "latest";
+  std::string to;
+};
+
+std::string size_text(std::int64_t bytes) {
+  constexpr double kibi = 1024;
+  auto size = static_cast<double>(bytes);
+  for (const auto* unit : {"bytes", "KiB", "MiB"}) {
+    if (size < kibi) return fmt::format("{:.{}f} {}", size, unit == std::string_view("bytes") ? 0 : 1, unit);
+    size /= kibi;
+  }
+  return fmt::format("{:.1f} GiB", size);
+}
+
+backups::Progress progress_of(const char* what) {
+  const bool is_terminal = ::isatty(STDERR_FILENO) == 1;
+  return [is_terminal, what](std::int64_t bytes) {
+    if (is_terminal) std::fprintf(stderr, "\r\033[K%s: %s", what, size_text(bytes).c_str());
+  };
+}
+
+void end_progress() {
+  if (::isatty(STDERR_FILENO) == 1) std::fputs("\r\033[K", stderr);
+}
+
+Result<std::string> programs() {
+  const auto identity = embedded::Identity::unprivileged();
+  if (!identity) return std::unexpected(identity.error());
+  auto found = embedded::find_binaries(*identity, std::nullopt);
+  if (!found) return std::unexpected(found.error());
+  return found->directory.native();
+}
+
+// With a store, and the name of its bucket of backups; the exit status.
+int with_backups(const Flags& flags,
+                 const std::function<int(Settings&, objects::Store&, const std::string& bucket)>& task) {
+  const auto variables = tool_variables(flags.data);
+  if (!variables) return explain(variables.error());
+  auto settings = load_settings(*variables);
+  if (!settings) return explain(settings.error());
+  const auto store = objects::open_store(*settings);
+  if (!store) return explain(store.error());
+  if (*store == nullptr) return explain(objects::Objects::not_configured());
+  return task(*settings, **store, settings->storage_bucket_prefix + std::string(backups::bucket_name));
+}
+
+int create(const Flags& flags) {
+  return with_backups(flags, [&](Settings& settings, objects::Store& store, const std::string& bucket) {
+    const auto found = programs();
+    if (!found) return explain(found.error());
+    return with_database(settings, timeout, [&](pg::Cluster& database, const Call& call) -> Async<int> {
+      const backups::Place from{.url = co_await primary_url(settings), .programs = *found};
+      const auto made = co_await backups::create(database, from, store, bucket, progress_of("dumped"), call.deadline);
+      end_progress();
+      if (!made) co_return explain(made.error());
+      if (flags.json) {
+        std::printf("%s\n", json::encode(*made).c_str());
+      } else {
+        std::printf("%s: %lld rows of %zu tables in %s, in %s/%s.\n", made->id.c_str(),
+                    static_cast<long long>(made->rows()), made->tables.size(), size_text(made->bytes).c_str(),
+                    store.place().c_str(), bucket.c_str());
+        std::printf("To use what is restored of it takes the COGNIVE_MASTER_KEY of now, which is not in it.\n");
+      }
+      co_return 0;
+    });
+  });
+}
+
+int list(const Flags& flags) {
+  return with_backups(flags, [&](Settings&, objects::Store& store, const std::string& bucket) {
+    const auto all = backups::list(store, bucket, Deadline::in(timeout));
+    if (!all) return explain(all.error());
+    if (flags.json) {
+      json::Writer out;
+      out.begin_array();
+      for (const auto& one : *all) out.raw(json::encode(one));
+      out.end_array();
+      std::printf("%s\n", std::move(out).text().c_str());
+      return 0;
+    }
+    Table table({{"backup"}, {"made"}, {"revision"}, {"rows", Table::Align::right}, {"size", Table::Align::right}});
+    for (const auto& one : *all)
+      table.add({one.id, one.made_at.text().substr(0, 19) + "Z", one.revision, std::to_string(one.rows()),
+                 size_text(one.bytes)});
+    std::printf("%s", table.text().c_str());
+    return 0;
+  });
+}
+
+int restore(const Flags& flags) {
+  return with_backups(flags, [&](Settings& settings, objects::Store& store, const std::string& bucket) {
+    if (!flags.to.empty()) settings.database_url = flags.to;
+    settings.database_read_urls.clear();
+    const auto found = programs();
+    if (!found) return explain(found.error());
+    const auto manifest = backups::find(store, bucket, flags.id, Deadline::in(timeout));
+    if (!manifest) return explain(manifest.error());
+    return with_database(settings, timeout, [&](pg::Cluster& database, const Call& call) -> Async<int> {
+      const backups::Place to{.url = settings.database_url, .programs = *found};
+      const auto done =
+          co_await backups::restore(database, to, store, bucket, *manifest, progress_of("restored"), call.deadline);
+      end_progress();
+      if (!done) co_return explain(done.error());
+      if (flags.json) {
+        std::printf("%s\n", json::encode(*manifest).c_str());
+      } else {
+        std::printf("%s is restored: %lld rows of %zu tables, each as it was dumped.\n", manifest->id.c_str(),
+                    static_cast<long long>(manifest->rows()), manifest->tables.size());
+      }
+      co_return 0;
+    });
+  });
+}
+
+}  // namespace
+
+void add_backup(CLI::App& root, Action& chosen) {
+  auto* command = root.add_subcommand("backup", "The database in the object storage (STORAGE_ENDPOINT, …), and back");
+  command->require_subcommand(1);
+  const auto add = [&](const char* name, const char* what, int (*run)(const Flags&)) {
+    auto* verb = command->add_subcommand(name, what);
+    const auto flags = std::make_shared<Flags>();
+    verb->add_option("--data", flags->data, "Data directory of a `cognive up` on this machine");
+    verb->add_flag("--json", flags->json, "Print JSON");
+    verb->callback([flags, run, &chosen] { chosen = [flags, run] { return run(*flags); }; });
+    return std::pair(verb, flags);
+  };
+  add("create", "Dump the database of DATABASE_URL as it is at this moment, while all else goes on", &create);
+  add("list", "Show what backups there are, the latest first", &list);
+  const auto [verb, flags] =
+      add("restore", "Fill an empty database from a backup, and compare every table with what was dumped", &restore);
+  verb->add_option("backup", flags->id, "Which one; the latest when it is not said");
+  verb->add_option("--to", flags->to, "URL of the empty database; DATABASE_URL when it is not said");
+}
+
+}  // namespace cognive::commands
