@@ -85,8 +85,6 @@ Result<void> read_from(const Program& program, const std::function<Result<void>(
                        environment_of(program), process::std_in<process::null, process::std_out> out,
                        process::std_err > complaints.path().native(), error);
   if (error) return std::unexpected(cannot_start(program, error));
-  ::close(out.native_sink());  // ours; the end of the pipe is told when the child has closed its own
-  out.assign_sink(-1);
   std::string piece(piece_bytes, '\0');
   for (;;) {
     const auto count = out.read(piece.data(), static_cast<int>(piece.size()));
@@ -107,7 +105,7 @@ Result<void> write_to(const Program& program, const std::function<Result<std::st
   std::error_code error;
   process::child child(process::exe = program.arguments.front(),
                        process::args = std::vector(program.arguments.begin() + 1, program.arguments.end()),
-                       environment_of(program), process::std_in<in, process::std_out> process::null,
+                       environment_of(program), (process::std_in < in), (process::std_out > process::null),
                        process::std_err > complaints.path().native(), error);
   if (error) return std::unexpected(cannot_start(program, error));
   while (in) {

@@ -88,9 +88,10 @@ void ExportCreate::check(json::Faults& faults) const {
   }
   if (run_id) faults.add_at("run_id", "Only a replay is of one run.");
   if (kind == ExportKind::audit && agent_id) faults.add_at("agent_id", "The audit trail is not of agents.");
-  if (!from) faults.add_at("from", "It is needed.");
-  if (!to) faults.add_at("to", "It is needed.");
-  if (!from || !to) return;
+  const bool is_readable = !faults.has_below("from") && !faults.has_below("to");
+  if (!from && !faults.has_below("from")) faults.add_at("from", "It is needed.");
+  if (!to && !faults.has_below("to")) faults.add_at("to", "It is needed.");
+  if (!from || !to || !is_readable) return;
   if (*to <= *from) faults.add_at("to", "It must be after from.");
   if (to->micros - from->micros > std::chrono::microseconds(std::chrono::days{days_max}).count())
     faults.add_at("to", fmt::format("It must be at most {} days after from.", days_max));
@@ -131,6 +132,7 @@ Async<Result<Asked>> Exports::ask(const Call& call, ExportCreate request) {
       if (agents.empty()) co_return unprocessable("/agent_id", "There is no such agent.");
       team_id = agents[0].at<Uuid>(0);
     }
+    co_await transaction.execute(sql::lock(), pg::Params::of(team_id));
     const auto unfinished = co_await transaction.execute(sql::unfinished(), pg::Params::of(team_id));
     const bool is_full = unfinished[0].at<std::int64_t>(0) >= unfinished_max;
     auto params =

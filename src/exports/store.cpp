@@ -15,7 +15,7 @@ namespace {
   "AND (" team "::uuid IS NULL OR e.team_id = " team ") AND (" agent "::uuid IS NULL OR e.agent_id = " agent ") "     \
   "AND e.kind = ANY(" kinds "::text[]) "
 #define COGNIVE_TIME(column) "to_char(" column " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
-#define COGNIVE_USD(nanos) "(" nanos "::numeric / 1000000000)::numeric(38, 9)"
+#define COGNIVE_USD(nanos) "(" nanos "::numeric * 0.000000001)::numeric(38, 9)"
 #define COGNIVE_CURSOR "DECLARE export_rows NO SCROLL CURSOR FOR SELECT row_to_json(x)::text FROM ("
 // What a call is charged now: by its latest adjustment, else by its own cost.
 #define COGNIVE_LATEST_ADJUSTMENT(call)                                                                             \
@@ -30,6 +30,9 @@ constexpr pg::Query agent_query{"export_agent",
 constexpr pg::Query run_query{"export_run",
                               "SELECT team_id, agent_id FROM agent_runs WHERE id = $1 AND bucket = $2 AND ($3::uuid IS "
                               "NULL OR team_id = $3) AND ($4::uuid IS NULL OR agent_id = $4)"};
+// Whoever asks for one of a team waits for others who do, so that all are counted.
+constexpr pg::Query lock_query{
+    "export_lock", "SELECT pg_advisory_xact_lock(hashtextextended('exports:' || coalesce($1::uuid::text, ''), 0))"};
 constexpr pg::Query unfinished_query{
     "export_unfinished",
     "SELECT count(*) FROM exports e WHERE e.state IN ('waiting', 'running') AND e.removed_at IS NULL AND "
@@ -48,13 +51,17 @@ constexpr pg::Query list_query{
 constexpr pg::Query remove_query{"export_remove",
                                  "UPDATE exports SET removed_at = now() WHERE id = $1 AND removed_at IS NULL"};
 
-// Under a key of its own. The one of the attempt before, if there was any, is to be removed.
-constexpr pg::Query begin_query{
-    "export_begin",
-    "WITH before AS (SELECT id, object_key FROM exports WHERE id = $1 AND state IN ('waiting', 'running') AND "
-    "removed_at IS NULL FOR UPDATE) UPDATE exports e SET state = 'running', object_key = $2, progress = 0, "
-    "rows_written = 0 FROM before b WHERE e.id = b.id RETURNING " COGNIVE_EXPORT_COLUMNS
-    ", coalesce(b.object_key, '')"};
+// The object of the attempt before, if there was any.
+constexpr pg::Query former_query{
+    "export_former",
+    "SELECT kind, coalesce(object_key, '') FROM exports WHERE id = $1 AND state IN ('waiting', "
+    "'running') AND removed_at IS NULL"};
+// Under a key of its own, when the object of the attempt before ($3) has been removed.
+constexpr pg::Query begin_query{"export_begin",
+                                "UPDATE exports e SET state = 'running', object_key = $2, progress = 0, rows_written = "
+                                "0 WHERE id = $1 AND state IN "
+                                "('waiting', 'running') AND removed_at IS NULL AND coalesce(object_key, '') = $3 "
+                                "RETURNING " COGNIVE_EXPORT_COLUMNS};
 // Nothing when it was removed, or somebody else writes it by now.
 constexpr pg::Query progress_query{
     "export_progress",
@@ -86,6 +93,7 @@ constexpr pg::Query removed_query{
     "export_removed",
     "SELECT id, kind, coalesce(object_key, '') FROM exports WHERE removed_at < now() - interval '1 minute' ORDER BY "
     "removed_at LIMIT $1"};
+constexpr pg::Query put_off_query{"export_put_off", "UPDATE exports SET removed_at = now() WHERE id = $1"};
 constexpr pg::Query forget_query{"export_forget", "DELETE FROM exports WHERE id = $1 AND removed_at IS NOT NULL"};
 
 constexpr pg::Query one_moment_query{"export_one_moment", "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY"};
@@ -119,10 +127,11 @@ constexpr pg::Query runs_query{
     " AS cost_usd FROM (SELECT * FROM agent_runs WHERE started_at >= $1 AND started_at < $2 "
     "AND ($3::uuid IS NULL OR team_id = $3) AND ($4::uuid IS NULL OR agent_id = $4) ORDER BY started_at, id) r "
     "CROSS JOIN LATERAL (SELECT count(*) AS llm_calls, count(*) FILTER (WHERE charge IS NULL) AS unpriced_calls, "
-    "sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens, coalesce(sum(charge), 0) AS cost FROM "
+    "CASE WHEN count(*) = 0 THEN 0 ELSE sum(input_tokens) END AS input_tokens, CASE WHEN count(*) = 0 THEN 0 ELSE "
+    "sum(output_tokens) END AS output_tokens, coalesce(sum(charge), 0) AS cost FROM "
     "(SELECT c.input_tokens, c.output_tokens, CASE WHEN j.sequence IS NULL THEN c.cost_nano_usd ELSE "
     "j.new_cost_nano_usd END AS charge FROM llm_calls c " COGNIVE_LATEST_ADJUSTMENT("c")
-    "WHERE c.bucket = r.bucket AND c.run_id = r.id) charged) s ORDER BY r.started_at, r.id) x"};
+    "WHERE c.run_id = r.id) charged) s ORDER BY r.started_at, r.id) x"};
 
 // Each call counts for the sums of its hour alone: what has been folded, and what has not been yet.
 constexpr pg::Query costs_query{
@@ -151,11 +160,13 @@ constexpr pg::Query costs_query{
 constexpr pg::Query audit_query{
     "export_audit",
     COGNIVE_CURSOR
-    "SELECT sequence, id, " COGNIVE_TIME("occurred_at") " AS occurred_at, actor_kind, actor_id, action, "
-    "resource_kind, resource_id, team_id, request_id, details FROM audit_logs WHERE occurred_at >= $1 "
-    "AND occurred_at < $2 AND ($3::uuid IS NULL OR team_id = $3) AND $4::uuid IS NULL ORDER BY occurred_at, id) x"};
+    "SELECT l.sequence, l.id, " COGNIVE_TIME("l.occurred_at") " AS occurred_at, l.actor_kind, l.actor_id, l.action, "
+    "l.resource_kind, l.resource_id, l.team_id, l.request_id, l.details FROM audit_logs l WHERE l.occurred_at >= $1 "
+    "AND l.occurred_at < $2 AND ($3::uuid IS NULL OR l.team_id = $3) AND $4::uuid IS NULL "
+    "ORDER BY l.occurred_at, l.sequence NULLS FIRST, l.id) x"};
 
-// The run first, then what it did, in the order of time.
+// The run first, then what it did, in the order of time. The buckets of events are those of their own ids, not of the
+// run's.
 constexpr pg::Query replay_query{
     "export_replay",
     "DECLARE export_rows NO SCROLL CURSOR FOR SELECT line FROM ("
@@ -168,7 +179,7 @@ constexpr pg::Query replay_query{
     "SELECT s.\"timestamp\", 1, s.index, s.id, json_build_object('type', 'step', 'id', s.id, "
     "'parent_step_id', s.parent_step_id, 'timestamp', " COGNIVE_TIME("s.\"timestamp\"") ", 'index', s.index, 'kind', "
     "s.kind, 'name', s.name, 'status', s.status, 'error', s.error, 'duration_ms', s.duration_ms, 'metadata', "
-    "s.metadata, 'content', s.content)::text FROM execution_steps s WHERE s.run_id = $1 AND s.bucket = $2 UNION ALL "
+    "s.metadata, 'content', s.content)::text FROM execution_steps s WHERE s.run_id = $1 UNION ALL "
     "SELECT c.\"timestamp\", 2, 0, c.id, json_build_object('type', 'llm_call', 'id', c.id, "
     "'parent_step_id', c.parent_step_id, 'timestamp', " COGNIVE_TIME("c.\"timestamp\"") ", 'provider', c.provider, "
     "'model', c.model, 'status', c.status, 'error', c.error, 'duration_ms', c.duration_ms, 'input_tokens', "
@@ -176,14 +187,16 @@ constexpr pg::Query replay_query{
     "c.cache_write_tokens, 'usage', c.usage, 'price_status', CASE WHEN j.sequence IS NULL THEN c.price_status ELSE "
     "j.new_price_status END, 'cost_usd', " COGNIVE_USD("CASE WHEN j.sequence IS NULL THEN c.cost_nano_usd ELSE "
     "j.new_cost_nano_usd END") ", 'violation', c.violation, 'metadata', c.metadata, 'content', c.content)::text "
-    "FROM llm_calls c " COGNIVE_LATEST_ADJUSTMENT("c") "WHERE c.run_id = $1 AND c.bucket = $2 UNION ALL "
+    "FROM llm_calls c " COGNIVE_LATEST_ADJUSTMENT("c") "WHERE c.run_id = $1 UNION ALL "
     "SELECT i.\"timestamp\", 3, 0, i.id, json_build_object('type', 'tool_invocation', 'id', i.id, "
     "'parent_step_id', i.parent_step_id, 'timestamp', " COGNIVE_TIME("i.\"timestamp\"") ", 'tool', i.tool, 'status', "
     "i.status, 'error', i.error, 'duration_ms', i.duration_ms, 'data_source', i.data_source, 'violation', i.violation, "
-    "'metadata', i.metadata, 'content', i.content)::text FROM tool_invocations i WHERE i.run_id = $1 AND i.bucket = "
-    "$2) lines ORDER BY at, place, index, id"};
+    "'metadata', i.metadata, 'content', i.content)::text FROM tool_invocations i WHERE i.run_id = $1) "
+    "lines ORDER BY at, place, index, id"};
 
 constexpr pg::Query fetch_query{"export_fetch", "FETCH 1000 FROM export_rows"};
+// With content, which may be megabytes each.
+constexpr pg::Query fetch_few_query{"export_fetch_few", "FETCH 20 FROM export_rows"};
 constexpr pg::Query close_query{"export_close", "CLOSE export_rows"};
 
 #undef COGNIVE_EXPORT_COLUMNS
@@ -201,6 +214,18 @@ const pg::Query& agent() {
 
 const pg::Query& run() {
   return run_query;
+}
+
+const pg::Query& lock() {
+  return lock_query;
+}
+
+const pg::Query& former() {
+  return former_query;
+}
+
+const pg::Query& put_off() {
+  return put_off_query;
 }
 
 const pg::Query& unfinished() {
@@ -279,8 +304,8 @@ const pg::Query& open(ExportKind kind) {
   return calls_query;
 }
 
-const pg::Query& fetch() {
-  return fetch_query;
+const pg::Query& fetch(ExportKind kind) {
+  return kind == ExportKind::replay ? fetch_few_query : fetch_query;
 }
 
 const pg::Query& close() {

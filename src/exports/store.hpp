@@ -24,20 +24,21 @@ namespace cognive::exports::sql {
 // By the parameters that each names $1, $2, …; store.cpp says what they do.
 const pg::Query& agent();
 const pg::Query& run();
+const pg::Query& lock();
 const pg::Query& unfinished();
 const pg::Query& insert();
 const pg::Query& get();
 const pg::Query& list();
 const pg::Query& remove();
+const pg::Query& former();
 const pg::Query& begin();
-// The column of what `begin` returns, behind those that read() takes.
-inline constexpr int key_before = 19;
 const pg::Query& progress();
 const pg::Query& done();
 const pg::Query& failed();
 const pg::Query& given_up();
 const pg::Query& over();
 const pg::Query& removed();
+const pg::Query& put_off();
 const pg::Query& forget();
 
 // Of the transaction that reads what is exported.
@@ -46,7 +47,7 @@ const pg::Query& patience();
 // Begins to read rows of a kind: each one JSON object, in order. Parameters: begin, end, team, agent; of a replay the
 // run and its bucket.
 const pg::Query& open(ExportKind kind);
-const pg::Query& fetch();
+const pg::Query& fetch(ExportKind kind);
 const pg::Query& close();
 
 std::vector<Row> read(const pg::Rows& rows);

@@ -19,6 +19,8 @@ using std::chrono::milliseconds;
 constexpr milliseconds progress_interval{2'000};
 constexpr milliseconds statement_patience{10'000};
 constexpr milliseconds store_patience{30'000};
+constexpr milliseconds end_patience{60'000};  // to say that there was too little time
+constexpr std::string_view too_long = "It takes longer than an export may: ask for less time at once.";
 constexpr std::int64_t windows = 200;
 constexpr microseconds window_min = std::chrono::minutes{1};
 constexpr microseconds window_max = std::chrono::days{1};
@@ -94,7 +96,7 @@ class Attempt {
   Async<> copy(pg::Transaction& transaction, pg::Params params, double progress) {
     co_await transaction.execute(sql::open(one_.kind), std::move(params));
     for (;;) {
-      const auto rows = co_await transaction.execute(sql::fetch(), {});
+      const auto rows = co_await transaction.execute(sql::fetch(one_.kind), {});
       if (rows.empty()) break;
       co_await add(rows);
       co_await tell(progress);
@@ -133,9 +135,13 @@ class Attempt {
   Async<> tell(double progress) {
     if (!told_.passed()) co_return;
     told_ = Deadline::in(progress_interval);
-    const auto noted =
-        co_await database_.primary().write(sql::progress(), pg::Params::of(one_.id, key_, progress, rows_), call());
-    if (noted.affected() == 0) throw NotOurs();
+    std::int64_t noted = 1;
+    try {
+      auto params = pg::Params::of(one_.id, key_, progress, rows_);
+      noted = (co_await database_.primary().write(sql::progress(), std::move(params), call())).affected();
+    } catch (const Unavailable&) {  // NOLINT(bugprone-empty-catch): whether it is ours is asked again at the end
+    }
+    if (noted == 0) throw NotOurs();
   }
 
   Async<> finish() {
@@ -215,18 +221,32 @@ Async<> write(pg::Cluster& database, objects::Objects& objects, BlockingThreads&
               Deadline deadline) {
   Call call;
   call.deadline = Deadline::in(statement_patience);
+  const auto former = co_await database.primary().execute(sql::former(), pg::Params::of(id), call.deadline);
+  if (former.empty()) co_return;  // it is done, or was removed
+  ExportKind kind{};
+  std::string key_before;
+  former[0].read(kind, key_before);
+  // Its key is known as long as the object may be there.
+  if (!key_before.empty()) {
+    if (const auto removed = co_await remove_object(objects, kind, key_before); !removed) {
+      const StoreTrouble trouble(removed.error().detail);
+      const auto told = told_of(std::make_exception_ptr(trouble));
+      co_await database.primary().write(sql::failed(), pg::Params::of(id, key_before, told, is_last), call);
+      throw StoreTrouble(trouble);
+    }
+  }
   const auto key = fmt::format("{}/{}", id.text(), random_token(12));
-  const auto begun = co_await database.primary().write(sql::begin(), pg::Params::of(id, key), call);
-  if (begun.empty()) co_return;  // it is done, or was removed
+  const auto begun = co_await database.primary().write(sql::begin(), pg::Params::of(id, key, key_before), call);
+  if (begun.empty()) co_return;  // somebody else writes it, or it was removed
   const auto row = sql::read(begun).front();
-  const auto before = begun[0].at<std::string>(sql::key_before);
+  // What takes too long now does so the next time.
+  const Deadline until{deadline.at - end_patience};
   std::exception_ptr fault;
   try {
-    if (!before.empty()) check(co_await remove_object(objects, row.shown.kind, before));
     Attempt attempt(database, objects, threads, row);
     std::exception_ptr failed;
     try {
-      co_await attempt.run(deadline);
+      co_await attempt.run(until);
     } catch (...) {
       failed = std::current_exception();
     }
@@ -244,7 +264,8 @@ Async<> write(pg::Cluster& database, objects::Objects& objects, BlockingThreads&
   }
   if (!is_stop(fault)) {
     call.deadline = Deadline::in(statement_patience);
-    co_await database.primary().write(sql::failed(), pg::Params::of(id, key, told_of(fault), is_last), call);
+    const auto told = until.passed() ? too_long : told_of(fault);
+    co_await database.primary().write(sql::failed(), pg::Params::of(id, key, told, is_last || until.passed()), call);
   }
   std::rethrow_exception(fault);
 }
@@ -260,8 +281,13 @@ Async<> sweep(pg::Cluster& database, objects::Objects& objects, Deadline deadlin
     ExportKind kind{};
     std::string key;
     rows[i].read(id, kind, key);
-    if (!key.empty()) check(co_await remove_object(objects, kind, key));
-    co_await database.primary().write(sql::forget(), pg::Params::of(id), call);
+    auto removed = Result<void>();
+    if (!key.empty()) removed = co_await remove_object(objects, kind, key);
+    if (!removed && removed.error().code == Code::unavailable) throw Unavailable(removed.error().detail);
+    if (!removed)
+      log(Level::warning, "the file of an export could not be removed",
+          {{"key", key}, {"reason", removed.error().detail}});
+    co_await database.primary().write(removed ? sql::forget() : sql::put_off(), pg::Params::of(id), call);
   }
 }
 

@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import time
+import uuid
 
 import pytest
 import requests
@@ -100,7 +101,9 @@ def traffic(api, calls=30, **agent):
     for number in range(calls):
         at = DAY + datetime.timedelta(minutes=number * 47, microseconds=number)
         kind = {"model": "=HYPERLINK(\"x\"),y"} if number % 7 == 3 else {"status": "error", "error": "two\nlines, \"quoted\""} if number % 7 == 5 else {}
-        events.append(llm_call(runs[number % 2], timestamp=at.isoformat(), usage={"input_tokens": number + 1, "output_tokens": 10}) | kind)
+        # Partitions go by the ids of events, not by their runs or times.
+        one = str(uuid.uuid4()) if number % 5 == 4 else uuid7(milliseconds=int(DAY.timestamp() * 1000)) if number % 5 == 3 else uuid7()
+        events.append(llm_call(runs[number % 2], id=one, timestamp=at.isoformat(), usage={"input_tokens": number + 1, "output_tokens": 10}) | kind)
     answer = api.post("/api/v1/events", json=events)
     assert answer.json()["accepted"] == calls, answer.text
     return made, runs, events
@@ -180,7 +183,8 @@ def test_the_audit_trail_is_exported_as_it_is_listed(api):
 def test_a_replay_has_all_that_is_kept_of_a_run(api):
     agent = api.agent(store="full")["id"]
     run = api.run(agent, labels={"a": "b"})["run_id"]
-    step, call, tool = uuid7(), uuid7(), uuid7()
+    # Of another day, and of none: partitions go by the ids of events.
+    step, call, tool = uuid7(), uuid7(milliseconds=int(DAY.timestamp() * 1000) - 86_400_000), str(uuid.uuid4())
     events = [{"type": "step", "id": step, "run_id": run, "index": 0, "kind": "plan", "name": "think", "timestamp": "2026-11-23T06:00:00Z", "metadata": {"kept": None}},
               llm_call(run, id=call, parent_step_id=step, timestamp="2026-11-23T06:00:01Z", input="question", output="answer"),
               {"type": "tool_invocation", "id": tool, "run_id": run, "tool": "search", "timestamp": "2026-11-23T06:00:02Z"}]
