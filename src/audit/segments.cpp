@@ -197,7 +197,7 @@ Result<SegmentVerification> verify_segments(objects::Store& store, const std::st
     // Two have archived the same at once.
     if (proof && manifest->last <= proof->proved()) continue;
     if (proof && manifest->first > proof->proved() + 1)
-      return broken(missing(proof->proved() + 1, manifest->first - 1).what + " Nor is their segment.");
+      return broken(missing(proof->proved() + 1, manifest->first - 1).what + " No manifest names them.");
     const auto piece = store.get(bucket, manifest->segment, 0, segment_bytes_max + page_bytes_max, {}, deadline);
     if (!piece && piece.error().code == Code::not_found) return broken(manifest->segment + " is not there.");
     if (!piece) return std::unexpected(piece.error());
@@ -222,6 +222,13 @@ Result<SegmentVerification> verify_segments(objects::Store& store, const std::st
     ++out.segments;
     progress(proof->proved());
   }
+  // Written last: what it names has been there.
+  const auto head = read_manifest(store, bucket, std::string(head_key), deadline);
+  if (!head && head.error().code == Code::unprocessable) return broken(head.error().detail);
+  if (!head && head.error().code != Code::not_found) return std::unexpected(head.error());
+  if (head && !is_ours(*head, checkpoint_key(root).public_key()))
+    return broken("head.json is not signed by this installation.");
+  if (head && head->last > proof->proved()) return broken(missing(proof->proved() + 1, head->last).what);
   out.first = proof->first();
   out.last = proof->last();
   out.trail.entries = proof->proved() - proof->first() + 1;

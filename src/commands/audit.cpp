@@ -144,7 +144,8 @@ void add_audit(CLI::App& root, Action& chosen) {
   auto* verify_command = audit->add_subcommand(
       "verify",
       "Reckon the chain of seals again, from what the entries say, under the key that only the service has, and name\n"
-      "the first entry that was changed, added, left out or moved. Exits with 1 when there is one.");
+      "the first entry that was changed, added, left out or moved. Exits with 3 when there is one, and with 1\nwhen it "
+      "could not look.");
   verify_command->add_option(
       "--from-archive", flags->archive,
       "Prove this archive instead (see AUDIT_ARCHIVE_FILE), without a database; when that is set, the\n"

@@ -75,28 +75,32 @@ bool is_whole_hour(Timestamp at) {
 }  // namespace
 
 void ExportCreate::check(json::Faults& faults) const {
+  // One fault for each field: what could not be read has its own.
+  const auto add = [&](std::string_view name, std::string message) {
+    if (!faults.has_below(name)) faults.add_at(std::string(name), std::move(message));
+  };
   if (kind == ExportKind::replay) {
-    if (!run_id) faults.add_at("run_id", "A replay needs it.");
-    if (format == ExportFormat::csv) faults.add_at("format", "A replay has no csv: its lines differ.");
+    if (!run_id) add("run_id", "A replay needs it.");
+    if (format == ExportFormat::csv) add("format", "A replay has no csv: its lines differ.");
     for (const auto& [name, is_there] : {std::pair("from", from.has_value()),
                                          {"to", to.has_value()},
                                          {"team", team.has_value()},
                                          {"agent_id", agent_id.has_value()}}) {
-      if (is_there) faults.add_at(name, "A replay is of one run, all of it.");
+      if (is_there) add(name, "A replay is of one run, all of it.");
     }
     return;
   }
-  if (run_id) faults.add_at("run_id", "Only a replay is of one run.");
-  if (kind == ExportKind::audit && agent_id) faults.add_at("agent_id", "The audit trail is not of agents.");
+  if (run_id) add("run_id", "Only a replay is of one run.");
+  if (kind == ExportKind::audit && agent_id) add("agent_id", "The audit trail is not of agents.");
   const bool is_readable = !faults.has_below("from") && !faults.has_below("to");
-  if (!from && !faults.has_below("from")) faults.add_at("from", "It is needed.");
-  if (!to && !faults.has_below("to")) faults.add_at("to", "It is needed.");
+  if (!from) add("from", "It is needed.");
+  if (!to) add("to", "It is needed.");
   if (!from || !to || !is_readable) return;
-  if (*to <= *from) faults.add_at("to", "It must be after from.");
+  if (*to <= *from) add("to", "It must be after from.");
   if (to->micros - from->micros > std::chrono::microseconds(std::chrono::days{days_max}).count())
-    faults.add_at("to", fmt::format("It must be at most {} days after from.", days_max));
-  if (kind == ExportKind::costs && !is_whole_hour(*from)) faults.add_at("from", "Costs need a whole hour.");
-  if (kind == ExportKind::costs && !is_whole_hour(*to)) faults.add_at("to", "Costs need a whole hour.");
+    add("to", fmt::format("It must be at most {} days after from.", days_max));
+  if (kind == ExportKind::costs && !is_whole_hour(*from)) add("from", "Costs need a whole hour.");
+  if (kind == ExportKind::costs && !is_whole_hour(*to)) add("to", "Costs need a whole hour.");
 }
 
 std::string file_name(const Export& one) {

@@ -114,7 +114,10 @@ def test_whatever_is_changed_in_the_archive_is_found(archived):
     middle, its_manifest = segments[1], manifests[1]
     assert "is not what its manifest says" in broken(lambda: middle.write_bytes(middle.read_bytes()[:-1]), middle)
     assert "is not there" in broken(middle.unlink, middle)
-    assert "Nor is their segment" in broken(its_manifest.unlink, its_manifest)
+    assert "No manifest names them" in broken(its_manifest.unlink, its_manifest)
+    head, = objects_of(archived, "head")
+    assert "missing" in broken(lambda: [path.unlink() for path in (segments[-1], manifests[-1])], segments[-1], manifests[-1])
+    assert "no manifest" in broken(lambda: head.write_text("garbage"), head)
     assert "is not signed" in broken(lambda: its_manifest.write_text(its_manifest.read_text().replace('"bytes":', '"bytes":1')), its_manifest)
     assert "no manifest" in broken(lambda: its_manifest.write_text("{"), its_manifest)
 
