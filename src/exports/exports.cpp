@@ -52,6 +52,7 @@ std::string details_of(const Export& one) {
   json::Writer out;
   out.begin_object();
   out.field("kind", json::enum_text(one.kind));
+  out.field("format", json::enum_text(one.format));
   if (one.from) out.field("from", one.from->text());
   if (one.to) out.field("to", one.to->text());
   if (one.agent_id) out.field("agent_id", one.agent_id->text());
@@ -112,6 +113,8 @@ std::string file_name(const Export& one) {
 Async<Result<Asked>> Exports::ask(const Call& call, ExportCreate request) {
   if (!objects_.is_configured()) co_return std::unexpected(objects::Objects::not_configured());
   const auto& principal = call.principal;
+  if (request.kind == ExportKind::audit && principal.agent_id)
+    co_return fail(Code::forbidden, "A key of one agent cannot export the audit trail, which is of all.");
   if (!may(principal, request.kind))
     co_return fail(Code::forbidden, fmt::format("An export of {} needs the permission {}.",
                                                 json::enum_text(request.kind), permission_of(request.kind)));
@@ -143,7 +146,10 @@ Async<Result<Asked>> Exports::ask(const Call& call, ExportCreate request) {
         pg::Params::of(id, request.kind, request.format, request.from, request.to, team_id, agent_id, request.run_id);
     const bool is_new = (co_await transaction.execute(sql::insert(), std::move(params))).affected() > 0;
     if (is_new && is_full)
-      co_return fail(Code::too_many, fmt::format("{} exports wait or are being written already.", unfinished_max));
+      co_return fail(
+          Code::too_many,
+          fmt::format("{} exports wait or are being written already: wait until one has ended, or delete one.",
+                      unfinished_max));
     auto rows = sql::read(co_await transaction.execute(
         sql::get(), pg::Params::of(id, principal.team_id, principal.agent_id, kinds_of(principal))));
     if (rows.empty()) co_return fail(Code::conflict, "The id belongs to another export, or to one that has gone.");

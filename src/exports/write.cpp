@@ -20,6 +20,10 @@ constexpr milliseconds progress_interval{2'000};
 constexpr milliseconds statement_patience{10'000};
 constexpr milliseconds store_patience{30'000};
 constexpr milliseconds end_patience{60'000};  // to say that there was too little time
+// After each piece, in times of what it took: nobody waits for an export as others do for their answers, and the
+// busier the machine is, the longer it leaves it to them. bench_exports says what that is worth.
+constexpr int rest_factor = 1;
+constexpr milliseconds rest_max{1'000};  // a store that is slow is no busy machine
 constexpr std::string_view too_long = "It takes longer than an export may: ask for less time at once.";
 constexpr std::int64_t windows = 200;
 constexpr microseconds window_min = std::chrono::minutes{1};
@@ -76,7 +80,7 @@ class Attempt {
     co_await transaction.execute(sql::patience(), {});
     if (!columns_.empty()) append_header(text_, columns_);
     if (one_.kind == ExportKind::replay) {
-      co_await copy(transaction, pg::Params::of(*one_.run_id, bucket_of(*one_.run_id)), 0.5);
+      co_await copy(transaction, pg::Params::of(*one_.run_id, bucket_of(*one_.run_id)), 0);
     } else {
       const auto all = static_cast<double>(one_.to->micros - one_.from->micros);
       for (auto at = *one_.from; at < *one_.to;) {
@@ -96,10 +100,13 @@ class Attempt {
   Async<> copy(pg::Transaction& transaction, pg::Params params, double progress) {
     co_await transaction.execute(sql::open(one_.kind), std::move(params));
     for (;;) {
+      const auto begun = std::chrono::steady_clock::now();
       const auto rows = co_await transaction.execute(sql::fetch(one_.kind), {});
       if (rows.empty()) break;
       co_await add(rows);
       co_await tell(progress);
+      const auto took = std::chrono::ceil<milliseconds>(std::chrono::steady_clock::now() - begun);
+      co_await sleep_for(std::min(took * rest_factor, rest_max));
     }
     co_await transaction.execute(sql::close(), {});
     co_await tell(progress);
@@ -231,42 +238,40 @@ Async<> write(pg::Cluster& database, objects::Objects& objects, BlockingThreads&
     if (const auto removed = co_await remove_object(objects, kind, key_before); !removed) {
       const StoreTrouble trouble(removed.error().detail);
       const auto told = told_of(std::make_exception_ptr(trouble));
+      call.deadline = Deadline::in(statement_patience);
       co_await database.primary().write(sql::failed(), pg::Params::of(id, key_before, told, is_last), call);
       throw StoreTrouble(trouble);
     }
   }
   const auto key = fmt::format("{}/{}", id.text(), random_token(12));
+  call.deadline = Deadline::in(statement_patience);
   const auto begun = co_await database.primary().write(sql::begin(), pg::Params::of(id, key, key_before), call);
   if (begun.empty()) co_return;  // somebody else writes it, or it was removed
   const auto row = sql::read(begun).front();
+  if (!key_before.empty())
+    log(Level::warning, "an export that was not ended is written anew",
+        {{"export", id.text()}, {"kind", json::enum_text(kind)}, {"error", row.shown.error.value_or("")}});
   // What takes too long now does so the next time.
   const Deadline until{deadline.at - end_patience};
+  Attempt attempt(database, objects, threads, row);
   std::exception_ptr fault;
   try {
-    Attempt attempt(database, objects, threads, row);
-    std::exception_ptr failed;
-    try {
-      co_await attempt.run(until);
-    } catch (...) {
-      failed = std::current_exception();
-    }
-    // What the store has of it; of what cannot be aborted nothing is ever to be seen, and it expires there.
-    if (failed && !is_stop(failed)) co_await attempt.abort();
-    if (failed) std::rethrow_exception(failed);
+    co_await attempt.run(until);
   } catch (...) {
     fault = std::current_exception();
   }
   if (!fault) co_return;
+  if (is_stop(fault)) std::rethrow_exception(fault);
+  // What the store has of it; of what cannot be aborted nothing is ever to be seen, and it expires there.
+  co_await attempt.abort();
   if (is_not_ours(fault)) {
     // It may have been complete by then.
     (void)co_await remove_object(objects, row.shown.kind, key);
     co_return;
   }
-  if (!is_stop(fault)) {
-    call.deadline = Deadline::in(statement_patience);
-    const auto told = until.passed() ? too_long : told_of(fault);
-    co_await database.primary().write(sql::failed(), pg::Params::of(id, key, told, is_last || until.passed()), call);
-  }
+  call.deadline = Deadline::in(statement_patience);
+  const auto told = until.passed() ? too_long : told_of(fault);
+  co_await database.primary().write(sql::failed(), pg::Params::of(id, key, told, is_last || until.passed()), call);
   std::rethrow_exception(fault);
 }
 

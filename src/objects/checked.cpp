@@ -56,6 +56,8 @@ Error for_callers(const Error& error) {
   if (const auto held_back = throttle.pass())
     log(Level::warning, "the object storage has not done what was asked",
         {{"reason", error.detail}, {"more_before", *held_back}});
+  if (error.code == Code::conflict)
+    return {Code::conflict, "What the object storage has is not what was stored: it was changed there.", {}};
   return {Code::unavailable, "The object storage does not answer, or refuses; repeat it later with the same id.", {}};
 }
 

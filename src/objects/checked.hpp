@@ -27,7 +27,8 @@ struct Wanted {
 // Code::not_found when the object is not there, or shorter.
 Async<Result<Pieces>> read_checked(Objects& objects, Transfer transfer, Wanted wanted);
 
-// What a caller of ours is told of an error of the store, whose own words are for the log.
+// What a caller of ours is told of an error of the store, whose own words are for the log. Code::conflict when the
+// object there is not the one that was stored.
 Error for_callers(const Error& error);
 
 }  // namespace cognive::objects

@@ -1,5 +1,6 @@
 """Exports: files that say what the ledger says, of one moment, in a directory and in S3; what breaks meanwhile only delays them."""
 
+import base64
 import csv
 import datetime
 import decimal
@@ -7,6 +8,7 @@ import gzip
 import hashlib
 import io
 import json
+import random
 import time
 import uuid
 
@@ -234,6 +236,11 @@ def test_whoever_may_not_read_it_does_not_get_it_in_a_file(installation):
     agent, _, events = traffic(team)
     elsewhere, _, _ = traffic(installation.api())
     assert {row["agent_id"] for row in lines_of(viewer, "calls")} == {agent["id"]}
+    soon = (datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(minutes=1)).isoformat()
+    everybody = lines_of(installation.api(), "audit", to=soon, **{"from": "2026-11-01T00:00:00Z"})
+    mine = lines_of(lead, "audit", to=soon, **{"from": "2026-11-01T00:00:00Z"})
+    assert {row["team_id"] for row in mine} == {agent["team_id"]} and agent["id"] in {row["resource_id"] for row in mine}
+    assert {agent["id"], elsewhere["id"]} <= {row["resource_id"] for row in everybody} and elsewhere["id"] not in {row["resource_id"] for row in mine}
     made = export(lead, "audit", to="2100-01-01T00:00:00Z", **{"from": "2099-06-01T00:00:00Z"})
     finished(lead, made)
     assert "audit:read" in export(viewer, "audit", status=403)["detail"]
@@ -280,6 +287,16 @@ def test_a_deleted_export_goes_with_its_file(installation):
     assert told == [("export_create",), ("export_remove",)]
 
 
+def test_a_file_that_was_changed_in_the_store_is_not_given_out(installation):
+    api = installation.api()
+    agent, _, _ = traffic(api)
+    made = export(api, "calls", agent_id=agent["id"])
+    finished(api, made)
+    path, = [path for path in (installation.directory / "objects" / "report-exports" / "objects").rglob("*") if path.is_file() and made["id"] in str(path)]
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    assert "not what was stored" in check_problem(api.get(f"/api/v1/exports/{made['id']}/content"), 409)["detail"]
+
+
 def test_what_has_expired_is_gone(installation):
     api = installation.api()
     made = export(api, "calls", agent_id=api.agent()["id"])
@@ -306,6 +323,35 @@ def test_a_directory_has_no_urls(installation):
     made = export(api, "calls", agent_id=api.agent()["id"])
     finished(api, made)
     assert "directory" in check_problem(api.post(f"/api/v1/exports/{made['id']}/url"), 409)["detail"]
+
+
+def test_a_long_export_tells_how_far_it_is_and_ends_when_it_is_deleted(on_s3, proxy, ceph):
+    api, chance = on_s3.api(), random.Random(7)
+    agent = api.agent()["id"]
+    run, count = api.run(agent, started_at="2026-11-23T00:00:00Z")["run_id"], 8_000
+    for first in range(0, count, 500):
+        events = [llm_call(run, timestamp=(DAY + datetime.timedelta(seconds=10 * number)).isoformat(), metadata={"noise": base64.b64encode(chance.randbytes(1_500)).decode()})
+                  for number in range(first, first + 500)]
+        answer = api.post("/api/v1/events", json=events, timeout=60)
+        assert answer.json()["accepted"] == 500, answer.text
+    kept = lambda one: [each["name"] for each in json.loads(ceph.admin("bucket", "list", "--bucket=report-exports")) if one["id"] in each["name"]]
+    proxy.dribble(1_500_000)
+    try:
+        slow, unwanted = (export(api, "calls", agent_id=agent) for _ in range(2))
+        wait_until(lambda: any("_multipart_" in name for name in kept(unwanted)), "a part of it has been stored", 60)
+        assert state_of(api, unwanted)["state"] == "running"
+        assert api.delete(f"/api/v1/exports/{unwanted['id']}").status_code == 200
+        seen = []
+        wait_until(lambda: seen.append(state_of(api, slow)) or seen[-1]["state"] == "done", "it is done", 120)
+        assert any(0 < one["progress"] < 1 and 0 < one["rows"] < count and one["bytes"] is None for one in seen), seen[-3:]
+        assert [one["progress"] for one in seen] == sorted(one["progress"] for one in seen)
+    finally:
+        proxy.pass_through()
+    wait_until(lambda: kept(unwanted) == [], "nothing of it is left", 60)
+    text = file_of(api, slow)
+    assert state_of(api, slow)["bytes"] > 8 << 20, "in several parts"
+    ids = [json.loads(line)["id"] for line in text.splitlines()]
+    assert len(ids) == len(set(ids)) == count
 
 
 def test_while_the_store_is_away_exports_wait_and_say_so(on_s3, proxy):
