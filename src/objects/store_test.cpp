@@ -48,12 +48,16 @@ class StoreTest : public testing::TestWithParam<std::string_view> {
     } else {
       const auto address = variable("COGNIVE_TEST_S3_ENDPOINT");
       if (address.empty()) GTEST_SKIP() << "COGNIVE_TEST_S3_ENDPOINT names no store";
-      auto endpoint = s3::parse_endpoint(address, false, "path");
+      const auto addressing = variable("COGNIVE_TEST_S3_ADDRESSING");
+      auto endpoint = s3::parse_endpoint(address, false, addressing.empty() ? "path" : addressing);
       ASSERT_TRUE(endpoint) << endpoint.error().detail;
       store_ =
           std::make_unique<S3Store>(s3::ClientOptions{.endpoint = *endpoint,
                                                       .credentials = {.access_key = variable("COGNIVE_TEST_S3_KEY"),
                                                                       .secret_key = variable("COGNIVE_TEST_S3_SECRET")},
+                                                      .authority_file = variable("COGNIVE_TEST_S3_CA_FILE"),
+                                                      .encryption = variable("COGNIVE_TEST_S3_ENCRYPTION"),
+                                                      .kms_key_id = variable("COGNIVE_TEST_S3_KMS_KEY"),
                                                       .stall = std::chrono::seconds{2},
                                                       .tries_max = 12});
     }
@@ -207,6 +211,12 @@ TEST_P(StoreTest, ACopyStaysAsItWas) {
   EXPECT_DONE(store_->copy(bucket_, "from ü", "to +", "text/plain", soon()));
   EXPECT_DONE(store_->put(bucket_, "from ü", "others", "text/plain", soon()));
   EXPECT_EQ(read("to +"), "bytes");
+  const auto much = random_text(std::size_t{20} << 20U);
+  EXPECT_DONE(store_->put(bucket_, "much", much, "text/plain", soon()));
+  EXPECT_DONE(store_->copy(bucket_, "much", "as much", "text/plain", soon()));
+  const auto copied = read("as much");
+  EXPECT_EQ(copied.size(), much.size());
+  EXPECT_TRUE(copied == much) << std::ranges::mismatch(copied, much).in1 - copied.begin();
   EXPECT_EQ(store_->copy(bucket_, "no", "to +", "text/plain", soon()).error().code, Code::not_found);
 }
 

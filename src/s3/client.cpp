@@ -216,9 +216,39 @@ Result<void> Client::copy(const std::string& bucket, const std::string& from, co
   request.headers.emplace_back("x-amz-metadata-directive", "REPLACE");
   request.headers.emplace_back("Content-Type", content_type);
   const auto answer = call(request, {}, document_bytes_max, deadline, Silence::is_long);
+  // Ceph copies nothing that is encrypted.
+  if (!answer && answer.error().code == "NotImplemented")
+    return copy_through_us(bucket, from, to, content_type, deadline);
   if (!answer) return std::unexpected(answer.error().error);
   // It may have said that all is well before it was.
   if (read_fault(answer->body)) return std::unexpected(refused(request, *answer).error);
+  return {};
+}
+
+Result<void> Client::copy_through_us(const std::string& bucket, const std::string& from, const std::string& to,
+                                     std::string_view content_type, Deadline deadline) {
+  constexpr std::size_t piece_bytes = std::size_t{16} << 20U;
+  auto piece = get(bucket, from, 0, piece_bytes, {}, deadline);
+  if (!piece) return std::unexpected(std::move(piece.error()));
+  const auto bytes = piece->object_bytes;
+  if (bytes <= piece_bytes) return put(bucket, to, piece->bytes, content_type, deadline);
+  const auto upload = begin_upload(bucket, to, content_type, deadline);
+  if (!upload) return std::unexpected(upload.error());
+  const auto given_up = [&](Error error) {
+    (void)abort_upload(bucket, to, *upload, deadline);
+    return std::unexpected(std::move(error));
+  };
+  std::vector<Part> parts;
+  for (std::uint64_t at = 0;;) {
+    const auto part = put_part(bucket, to, *upload, std::ssize(parts) + 1, piece->bytes, deadline);
+    if (!part) return given_up(part.error());
+    parts.push_back(*part);
+    at += piece->bytes.size();
+    if (at >= bytes) break;
+    piece = get(bucket, from, at, piece_bytes, piece->etag, deadline);
+    if (!piece) return given_up(piece.error());
+  }
+  if (const auto done = complete_upload(bucket, to, *upload, parts, deadline); !done) return given_up(done.error());
   return {};
 }
 

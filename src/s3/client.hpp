@@ -94,6 +94,9 @@ class Client {
   void stop() { transport_.stop(); }
 
  private:
+  // Where the store cannot copy by itself.
+  Result<void> copy_through_us(const std::string& bucket, const std::string& from, const std::string& to,
+                               std::string_view content_type, Deadline deadline);
   struct Refused {
     Error error;
     std::string code;  // the store's: "NoSuchKey"; empty: it has not said any

@@ -163,8 +163,9 @@ Result<Answer> Transport::send(Request request, std::string_view body, std::size
   const auto place = state_->endpoint.text();
   if (received.is_too_large) return fail(Code::too_large, "The answer of " + place + " is larger than was asked for.");
   if (code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE || code == CURLE_SSL_ISSUER_ERROR)
-    return fail(Code::unauthenticated, fmt::format("The certificate of {} is not trusted: {}.", place,
-                                                   client::reason_of(code, details.data(), left)));
+    return fail(Code::unauthenticated,
+                fmt::format("The certificate of {} is not trusted: {}. STORAGE_CA_FILE names who vouches for it.",
+                            place, client::reason_of(code, details.data(), left)));
   if (code == CURLE_OPERATION_TIMEDOUT) return fail(Code::unavailable, "No answer from " + place + " in time.");
   if (code != CURLE_OK)
     return fail(Code::unavailable,

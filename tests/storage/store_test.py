@@ -11,6 +11,7 @@ import urllib.request
 
 import pytest
 
+from ceph_server import KMS_KEY, NAME
 from deployment import Service
 from installation import BINARY, clean_environment, wait_until
 from problems import check_problem
@@ -22,15 +23,39 @@ BUCKETS = ["audit-logs-archive", "execution-replay-data", "report-exports", "age
 LIFETIMES = {"audit-logs-archive": 90, "execution-replay-data": 30, "report-exports": 365, "agent-artifacts": 180}
 
 
-def run_suite(ceph, port, only="*s3*"):
+def run_suite(ceph, port, only="*s3*", **how):
     """The unit tests of the adapters, against a store behind a port."""
-    environment = os.environ | {"COGNIVE_TEST_S3_ENDPOINT": f"127.0.0.1:{port}", "COGNIVE_TEST_S3_KEY": ceph.access_key, "COGNIVE_TEST_S3_SECRET": ceph.secret_key}
+    environment = os.environ | {"COGNIVE_TEST_S3_ENDPOINT": f"127.0.0.1:{port}", "COGNIVE_TEST_S3_KEY": ceph.access_key, "COGNIVE_TEST_S3_SECRET": ceph.secret_key} | how
     result = subprocess.run([SUITE, f"--gtest_filter={only}"], env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert result.returncode == 0 and "PASSED" in result.stdout and "SKIPPED" not in result.stdout, result.stdout[-6000:]
 
 
 def test_the_adapter_passes_the_suite(ceph):
     run_suite(ceph, ceph.port)
+
+
+def test_the_adapter_passes_the_suite_over_tls_with_buckets_as_hosts_and_keys_of_the_store(ceph):
+    before = set(json.loads(ceph.admin("bucket", "list")))
+    run_suite(ceph, ceph.port, COGNIVE_TEST_S3_ENDPOINT=f"https://{NAME}:{ceph.tls_port}", COGNIVE_TEST_S3_ADDRESSING="host", COGNIVE_TEST_S3_CA_FILE=str(ceph.certificate),
+              COGNIVE_TEST_S3_ENCRYPTION="aws:kms", COGNIVE_TEST_S3_KMS_KEY=KMS_KEY)
+    stored = [(bucket, one["name"]) for bucket in set(json.loads(ceph.admin("bucket", "list"))) - before for one in json.loads(ceph.admin("bucket", "list", f"--bucket={bucket}"))
+              if "_multipart_" not in one["name"]]
+    assert len(stored) > 10
+    for bucket, name in stored[:10]:
+        attributes = json.loads(ceph.admin("object", "stat", f"--bucket={bucket}", f"--object={name}"), strict=False)["attrs"]
+        assert attributes["user.rgw.crypt.mode"].startswith("SSE-KMS") and attributes["user.rgw.crypt.keyid"].startswith(KMS_KEY), (name, attributes)
+
+
+def test_a_store_is_trusted_by_its_certificate_only(ceph):
+    settings = ceph.settings() | {"STORAGE_ENDPOINT": f"{NAME}:{ceph.tls_port}", "STORAGE_BUCKET_PREFIX": "secure-"}
+    for how in ({"STORAGE_SECURE": "true"}, {"STORAGE_ENDPOINT": f"https://{NAME}:{ceph.tls_port}"}):
+        for addressing in ("path", "host"):
+            status, printed, said = command("init", STORAGE_CA_FILE=ceph.certificate, STORAGE_ADDRESSING=addressing, **settings | how)
+            assert status == 0 and f"https://{NAME}:{ceph.tls_port}" in printed, said
+    status, _, said = command("check", **settings, STORAGE_SECURE="true")
+    assert status == 1 and "STORAGE_CA_FILE names" in said, said
+    status, _, said = command("check", **settings, STORAGE_CA_FILE=ceph.certificate)
+    assert status == 1, "without TLS it does not speak"
 
 
 class Faults(threading.Thread):
@@ -81,7 +106,7 @@ def server(installation, tmp_path):
 
 def command(*words, **settings):
     """`cognive storage`, and what it printed."""
-    result = subprocess.run([BINARY, "storage", *words], env=clean_environment(DATABASE_URL="postgresql:///nowhere", **settings), capture_output=True, text=True, timeout=60, check=False)
+    result = subprocess.run([BINARY, "storage", *words], env=clean_environment(**settings), capture_output=True, text=True, timeout=60, check=False)
     return result.returncode, result.stdout, result.stderr
 
 

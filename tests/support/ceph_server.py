@@ -29,6 +29,7 @@ from ports import ReservedPort
 START_SECONDS = 90
 COMMAND_SECONDS = 60
 LOG_TAIL_CHARACTERS = 3000
+NAME = "s3.localhost"  # a wildcard must have two labels behind it
 KMS_KEY = "testkey-1"
 KMS_SECRET = "YmluCmJvb3N0CmJvb3N0LWJ1aWxkCmNlcGguY29uZgo="
 
@@ -81,9 +82,9 @@ osd_op_num_shards = 2
 # chance, and a round of a second ends before it comes to the second of a list: whoever waits sets one lifetime only.
 GATEWAY = """
 rgw_data = {directory}/rgw
-rgw_frontends = beast endpoint=127.0.0.1:{port}
+rgw_frontends = beast endpoint=127.0.0.1:{port} ssl_endpoint=127.0.0.1:{tls_port} ssl_certificate={directory}/certificate.pem ssl_private_key={directory}/key.pem
 rgw_thread_pool_size = 32
-rgw_dns_name = localhost
+rgw_dns_name = {name}
 rgw_crypt_require_ssl = false
 rgw_crypt_s3_kms_backend = testing
 rgw_crypt_s3_kms_encryption_keys = {kms_key}={kms_secret}
@@ -107,11 +108,12 @@ class CephServer:
         for name in ("mon", "osd", "rgw", "run"):
             (self.directory / name).mkdir(parents=True)
         self.access_key, self.secret_key = "COGNIVEKEY", secrets.token_hex(20)
-        self._reserved = [ReservedPort() for _ in range(3)]
-        self.port, mon_v2, mon_v1 = (each.number for each in self._reserved)
+        self._reserved = [ReservedPort() for _ in range(4)]
+        self.port, self.tls_port, mon_v2, mon_v1 = (each.number for each in self._reserved)
+        self.certificate = self.directory / "certificate.pem"  # of NAME and of buckets in front of it
         self.processes = {}
         self._configuration = self.directory / "ceph.conf"
-        values = {"fsid": uuid.uuid4(), "directory": self.directory, "socket_directory": self.directory / "run", "mon_v1": mon_v1, "mon_v2": mon_v2, "port": self.port,
+        values = {"fsid": uuid.uuid4(), "directory": self.directory, "socket_directory": self.directory / "run", "mon_v1": mon_v1, "mon_v2": mon_v2, "port": self.port, "tls_port": self.tls_port, "name": NAME,
                   "store": "bluestore" if bluestore_bytes else "memstore", "bluestore_bytes": bluestore_bytes or 1 << 30, "kms_key": KMS_KEY, "kms_secret": KMS_SECRET,
                   "day_seconds": day_seconds}
         self._fsid, self._monitor_address = values["fsid"], f"[v2:127.0.0.1:{mon_v2},v1:127.0.0.1:{mon_v1}]"
@@ -134,6 +136,8 @@ class CephServer:
     def start(self):
         """Make the cluster and start all of it."""
         keyring, monitor_map = self.directory / "keyring", self.directory / "monitors"
+        self._run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-subj", f"/CN={NAME}",
+                  "-addext", f"subjectAltName=DNS:{NAME},DNS:*.{NAME},IP:127.0.0.1", "-keyout", self.directory / "key.pem", "-out", self.certificate)
         for name, capabilities in (("mon.", ["mon", "allow *"]), ("client.admin", ["mon", "allow *", "osd", "allow *", "mgr", "allow *"]),
                                    ("client.rgw.a", ["mon", "allow rw", "osd", "allow rwx"]), ("osd.0", ["mon", "allow profile osd", "osd", "allow *"])):
             pairs = [word for pair in zip(capabilities[::2], capabilities[1::2], strict=True) for word in ("--cap", *pair)]
@@ -214,7 +218,7 @@ class CephServer:
             process.wait(timeout=30)
 
     def _run(self, program, *arguments):
-        result = subprocess.run([program, *map(str, arguments)], env=self._environment(), cwd=self.directory, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+        result = subprocess.run([program, *map(str, arguments)], env=self._environment(), cwd=self.directory, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace",
                                 timeout=COMMAND_SECONDS, check=False)
         assert result.returncode == 0, f"{program} {arguments}: {result.stdout}{result.stderr}{self._tails()}"
         return result.stdout
