@@ -26,6 +26,9 @@ constexpr std::int64_t listed_together = 1'000;
 constexpr std::string_view head_key = "head.json";
 constexpr std::string_view manifests = "manifests/";
 constexpr std::string_view json_type = "application/json";
+constexpr std::string_view next_step =
+    " Keep a copy of the bucket; `cognive audit verify --from-storage` says what is left of it. Once what is "
+    "wrong is removed there, the archive goes on from the last manifest that is left.";
 
 struct Manifest {
   std::string segment;
@@ -125,14 +128,16 @@ Async<std::int64_t> SegmentArchive::extend(pg::Pool& database, Deadline deadline
     return last_manifest(store, bucket, until);
   };
   const auto found = co_await objects_.ask<std::optional<Manifest>>("archive", store_patience, find);
-  if (!found && found.error().code == Code::unprocessable) throw std::runtime_error(found.error().detail);
+  if (!found && found.error().code == Code::unprocessable)
+    throw std::runtime_error(found.error().detail + std::string(next_step));
   if (!found) throw Unavailable(found.error().detail);
   Checkpoint from;
   if (*found) {
     const auto& manifest = **found;
     const auto seal = digest_of(manifest.ends);
     if (!seal || !is_ours(manifest, key.public_key()))
-      throw std::runtime_error("the last manifest of the archive is not signed by this installation");
+      throw std::runtime_error("The last manifest of the archive is not signed by this installation." +
+                               std::string(next_step));
     from = {.sequence = manifest.last, .seal = *seal};
   } else {
     from = {.sequence = 0, .seal = (co_await store::earlier(database, deadline)).digest};
@@ -185,10 +190,16 @@ Result<SegmentVerification> verify_segments(objects::Store& store, const std::st
   SegmentVerification out;
   std::optional<ArchiveProof> proof;
   const auto proved = [&] { return proof ? proof->proved() : 0; };
+  const auto so_far = [&] {
+    if (!proof || !proof->has_begun()) return out;
+    out.first = proof->first();
+    out.last = proof->last();
+    out.trail.entries = proof->proved() - proof->first() + 1;
+    return out;
+  };
   const auto broken = [&](const std::string& what) {
     out.trail.broken = Break{proved() + 1, what};
-    out.trail.entries = proof && proof->has_begun() ? proof->proved() - proof->first() + 1 : 0;
-    return out;
+    return so_far();
   };
   for (const auto& key : *keys) {
     const auto manifest = read_manifest(store, bucket, key, deadline);
@@ -229,10 +240,7 @@ Result<SegmentVerification> verify_segments(objects::Store& store, const std::st
   if (head && !is_ours(*head, checkpoint_key(root).public_key()))
     return broken("head.json is not signed by this installation.");
   if (head && head->last > proof->proved()) return broken(missing(proof->proved() + 1, head->last).what);
-  out.first = proof->first();
-  out.last = proof->last();
-  out.trail.entries = proof->proved() - proof->first() + 1;
-  return out;
+  return so_far();
 }
 
 }  // namespace cognive::audit

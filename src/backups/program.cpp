@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <array>
 #include <boost/process.hpp>
 #include <csignal>
 #include <filesystem>
@@ -82,7 +81,7 @@ Result<void> read_from(const Program& program, const std::function<Result<void>(
   std::error_code error;
   process::child child(process::exe = program.arguments.front(),
                        process::args = std::vector(program.arguments.begin() + 1, program.arguments.end()),
-                       environment_of(program), process::std_in<process::null, process::std_out> out,
+                       environment_of(program), (process::std_in < process::null), (process::std_out > out),
                        process::std_err > complaints.path().native(), error);
   if (error) return std::unexpected(cannot_start(program, error));
   std::string piece(piece_bytes, '\0');

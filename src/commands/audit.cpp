@@ -9,7 +9,6 @@
 #include "commands/command.hpp"
 #include "commands/local.hpp"
 #include "json/writer.hpp"
-#include "objects/open.hpp"
 
 namespace cognive::commands {
 namespace {
@@ -23,7 +22,13 @@ struct Flags {
   bool json = false;
 };
 
-std::string json_of(const audit::Verification& found) {
+// What has been looked at.
+struct Looked {
+  std::string name = "the audit trail";  // for people
+  const audit::SegmentVerification* segments = nullptr;
+};
+
+std::string json_of(const Looked& looked, const audit::Verification& found) {
   json::Writer out;
   out.begin_object();
   out.key("proved");
@@ -42,13 +47,21 @@ std::string json_of(const audit::Verification& found) {
   } else {
     out.null();
   }
+  if (looked.segments != nullptr) {
+    out.key("first");
+    out.integer(looked.segments->first);
+    out.key("last");
+    out.integer(looked.segments->last ? looked.segments->last->sequence : 0);
+    out.key("segments");
+    out.integer(looked.segments->segments);
+  }
   out.end_object();
   return std::move(out).text();
 }
 
-void print(const audit::Verification& found) {
+void print(const Looked& looked, const audit::Verification& found) {
   if (found.broken) {
-    std::fprintf(stderr, "cognive: the audit trail has been tampered with: %s\n", found.broken->what.c_str());
+    std::fprintf(stderr, "cognive: %s has been tampered with: %s\n", looked.name.c_str(), found.broken->what.c_str());
     std::printf("%lld entries before that are intact.\n", static_cast<long long>(found.entries));
     return;
   }
@@ -57,11 +70,11 @@ void print(const audit::Verification& found) {
   std::printf(".\n");
 }
 
-void print(const audit::Verification& found, bool is_json) {
+void print(const Looked& looked, const audit::Verification& found, bool is_json) {
   if (is_json) {
-    std::printf("%s\n", json_of(found).c_str());
+    std::printf("%s\n", json_of(looked, found).c_str());
   } else {
-    print(found);
+    print(looked, found);
   }
 }
 
@@ -72,7 +85,7 @@ constexpr int tampered = 3;
 int verify_file(const std::string& file, const Settings& settings, bool is_json) {
   const auto found = audit::verify_archive(file, keyring::RootKey(settings.master_key));
   if (!found) return explain(found.error());
-  print(found->trail, is_json);
+  print({.name = file}, found->trail, is_json);
   if (!is_json && !found->trail.broken)
     std::printf("%lld checkpoints of them are signed by this installation.\n",
                 static_cast<long long>(found->checkpoints));
@@ -94,7 +107,7 @@ int verify_storage(const Settings& settings, bool is_json) {
                                             Deadline::in(timeout), progress);
   if (is_terminal) std::fputs("\r\033[K", stderr);
   if (!found) return explain(found.error());
-  print(found->trail, is_json);
+  print({.name = bucket, .segments = &*found}, found->trail, is_json);
   if (!is_json && !found->trail.broken)
     std::printf("They are entries %lld to %lld, in %lld segments with signed manifests in %s.\n",
                 static_cast<long long>(found->first), static_cast<long long>(found->last ? found->last->sequence : 0),
@@ -105,7 +118,8 @@ int verify_storage(const Settings& settings, bool is_json) {
 int verify(const Flags& flags) {
   const auto variables = tool_variables(flags.data);
   if (!variables) return explain(variables.error());
-  const auto settings = load_settings(*variables, MasterKey::required);
+  const bool is_offline = flags.from_storage || !flags.archive.empty();
+  const auto settings = load_settings(is_offline ? without_database(*variables) : *variables, MasterKey::required);
   if (!settings) return explain(settings.error());
   if (flags.from_storage) return verify_storage(*settings, flags.json);
   if (!flags.archive.empty()) return verify_file(flags.archive, *settings, flags.json);
@@ -120,14 +134,14 @@ int verify(const Flags& flags) {
       const auto archived = audit::verify_archive(file, root);
       if (!archived) co_return explain(archived.error());
       if (archived->trail.broken) {
-        print(archived->trail, flags.json);
+        print({.name = file}, archived->trail, flags.json);
         co_return tampered;
       }
       kept = archived->last;
     }
     const auto found = co_await audit::verify(database.primary(), root, kept, call.deadline, progress);
     if (is_terminal) std::fputs("\r\033[K", stderr);
-    print(found, flags.json);
+    print({}, found, flags.json);
     co_return found.broken ? tampered : 0;
   };
   return with_installation(*settings, timeout, Access::proves, task);

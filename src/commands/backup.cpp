@@ -11,9 +11,7 @@
 #include "commands/table.hpp"
 #include "embedded/binaries.hpp"
 #include "json/writer.hpp"
-#include "objects/objects.hpp"
-#include "objects/open.hpp"
-#include "pg/conninfo.hpp"
+#include "objects/store.hpp"
 
 namespace cognive::commands {
 namespace {
@@ -56,21 +54,13 @@ Result<std::string> programs() {
   return found->directory.native();
 }
 
-// With a store, and the name of its bucket of backups; the exit status.
-int with_backups(const Flags& flags,
-                 const std::function<int(Settings&, objects::Store&, const std::string& bucket)>& task) {
-  const auto variables = tool_variables(flags.data);
-  if (!variables) return explain(variables.error());
-  auto settings = load_settings(*variables);
-  if (!settings) return explain(settings.error());
-  const auto store = objects::open_store(*settings);
-  if (!store) return explain(store.error());
-  if (*store == nullptr) return explain(objects::Objects::not_configured());
-  return task(*settings, **store, settings->storage_bucket_prefix + std::string(backups::bucket_name));
+std::string bucket_of(const Settings& settings) {
+  return settings.storage_bucket_prefix + std::string(backups::bucket_name);
 }
 
 int create(const Flags& flags) {
-  return with_backups(flags, [&](Settings& settings, objects::Store& store, const std::string& bucket) {
+  return with_store(flags.data, DatabaseUrl::needed, [&](Settings& settings, objects::Store& store) {
+    const auto bucket = bucket_of(settings);
     const auto found = programs();
     if (!found) return explain(found.error());
     return with_database(settings, timeout, [&](pg::Cluster& database, const Call& call) -> Async<int> {
@@ -92,28 +82,30 @@ int create(const Flags& flags) {
 }
 
 int list(const Flags& flags) {
-  return with_backups(flags, [&](Settings&, objects::Store& store, const std::string& bucket) {
-    const auto all = backups::list(store, bucket, Deadline::in(timeout));
-    if (!all) return explain(all.error());
-    if (flags.json) {
-      json::Writer out;
-      out.begin_array();
-      for (const auto& one : *all) out.raw(json::encode(one));
-      out.end_array();
-      std::printf("%s\n", std::move(out).text().c_str());
-      return 0;
-    }
-    Table table({{"backup"}, {"made"}, {"revision"}, {"rows", Table::Align::right}, {"size", Table::Align::right}});
-    for (const auto& one : *all)
-      table.add({one.id, one.made_at.text().substr(0, 19) + "Z", one.revision, std::to_string(one.rows()),
-                 size_text(one.bytes)});
-    std::printf("%s", table.text().c_str());
-    return 0;
-  });
+  return with_store(
+      flags.data, DatabaseUrl::unused, [is_json = flags.json](const Settings& settings, objects::Store& store) {
+        const auto all = backups::list(store, bucket_of(settings), Deadline::in(timeout));
+        if (!all) return explain(all.error());
+        if (is_json) {
+          json::Writer out;
+          out.begin_array();
+          for (const auto& one : *all) out.raw(json::encode(one));
+          out.end_array();
+          std::printf("%s\n", std::move(out).text().c_str());
+          return 0;
+        }
+        Table table({{"backup"}, {"made"}, {"revision"}, {"rows", Table::Align::right}, {"size", Table::Align::right}});
+        for (const auto& one : *all)
+          table.add({one.id, one.made_at.text().substr(0, 19) + "Z", one.revision, std::to_string(one.rows()),
+                     size_text(one.bytes)});
+        std::printf("%s", table.text().c_str());
+        return 0;
+      });
 }
 
 int restore(const Flags& flags) {
-  return with_backups(flags, [&](Settings& settings, objects::Store& store, const std::string& bucket) {
+  return with_store(flags.data, DatabaseUrl::needed, [&](Settings& settings, objects::Store& store) {
+    const auto bucket = bucket_of(settings);
     if (!flags.to.empty()) settings.database_url = flags.to;
     settings.database_read_urls.clear();
     const auto found = programs();

@@ -109,6 +109,25 @@ Result<redis::ClientOptions> redis_options(const Settings& settings) {
                               .reply_timeout = settings.redis_timeout};
 }
 
+Variables without_database(Variables variables) {
+  return [inner = std::move(variables)](std::string_view name) {
+    auto value = inner(name);
+    return value || name != "DATABASE_URL" ? value : "postgresql:///";
+  };
+}
+
+int with_store(const std::string& data, DatabaseUrl database,
+               const std::function<int(Settings&, objects::Store&)>& task) {
+  const auto variables = tool_variables(data);
+  if (!variables) return explain(variables.error());
+  auto settings = load_settings(database == DatabaseUrl::unused ? without_database(*variables) : *variables);
+  if (!settings) return explain(settings.error());
+  const auto store = objects::open_store(*settings);
+  if (!store) return explain(store.error());
+  if (*store == nullptr) return explain(objects::Objects::not_configured());
+  return task(*settings, **store);
+}
+
 Result<void> open_storage(const Settings& settings, objects::Storage& storage) {
   auto store = objects::open_store(settings);
   if (!store) return std::unexpected(std::move(store.error()));

@@ -52,6 +52,14 @@ struct RabbitMq {
 // What RABBITMQ_URL, which must be set, and CELERY_QUEUES say; what is wrong with that.
 Result<RabbitMq> rabbitmq_of(const Settings& settings);
 
+// For tools that ask no database: none has to be named.
+Variables without_database(Variables variables);
+
+// Runs `task` with the object storage, which has to be configured; the exit status. `data`: as of tool_variables.
+enum class DatabaseUrl { needed, unused };
+int with_store(const std::string& data, DatabaseUrl database,
+               const std::function<int(Settings&, objects::Store&)>& task);
+
 // Opens what STORAGE_ENDPOINT or STORAGE_DIRECTORY names, if anything; what is wrong with them.
 Result<void> open_storage(const Settings& settings, objects::Storage& storage);
 

@@ -7,7 +7,6 @@
 #include "commands/local.hpp"
 #include "commands/table.hpp"
 #include "json/writer.hpp"
-#include "objects/open.hpp"
 
 namespace cognive::commands {
 namespace {
@@ -130,28 +129,15 @@ int report(const Flags& flags, const Found& found) {
   return found.is_well() ? 0 : 1;
 }
 
-// With a store; the exit status.
-int with_store(const Flags& flags, const std::function<int(const Settings&, objects::Store&)>& task) {
-  const auto variables = tool_variables(flags.data);
-  if (!variables) return explain(variables.error());
-  const auto settings = load_settings(*variables);
-  if (!settings) return explain(settings.error());
-  const auto store = objects::open_store(*settings);
-  if (!store) return explain(store.error());
-  if (*store == nullptr)
-    return explain({Code::unprocessable, "No object storage is configured: STORAGE_ENDPOINT names one.", {}});
-  return task(*settings, **store);
-}
-
 int check(const Flags& flags) {
-  return with_store(flags, [&](const Settings& settings, objects::Store& store) {
+  return with_store(flags.data, DatabaseUrl::unused, [&](const Settings& settings, objects::Store& store) {
     const auto found = look(settings, store);
     return found ? report(flags, *found) : explain(found.error());
   });
 }
 
 int init(const Flags& flags) {
-  return with_store(flags, [&](const Settings& settings, objects::Store& store) {
+  return with_store(flags.data, DatabaseUrl::unused, [&](const Settings& settings, objects::Store& store) {
     for (const auto& one : objects::expected) {
       const auto name = settings.storage_bucket_prefix + std::string(one.name);
       if (const auto made = store.make_bucket(name, one.days, Deadline::in(timeout)); !made)

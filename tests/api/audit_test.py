@@ -213,7 +213,7 @@ def test_the_trail_leaves_the_database_with_signed_checkpoints(shared_directory)
     assert one.cli("audit", "verify", "--from-archive", archive).returncode == 0
     # Offline, and each way to change it.
     text = archive.read_text()
-    env = clean_environment(COGNIVE_MASTER_KEY_FILE=one.variables["COGNIVE_MASTER_KEY_FILE"], DATABASE_URL="postgresql://nobody@127.0.0.1:1/nowhere")
+    env = clean_environment(COGNIVE_MASTER_KEY_FILE=one.variables["COGNIVE_MASTER_KEY_FILE"])
     copy = shared_directory / "copy.jsonl"
 
     def found(changed):

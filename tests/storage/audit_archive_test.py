@@ -29,7 +29,7 @@ class Archived:
 
     def verify(self, *flags, **extra):
         """`cognive audit verify --from-storage`, without the database."""
-        return run_cognive("audit", "verify", "--from-storage", *flags, env=clean_environment(DATABASE_URL="postgresql:///nowhere", **{"COGNIVE_MASTER_KEY": self.deployment.master_key} | self.settings | extra))
+        return run_cognive("audit", "verify", "--from-storage", *flags, env=clean_environment(**{"COGNIVE_MASTER_KEY": self.deployment.master_key} | self.settings | extra))
 
     def proved(self):
         """How many entries are proved."""
@@ -109,7 +109,9 @@ def test_whatever_is_changed_in_the_archive_is_found(archived):
             path.write_bytes(data)
         assert archived.verify().returncode == 0, "and nothing else was"
         assert done.returncode == TAMPERED, (done.stdout, done.stderr)
-        return json.loads(done.stdout)["broken"]["what"]
+        found = json.loads(done.stdout)
+        assert found["proved"] == (found["last"] - found["first"] + 1 if found["segments"] else 0)
+        return found["broken"]["what"]
 
     middle, its_manifest = segments[1], manifests[1]
     assert "is not what its manifest says" in broken(lambda: middle.write_bytes(middle.read_bytes()[:-1]), middle)
@@ -129,6 +131,21 @@ def test_whatever_is_changed_in_the_archive_is_found(archived):
         its_manifest.write_text(json.dumps(manifest | {"bytes": middle.stat().st_size, "sha256": hashlib.sha256(middle.read_bytes()).hexdigest()}))
 
     assert "is not signed" in broken(forge, middle, its_manifest)
+
+
+def test_a_damaged_head_stops_archiving_and_says_what_to_do(archived):
+    archived.restart().agent()
+    archived.settle()
+    head, = objects_of(archived, "head")
+    head.write_text("garbage")
+    archived.restart().agent()
+    wait_until(lambda: "head.json is no manifest" in archived.service.log_text() and "Once what is wrong is removed there" in archived.service.log_text(), "the log says so", 75)
+    done = archived.verify()
+    assert done.returncode == TAMPERED and "audit-logs-archive has been tampered with: head.json" in done.stderr
+    head.unlink()
+    archived.settle()
+    found = json.loads(archived.verify("--json").stdout)
+    assert found["intact"] and found["first"] == 1 and found["last"] == archived.recorded() and found["segments"] >= 2
 
 
 def test_old_segments_may_expire(archived):
@@ -159,5 +176,5 @@ def test_a_trail_that_was_cut_off_is_not_archived_over(archived):
 def test_without_an_archive_it_says_so(archived):
     done = archived.verify()
     assert done.returncode == 1 and "audit-logs-archive" in done.stderr
-    done = run_cognive("audit", "verify", "--from-storage", env=clean_environment(DATABASE_URL="postgresql:///nowhere", COGNIVE_MASTER_KEY="k" * 40))
+    done = run_cognive("audit", "verify", "--from-storage", env=clean_environment(COGNIVE_MASTER_KEY="k" * 40))
     assert done.returncode == 1 and "STORAGE_ENDPOINT" in done.stderr

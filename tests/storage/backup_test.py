@@ -138,9 +138,11 @@ def test_what_breaks_off_is_no_backup(deployment, ceph):
     storage = ceph.settings() | {"STORAGE_BUCKET_PREFIX": f"{uuid7()[:13]}-"}
     created(deployment, storage)
     with TcpProxy(ceph.port) as between:
+        between.dribble(5_000)
         command = subprocess.Popen([BINARY, "backup", "create"], env=clean_environment(**{name: str(value) for name, value in deployment.environment(**storage | ceph.settings(between.port)).items()}),
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        between.stall()
+        wait_until(lambda: "_multipart_" in ceph.admin("bucket", "list", f"--bucket={storage['STORAGE_BUCKET_PREFIX']}cognive-backups"), "it is being uploaded", 60)
+        assert command.poll() is None
         command.kill()
         command.wait()
     assert len(json.loads(backup(deployment, storage, "list", "--json").stdout)) == 1
