@@ -33,9 +33,11 @@ ALLOWED = {
     "s3": RUNTIME | {"client"},
     "objects": RUNTIME | {"s3"},
     "keyring": RUNTIME | {"pg", "schema"},
+    "idempotency": RUNTIME | {"http", "keyring", "pg", "schema"},
     "cache": RUNTIME | {"keyring", "redis"},
     "audit": WORDS | {"keyring", "objects"},
     "identity": WORDS | {"audit", "keyring"},
+    "stream": RUNTIME | {"http", "identity", "pg", "schema"},
     "teams": WORDS | {"audit", "identity"},
     "agents": WORDS | {"audit", "cache", "identity", "teams"},
     "prices": WORDS | {"audit", "identity", "teams"},
@@ -56,13 +58,14 @@ ALLOWED = {
     "celery": WORDS | {"amqp", "audit", "identity", "redis"},
     "inbound": RUNTIME | {"amqp", "celery", "http"},
     "health": WORDS | {"amqp", "cache", "keyring", "objects", "redis"},
+    "documents": RUNTIME | {"http"},
     "imports": BASIS | {"client"},
     "commands": None,  # wiring: everything
 }
 
 # Within a folder of the product: only these files may see SQL and HTTP.
-PRODUCT = {"artifacts", "exports", "celery", "teams", "agents", "prices", "runs", "budgets", "alerts", "events", "charges", "replay", "analytics"}
-HTTP_FILES = {"routes.cpp", "gate.cpp", "gate.hpp"}
+PRODUCT = {"artifacts", "exports", "celery", "teams", "agents", "prices", "runs", "budgets", "alerts", "events", "charges", "replay", "analytics", "stream"}
+HTTP_FILES = {"routes.cpp", "routes.hpp", "gate.cpp", "gate.hpp"}
 
 # Third-party headers and the only folders that may include them.
 OWNERS = {

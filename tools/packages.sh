@@ -9,8 +9,8 @@ build=(clang-19 lld-19 cmake ninja-build ccache pkg-config libboost1.81-dev libb
 test=(libclang-rt-19-dev clang-format-19 clang-tidy-19 git python3 python3-pytest python3-pytest-xdist python3-requests python3-psycopg2
   python3-jsonschema python3-aiosmtpd python3-cryptography redis-server rabbitmq-server ceph-mon ceph-osd radosgw ceph-common python3-pika python3-celery python3-redis procps curl)
 # Node.js is often there already from elsewhere, and Debian's would not go beside it.
-command -v node >/dev/null || test+=(nodejs)
-command -v npm >/dev/null || test+=(npm)
+command -v node >/dev/null || build+=(nodejs)
+command -v npm >/dev/null || build+=(npm)
 
 wanted=()
 for group in "$@"; do

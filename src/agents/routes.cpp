@@ -27,6 +27,7 @@ void add_routes(http::Router& router, Agents& agents) {
        .id = "agent_create",
        .tag = tag,
        .summary = "Register an agent",
+       .description = "The name is unique in its team; PUT registers an agent or changes the one of that name.",
        .permission = permission::agents_write,
        .status = 201,
        .also = {409}},
@@ -48,6 +49,7 @@ void add_routes(http::Router& router, Agents& agents) {
        .id = "agent_list",
        .tag = tag,
        .summary = "List agents",
+       .description = "The newest first.",
        .permission = permission::agents_read},
       [&agents](const Call& call, AgentList query, http::NoInput) { return agents.list(call, std::move(query)); });
   router.add({.method = "GET",
@@ -55,6 +57,7 @@ void add_routes(http::Router& router, Agents& agents) {
               .id = "agent_get",
               .tag = tag,
               .summary = "Get one agent",
+              .description = "Its configuration and policy: what it may use, and what becomes of a violation.",
               .permission = permission::agents_read},
              [&agents](const Call& call, AgentPath path, http::NoInput) { return agents.get(call, path.id); });
   router.add({.method = "PATCH",
@@ -64,7 +67,8 @@ void add_routes(http::Router& router, Agents& agents) {
               .summary = "Change attributes of an agent",
               .description = "Attributes that are absent keep their value.",
               .permission = permission::agents_write,
-              .also = {409}},
+              .also = {409},
+              .heeds_if_match = true},
              [&agents](const Call& call, AgentPath path, AgentChange body) {
                return agents.update(call, path.id, std::move(body));
              });

@@ -2,6 +2,7 @@
 #include "agents/store.hpp"
 #include "audit/audit.hpp"
 #include "json/bind.hpp"
+#include "json/entity_tag.hpp"
 #include "pg/transact.hpp"
 #include "teams/teams.hpp"
 
@@ -147,6 +148,7 @@ Async<Result<Agent>> Agents::update(const Call& call, Uuid id, AgentChange chang
     auto agent = co_await store::lock(transaction, id, call.principal);
     if (!agent) co_return fail(not_found());
     changed = id;
+    if (auto same = json::check_match(call.if_match, *agent); !same) co_return std::unexpected(std::move(same.error()));
     if (agent->status == AgentStatus::archived) co_return fail(archived());
     const auto attributes = apply(*agent, change);
     if (!attributes.empty()) {

@@ -5,6 +5,7 @@
 #include "audit/audit.hpp"
 #include "base/text.hpp"
 #include "identity/permissions.hpp"
+#include "json/entity_tag.hpp"
 #include "pg/transact.hpp"
 #include "teams/teams.hpp"
 
@@ -95,7 +96,7 @@ AlertChannelSecret Channels::with_secret(AlertChannel channel) const {
 Async<Result<ChannelCreateAnswer>> Channels::create(const Call& call, AlertChannelCreate request) {
   if (call.principal.agent_id) co_return fail(agents_key());
   AlertChannel channel;
-  channel.id = request.id.value_or(Uuid::make());
+  channel.id = call.id_or_new(request.id);
   channel.name = std::move(request.name);
   channel.kind = request.kind;
   channel.url = std::move(request.url);
@@ -134,6 +135,8 @@ Async<Result<AlertChannel>> Channels::update(const Call& call, Uuid id, AlertCha
   const auto body = [&](pg::Transaction& transaction) -> Async<Result<AlertChannel>> {
     auto channel = co_await store::lock(transaction, id, call.principal, targets_);
     if (!channel) co_return fail(not_found());
+    if (auto same = json::check_match(call.if_match, shown_to(call.principal, *channel)); !same)
+      co_return std::unexpected(std::move(same.error()));
     const bool is_webhook = channel->kind == ChannelKind::webhook;
     if (change.url && !is_webhook) co_return unprocessable("/url", "It goes with kind webhook only.");
     if (change.address && is_webhook) co_return unprocessable("/address", "It goes with kind email only.");
@@ -155,6 +158,8 @@ Async<Result<AlertChannel>> Channels::remove(const Call& call, Uuid id) {
   const auto body = [&](pg::Transaction& transaction) -> Async<Result<AlertChannel>> {
     auto channel = co_await store::lock(transaction, id, call.principal, targets_);
     if (!channel) co_return fail(not_found());
+    if (auto same = json::check_match(call.if_match, shown_to(call.principal, *channel)); !same)
+      co_return std::unexpected(std::move(same.error()));
     co_await store::remove(transaction, id);
     auto removed = entry("alert_channel_delete", *channel);
     trail_.record(transaction, call, std::move(removed));

@@ -56,6 +56,8 @@ void add_routes(http::Router& router, Alerts& alerts) {
               .id = "alert_delivery_list",
               .tag = tag,
               .summary = "What became of alerts on the channels that they were sent to",
+              .description = "Each alert goes to each channel that is meant; attempts, the latest error and the next "
+                             "try. The newest first.",
               .permission = permission::budgets_read},
              [&alerts](const Call& call, DeliveryQuery query, http::NoInput) {
                return alerts.deliveries(call, std::move(query));
@@ -91,6 +93,8 @@ void add_routes(http::Router& router, Channels& channels) {
        .id = "alert_channel_list",
        .tag = tag,
        .summary = "List channels",
+       .description = "Webhooks and addresses that alerts of budgets go to. Who may not change them sees only the "
+                      "origin of a URL.",
        .permission = permission::budgets_read},
       [&channels](const Call& call, AlertChannelList query, http::NoInput) { return channels.list(call, query); });
   router.add({.method = "GET",
@@ -98,6 +102,7 @@ void add_routes(http::Router& router, Channels& channels) {
               .id = "alert_channel_get",
               .tag = tag,
               .summary = "Get one channel",
+              .description = "Who may not change it sees only the origin of its URL, since the rest may be a secret.",
               .permission = permission::budgets_read},
              [&channels](const Call& call, ChannelPath path, http::NoInput) { return channels.get(call, path.id); });
   router.add({.method = "PATCH",
@@ -106,7 +111,8 @@ void add_routes(http::Router& router, Channels& channels) {
               .tag = tag,
               .summary = "Change a channel",
               .description = "Also for what waits for it.",
-              .permission = permission::budgets_write},
+              .permission = permission::budgets_write,
+              .heeds_if_match = true},
              [&channels](const Call& call, ChannelPath path, AlertChannelChange body) {
                return channels.update(call, path.id, std::move(body));
              });
@@ -116,7 +122,8 @@ void add_routes(http::Router& router, Channels& channels) {
               .tag = tag,
               .summary = "Delete a channel",
               .description = "What waits for it fails.",
-              .permission = permission::budgets_write},
+              .permission = permission::budgets_write,
+              .heeds_if_match = true},
              [&channels](const Call& call, ChannelPath path, http::NoInput) { return channels.remove(call, path.id); });
   router.add({.method = "POST",
               .path = "/api/v1/alert-channels/{id}/test",

@@ -99,7 +99,7 @@ Async<Result<Row>> Artifacts::find(const Call& call, Uuid id, From from) {
 
 Async<Result<Row>> Artifacts::insert(const Call& call, const ArtifactBegin& request, std::string content_type,
                                      Way way) {
-  const auto id = request.id.value_or(Uuid::make());
+  const auto id = call.id_or_new(request.id);
   const auto key = fmt::format("{}/{}/{}", request.agent_id.text(), id.text(), random_token(12));
   const auto body = [&](pg::Transaction& transaction) -> Async<Result<Row>> {
     const auto agent = co_await transaction.execute(sql::agent(), sql::by_id(request.agent_id, call.principal));

@@ -184,6 +184,7 @@ void add_routes(http::Router& router, Artifacts& artifacts) {
               .id = "artifact_list",
               .tag = tag,
               .summary = "List artifacts",
+              .description = "The newest first.",
               .permission = permission::artifacts_read},
              [&artifacts](const Call& call, ArtifactQuery query, http::NoInput) {
                return artifacts.list(call, std::move(query));
@@ -193,6 +194,7 @@ void add_routes(http::Router& router, Artifacts& artifacts) {
               .id = "artifact_get",
               .tag = tag,
               .summary = "Get what is known of an artifact",
+              .description = "Its state, length, checksum and when it goes; its bytes are at its content.",
               .permission = permission::artifacts_read},
              [&artifacts](const Call& call, ArtifactPath path, http::NoInput) { return artifacts.get(call, path.id); });
   router.add_raw<ArtifactPath>(
@@ -218,6 +220,7 @@ void add_routes(http::Router& router, Artifacts& artifacts) {
               .id = "artifact_url",
               .tag = tag,
               .summary = "Get a URL of the object storage to download from, without credentials",
+              .description = "For as long as asked. Who asked is in the audit trail. A directory has no URLs: 409.",
               .permission = permission::artifacts_read,
               .also = {409, 503}},
              [&artifacts](const Call& call, UrlInput input, http::NoInput) {

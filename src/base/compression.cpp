@@ -48,12 +48,13 @@ Result<std::string> decompress(std::string_view compressed, Compression how, std
 struct GzipWriter::State {
   z_stream stream{};
 
-  State() {
+  explicit State(Level level) {
     constexpr int gzip_only = 15 + 16;  // the largest window (zlib.h, deflateInit2)
     constexpr int memory_level = 8;
     // Beside ingest, time counts for more than the last tenth of the size.
-    constexpr int level = 3;
-    if (deflateInit2(&stream, level, Z_DEFLATED, gzip_only, memory_level, Z_DEFAULT_STRATEGY) != Z_OK)
+    constexpr int normal = 3;
+    if (deflateInit2(&stream, level == Level::fast ? Z_BEST_SPEED : normal, Z_DEFLATED, gzip_only, memory_level,
+                     Z_DEFAULT_STRATEGY) != Z_OK)
       throw std::runtime_error("the compressor could not start");
   }
   State(const State&) = delete;
@@ -75,7 +76,7 @@ struct GzipWriter::State {
   }
 };
 
-GzipWriter::GzipWriter() : state_(std::make_unique<State>()) {}
+GzipWriter::GzipWriter(Level level) : state_(std::make_unique<State>(level)) {}
 
 GzipWriter::~GzipWriter() = default;
 

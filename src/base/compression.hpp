@@ -18,7 +18,9 @@ Result<std::string> decompress(std::string_view compressed, Compression how, std
 // Compresses what comes piece by piece into one gzip member.
 class GzipWriter {
  public:
-  GzipWriter();
+  // What is fast gives up a tenth of the size and more.
+  enum class Level { fast, normal };
+  explicit GzipWriter(Level level = Level::normal);
   GzipWriter(const GzipWriter&) = delete;
   GzipWriter& operator=(const GzipWriter&) = delete;
   ~GzipWriter();

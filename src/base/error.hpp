@@ -16,25 +16,29 @@ namespace cognive {
 
 // What went wrong, by who must react. http/problem.cpp holds the only mapping to HTTP status codes.
 enum class Code {
-  malformed,           // the input cannot be parsed at all
-  unauthenticated,     // no credentials, or none that we know
-  forbidden,           // known, but not allowed
-  not_found,           // does not exist, or belongs to a team the caller may not know about
-  method_not_allowed,  // the resource exists, the verb does not
-  conflict,            // contradicts what is stored
-  too_large,           // over a size limit
-  headers_too_large,   // request line or header fields over their limit
-  uri_too_long,        // the request target over its limit
-  not_satisfiable,     // a part that the resource does not have
-  unsupported_media,   // content type or encoding we do not read
-  unprocessable,       // parses, but breaks rules; `fields` lists every fault
-  too_many,            // over a rate limit or budget
-  unavailable,         // a dependency is away: outcome unknown, repeat with the same ids
-  timed_out,           // the client took too long to send its request
-  internal,            // a bug of ours
+  malformed,            // the input cannot be parsed at all
+  unauthenticated,      // no credentials, or none that we know
+  forbidden,            // known, but not allowed
+  not_found,            // does not exist, or belongs to a team the caller may not know about
+  method_not_allowed,   // the resource exists, the verb does not
+  not_acceptable,       // the client takes no answer of the kind that there is
+  conflict,             // contradicts what is stored
+  precondition_failed,  // what the client wants changed is something else by now
+  too_large,            // over a size limit
+  headers_too_large,    // request line or header fields over their limit
+  uri_too_long,         // the request target over its limit
+  not_satisfiable,      // a part that the resource does not have
+  unsupported_media,    // content type or encoding we do not read
+  unprocessable,        // parses, but breaks rules; `fields` lists every fault
+  too_many,             // over a rate limit or budget
+  unavailable,          // a dependency is away: outcome unknown, repeat with the same ids
+  timed_out,            // the client took too long to send its request
+  internal,             // a bug of ours
 };
 
-// One fault of one field. `pointer` is a JSON pointer (RFC 6901) into the body, or `?name` for a query parameter.
+// One fault of one field. `pointer` is a JSON pointer (RFC 6901) into the body, `?name` for a query parameter,
+// `{name}` for one in the path,
+// or the name of a header.
 struct FieldError {
   std::string pointer;
   std::string message;

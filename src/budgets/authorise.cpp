@@ -125,8 +125,8 @@ Result<void> Authorisation::appraise(const AuthoriseRequest& request, const agen
 Async<Result<Verdict>> Authorisation::authorise(const Call& call, AuthoriseRequest request) {
   const auto waiting = std::make_shared<Waiting>(executor_, this);
   if (const auto may = co_await check_subject(call, request, *waiting); !may) co_return std::unexpected(may.error());
-  waiting->may_be_repeat = request.reservation_id.has_value();
-  waiting->id = request.reservation_id.value_or(Uuid::make());
+  waiting->may_be_repeat = request.reservation_id || call.made_id;
+  waiting->id = call.id_or_new(request.reservation_id);
   waiting->request_hash = hash_of(request);
   waiting->lifetime = std::chrono::seconds{request.expires_in_s};
   if (auto pushed = authoriser_.push(waiting); !pushed) co_return std::unexpected(pushed.error());

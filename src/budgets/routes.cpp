@@ -117,15 +117,17 @@ void add_routes(http::Router& router, Authorisation& authorisation) {
       std::move(description), [&authorisation](const Call& call, const http::Request& request) {
         return authorise(authorisation, call, request);
       });
-  router.add({.method = "GET",
-              .path = "/api/v1/budgets/reservations/{id}",
-              .id = "reservation_get",
-              .tag = tag,
-              .summary = "Get one reservation",
-              .permission = permission::budgets_reserve},
-             [&authorisation](const Call& call, ReservationPath path, http::NoInput) {
-               return authorisation.get(call, path.id);
-             });
+  router.add(
+      {.method = "GET",
+       .path = "/api/v1/budgets/reservations/{id}",
+       .id = "reservation_get",
+       .tag = tag,
+       .summary = "Get one reservation",
+       .description = "Whether it is held, settled, released or expired, and what it has set aside on which budgets.",
+       .permission = permission::budgets_reserve},
+      [&authorisation](const Call& call, ReservationPath path, http::NoInput) {
+        return authorisation.get(call, path.id);
+      });
   router.add({.method = "POST",
               .path = "/api/v1/budgets/reservations/{id}/release",
               .id = "reservation_release",
@@ -142,6 +144,7 @@ void add_routes(http::Router& router, Authorisation& authorisation) {
               .id = "reservation_renew",
               .tag = tag,
               .summary = "Hold a reservation for longer",
+              .description = "For so many seconds from now on. One that has ended cannot be held again.",
               .permission = permission::budgets_reserve,
               .also = {404, 409}},
              [&authorisation](const Call& call, ReservationPath path, Renewal body) {
@@ -170,6 +173,7 @@ void add_routes(http::Router& router, Budgets& budgets) {
        .id = "budget_list",
        .tag = tag,
        .summary = "List budgets",
+       .description = "The newest first.",
        .permission = permission::budgets_read},
       [&budgets](const Call& call, BudgetList query, http::NoInput) { return budgets.list(call, std::move(query)); });
   router.add({.method = "GET",
@@ -177,6 +181,7 @@ void add_routes(http::Router& router, Budgets& budgets) {
               .id = "budget_get",
               .tag = tag,
               .summary = "Get one budget",
+              .description = "Its limit, scope and window. What it has spent is in its status.",
               .permission = permission::budgets_read},
              [&budgets](const Call& call, BudgetPath path, http::NoInput) { return budgets.get(call, path.id); });
   router.add({.method = "PATCH",
@@ -185,7 +190,8 @@ void add_routes(http::Router& router, Budgets& budgets) {
               .tag = tag,
               .summary = "Change a budget",
               .description = "Holds for the windows that have not ended, at once. Lowering a limit takes nothing back.",
-              .permission = permission::budgets_write},
+              .permission = permission::budgets_write,
+              .heeds_if_match = true},
              [&budgets](const Call& call, BudgetPath path, BudgetChange body) {
                return budgets.update(call, path.id, std::move(body));
              });
@@ -195,7 +201,8 @@ void add_routes(http::Router& router, Budgets& budgets) {
               .tag = tag,
               .summary = "Delete a budget",
               .description = "It covers nothing any more; what it has counted stays.",
-              .permission = permission::budgets_write},
+              .permission = permission::budgets_write,
+              .heeds_if_match = true},
              [&budgets](const Call& call, BudgetPath path, http::NoInput) { return budgets.remove(call, path.id); });
 }
 
@@ -206,6 +213,8 @@ void add_routes(http::Router& router, Windows& windows) {
               .id = "budget_status",
               .tag = "Budgets",
               .summary = "What a budget has spent, reserved and left now",
+              .description = "Of the window that is open now. Cache-Control: no-cache asks the database rather than a "
+                             "cache of some seconds.",
               .permission = permission::budgets_read},
              [&windows](const Call& call, StatusQuery query, http::NoInput) { return windows.status(call, query); });
   router.add({.method = "GET",
@@ -213,6 +222,7 @@ void add_routes(http::Router& router, Windows& windows) {
               .id = "budget_windows",
               .tag = "Budgets",
               .summary = "What a budget has counted, window by window",
+              .description = "The newest first: what was spent and reserved, and how much of it nobody had reserved.",
               .permission = permission::budgets_read},
              [&windows](const Call& call, WindowQuery query, http::NoInput) { return windows.list(call, query); });
 }

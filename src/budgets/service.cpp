@@ -3,6 +3,7 @@
 #include "budgets/budgets.hpp"
 #include "budgets/store.hpp"
 #include "json/bind.hpp"
+#include "json/entity_tag.hpp"
 #include "pg/transact.hpp"
 #include "teams/teams.hpp"
 
@@ -54,7 +55,7 @@ Async<bool> Budgets::knows_time_zone(const Call& call, const std::string& name) 
 Async<Result<Budget>> Budgets::budget_of(const Call& call, BudgetCreate request) {
   Budget budget;
   static_cast<Limits&>(budget) = request;
-  budget.id = request.id.value_or(Uuid::make());
+  budget.id = call.id_or_new(request.id);
   budget.name = std::move(request.name);
   budget.scope = request.scope;
   budget.agent_id = request.agent_id;
@@ -128,6 +129,8 @@ Async<Result<Budget>> Budgets::update(const Call& call, Uuid id, BudgetChange ch
     auto budget = co_await store::lock(transaction, id, call.principal);
     if (!budget) co_return fail(not_found());
     touched = id;
+    if (auto same = json::check_match(call.if_match, *budget); !same)
+      co_return std::unexpected(std::move(same.error()));
     json::Faults faults;
     if (const auto limit = change.stored(faults)) {
       if (limit->metric != stored(*budget).metric)
@@ -155,6 +158,8 @@ Async<Result<Budget>> Budgets::remove(const Call& call, Uuid id) {
     auto budget = co_await store::lock(transaction, id, call.principal);
     if (!budget) co_return fail(not_found());
     touched = id;
+    if (auto same = json::check_match(call.if_match, *budget); !same)
+      co_return std::unexpected(std::move(same.error()));
     co_await store::remove(transaction, id, edition);
     auto removed = entry("budget_delete", *budget);
     trail_.record(transaction, call, std::move(removed));

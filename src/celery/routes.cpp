@@ -48,6 +48,8 @@ void add_routes(http::Router& router, SentTasks& tasks) {
               .id = "task_get",
               .tag = tag,
               .summary = "Get a task's state and result",
+              .description =
+                  "Of a task that was sent to a Celery worker: what became of it, with its traceback when it failed.",
               .permission = permission::tasks_read},
              [&tasks](const Call& call, TaskPath path, http::NoInput) { return tasks.get(call, path.id); });
   router.add({.method = "POST",

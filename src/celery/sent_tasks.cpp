@@ -238,7 +238,7 @@ Async<Result<SentTasks::Sent>> SentTasks::send(const Call& call, TaskSend reques
     co_return unprocessable("/name",
                             "Cognive's own workers read this queue (CELERY_QUEUES), and have no task of this name.",
                             json::quoted(shortened(request.name, 64)));
-  const auto id = request.id.value_or(Uuid::make());
+  const auto id = call.id_or_new(request.id);
   request.id.reset();
   const auto digest = sha256(json::encode(request));
   bool is_new = false;

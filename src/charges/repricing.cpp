@@ -210,7 +210,7 @@ Async<Result<RepriceAnswer>> Charges::reprice(const Call& call, RepriceRequest r
                           .agent_id = request.agent_id,
                           .provider = std::move(request.provider),
                           .model = std::move(request.model)},
-            .id = request.id.value_or(Uuid::make()),
+            .id = call.id_or_new(request.id),
             .dry_run = request.dry_run};
   if (request.team) {
     work.selection.team_id = co_await teams::find_by_name(database_, *request.team, call);

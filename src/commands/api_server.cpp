@@ -28,11 +28,13 @@
 #include "charges/charges.hpp"
 #include "commands/background.hpp"
 #include "commands/local.hpp"
+#include "documents/documents.hpp"
 #include "events/names.hpp"
 #include "events/routes.hpp"
 #include "exports/exports.hpp"
 #include "health/health.hpp"
 #include "http/server.hpp"
+#include "idempotency/kept_answers.hpp"
 #include "identity/gate.hpp"
 #include "identity/permissions.hpp"
 #include "identity/routes.hpp"
@@ -45,6 +47,7 @@
 #include "replay/replay.hpp"
 #include "runs/runs.hpp"
 #include "runtime/threads.hpp"
+#include "stream/routes.hpp"
 #include "teams/teams.hpp"
 
 namespace cognive::commands {
@@ -55,6 +58,7 @@ constexpr std::chrono::milliseconds coverage_interval{500};  // a change holds o
 constexpr std::chrono::milliseconds gauges_interval{15'000};
 constexpr std::chrono::milliseconds key_uses_interval{20'000};
 constexpr std::chrono::milliseconds refusals_interval{5'000};
+constexpr std::chrono::milliseconds stream_interval{1'000};
 constexpr std::chrono::milliseconds retry_interval_max{30'000};
 
 constexpr std::chrono::milliseconds background_timeout{10'000};
@@ -127,6 +131,12 @@ celery::SentTasksOptions sent_tasks_options(const std::optional<RabbitMq>& rabbi
 
 // That send test messages of channels.
 constexpr std::size_t threads_for_tests = 2;
+
+// After that nobody answers any more whoever sent the request.
+std::chrono::milliseconds claim_time(const Settings& settings) {
+  return std::chrono::milliseconds{settings.http_handler_timeout_ms} +
+         std::chrono::milliseconds{settings.database_timeout_ms};
+}
 
 // What all I/O threads share; each part is safe on every thread.
 struct Shared {
@@ -226,13 +236,16 @@ struct Worker {
         exports(database, trail, objects),
         health(database, *shared.monitor, redis.get(), shared.publisher.get(), objects, settings, shared.root, metrics),
         buckets(redis ? std::make_unique<redis::Buckets>(*redis) : nullptr),
+        stream(executor, database),
+        kept_answers(database, shared.root, claim_time(settings)),
         router({.gate = &gate,
                 .recent_writes = shared.recent_writes,
                 .metrics = metrics,
                 .limits = shared.limits,
                 .refusals = shared.refusals,
                 .cors = shared.cors,
-                .shared_buckets = buckets.get()}),
+                .shared_buckets = buckets.get(),
+                .repeats = &kept_answers}),
         background(executor, [](const std::exception_ptr&) {}),
         server(executor, server_options(settings, port), router, metrics) {
     identity::add_routes(router, sessions);
@@ -255,9 +268,11 @@ struct Worker {
     celery::add_routes(router, sent_tasks);
     artifacts::add_routes(router, artifacts);
     exports::add_routes(router, exports);
+    stream::add_routes(router, stream, gate);
     health::add_cache_route(router, cache);
     health::add_storage_route(router, objects);
     health::add_routes(router, health);
+    documents::add_routes(router, health.settings());
   }
 
   // What takes tasks in that come on the queues of events; workers run them.
@@ -298,6 +313,8 @@ struct Worker {
   exports::Exports exports;
   health::Health health;
   std::unique_ptr<redis::Buckets> buckets;
+  stream::Hub stream;
+  idempotency::KeptAnswers kept_answers;
   http::Router router;
   TaskGroup background;
   http::Server server;
@@ -346,6 +363,7 @@ Async<> stop_inbound(Worker& worker, Deadline deadline) {
 }
 
 Async<> stop_worker(Worker& worker, Shared& shared, Deadline deadline) {
+  worker.stream.stop();
   worker.background.stop();
   // Both answer by the same router, and neither waits for the other.
   using namespace boost::asio::experimental::awaitable_operators;
@@ -421,6 +439,7 @@ Async<> start_worker(Worker& worker, Shared& shared, Result<std::uint16_t>& port
       co_await worker.budget_gauges.refresh(Deadline::in(background_timeout));
     }));
   }
+  worker.background.spawn(repeat("stream", stream_interval, [&stream = worker.stream] { return stream.run(); }));
   worker.background.spawn(repeat("key uses", key_uses_interval,
                                  [&keys = worker.keys] { return keys.store_uses(Deadline::in(background_timeout)); }));
   port = worker.server.listen();
@@ -567,7 +586,7 @@ std::string openapi_document(const Settings& settings) {
   WriterThread writer(threads.executor(0), settings, shared);
   AuthoriserThread authoriser(threads.executor(0), settings, shared);
   const Worker worker(threads.executor(0), settings, shared, writer.writer, authoriser.authoriser, 0);
-  return worker.router.openapi(settings.app_name, COGNIVE_VERSION);
+  return documents::openapi(worker.router, settings);
 }
 
 }  // namespace cognive::commands

@@ -17,6 +17,7 @@
 #include "events/stored.hpp"
 #include "exports/exports.hpp"
 #include "feed/relay.hpp"
+#include "idempotency/kept_answers.hpp"
 #include "keyring/slots.hpp"
 #include "observe/log.hpp"
 #include "pg/cluster.hpp"
@@ -24,6 +25,7 @@
 #include "retention/retention.hpp"
 #include "rollups/rollups.hpp"
 #include "runs/runs.hpp"
+#include "stream/stream.hpp"
 #include "tasks/runner.hpp"
 
 namespace cognive::commands {
@@ -88,6 +90,8 @@ constexpr tasks::Definition exports_sweep{.name = "exports.sweep",
                                           .attempts_max = 12,
                                           .time_limit = milliseconds{300'000},
                                           .backoff_max = std::chrono::minutes{10}};
+constexpr tasks::Definition stream_forget{.name = "stream.forget", .time_limit = milliseconds{300'000}};
+constexpr tasks::Definition idempotency_forget{.name = "idempotency.forget", .time_limit = milliseconds{300'000}};
 constexpr std::size_t export_threads_count = 1;
 constexpr tasks::Definition audit_archive{.name = "audit.archive",
                                           .attempts_max = 12,
@@ -139,6 +143,8 @@ struct Background::State {
     add_rollups(settings, metrics);
     add_budgets(settings.retention_days);
     add_alerts();
+    add_stream();
+    add_idempotency();
     add_retention();
     if (objects.is_configured()) {
       add_artifacts();
@@ -288,6 +294,20 @@ struct Background::State {
       return exports::sweep(database, objects, deadline);
     });
     every(std::chrono::seconds{15}, exports_sweep);
+  }
+
+  void add_stream() {
+    runner.handlers().add(stream_forget, [this](const tasks::Task&, Deadline deadline) {
+      return stream::forget_old(database, deadline);
+    });
+    every(std::chrono::minutes{5}, stream_forget);
+  }
+
+  void add_idempotency() {
+    runner.handlers().add(idempotency_forget, [this](const tasks::Task&, Deadline deadline) {
+      return idempotency::forget_old(database, deadline);
+    });
+    every(std::chrono::hours{1}, idempotency_forget);
   }
 
   void add_retention() {

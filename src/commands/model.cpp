@@ -9,11 +9,13 @@
 #include "events/tables.hpp"
 #include "exports/tables.hpp"
 #include "feed/tables.hpp"
+#include "idempotency/tables.hpp"
 #include "identity/tables.hpp"
 #include "keyring/tables.hpp"
 #include "prices/tables.hpp"
 #include "rollups/tables.hpp"
 #include "runs/tables.hpp"
+#include "stream/tables.hpp"
 #include "tasks/tables.hpp"
 #include "teams/tables.hpp"
 
@@ -24,7 +26,7 @@ schema::Model product_model() {
   for (auto&& tables :
        {keyring::tables(), teams::tables(), identity::tables(), agents::tables(), audit::tables(), prices::tables(),
         rollups::tables(), runs::tables(), budgets::tables(), alerts::tables(), artifacts::tables(), exports::tables(),
-        events::tables(), feed::tables(), celery::tables(), tasks::tables()}) {
+        events::tables(), feed::tables(), celery::tables(), tasks::tables(), idempotency::tables(), stream::tables()}) {
     model.tables.insert(model.tables.end(), tables.begin(), tables.end());
   }
   return model;

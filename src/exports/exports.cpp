@@ -123,7 +123,7 @@ Async<Result<Asked>> Exports::ask(const Call& call, ExportCreate request) {
     team_id = co_await teams::find_by_name(database_, *request.team, call);
     if (!team_id) co_return unprocessable("/team", "There is no such team.");
   }
-  const auto id = request.id.value_or(Uuid::make());
+  const auto id = call.id_or_new(request.id);
   const auto body = [&](pg::Transaction& transaction) -> Async<Result<Asked>> {
     auto agent_id = principal.agent_id ? principal.agent_id : request.agent_id;
     if (request.run_id) {

@@ -71,6 +71,7 @@ void add_routes(http::Router& router, Exports& exports) {
        .id = "export_list",
        .tag = tag,
        .summary = "List exports",
+       .description = "Those of the caller's team, of kinds that the caller may read; the newest first.",
        .permission = permission},
       [&exports](const Call& call, ExportQuery query, http::NoInput) { return exports.list(call, std::move(query)); });
   router.add({.method = "GET",
@@ -78,6 +79,7 @@ void add_routes(http::Router& router, Exports& exports) {
               .id = "export_get",
               .tag = tag,
               .summary = "Get how far an export is",
+              .description = "Ask again every few seconds until its state is done or failed.",
               .permission = permission},
              [&exports](const Call& call, ExportPath path, http::NoInput) { return exports.get(call, path.id); });
   router.add_raw<ExportPath>({.method = "GET",
@@ -102,6 +104,7 @@ void add_routes(http::Router& router, Exports& exports) {
               .id = "export_url",
               .tag = tag,
               .summary = "Get a URL of the object storage to download from, without credentials",
+              .description = "For as long as asked. Who asked is in the audit trail. A directory has no URLs: 409.",
               .permission = permission,
               .also = {409, 503}},
              [&exports](const Call& call, UrlInput input, http::NoInput) {

@@ -116,78 +116,6 @@ Async<http::Response> text(std::string body, std::string type) {
   co_return http::Response{.status = 200, .content_type = std::move(type), .body = std::move(body)};
 }
 
-// A page with its style inside, and nothing from anywhere.
-Async<http::Response> page_of(std::string body) {
-  co_return http::Response{.status = 200,
-                           .content_type = "text/html; charset=utf-8",
-                           .body = std::move(body),
-                           .headers = {{"Content-Security-Policy",
-                                        "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"}}};
-}
-
-// A document that changes with the version of the binary only: clients may keep it for minutes, and ask whether theirs
-// is still the same (RFC 9110, section 13.1.2).
-Async<http::Response> cacheable(const std::string& body, std::string type, const http::Request& request) {
-  const auto digest = sha256(body);
-  const auto tag = '"' + to_hex(std::span(digest).first(16)) + '"';
-  http::Response response{.status = 200, .content_type = std::move(type)};
-  response.headers = {{"Cache-Control", "public, max-age=300"}, {"ETag", tag}};
-  if (request.header("if-none-match").find(tag) != std::string_view::npos) {
-    response.status = 304;
-    response.content_type.clear();
-  } else {
-    response.body = body;
-  }
-  co_return response;
-}
-
-void append_escaped(std::string& out, std::string_view raw) {
-  for (const char c : raw) {
-    switch (c) {
-      case '<':
-        out += "&lt;";
-        break;
-      case '>':
-        out += "&gt;";
-        break;
-      case '&':
-        out += "&amp;";
-        break;
-      case '"':
-        out += "&quot;";
-        break;
-      default:
-        out.push_back(c);
-    }
-  }
-}
-
-// The operations as a table: enough to find one's way without any outside script.
-std::string operations_page(const http::Router& router, std::string_view title) {
-  std::string page = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>";
-  append_escaped(page, title);
-  page +=
-      "</title><style>body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:60rem;padding:0 1rem}"
-      "td,th{text-align:left;padding:.25rem 1rem .25rem 0;border-bottom:1px solid #ddd}code{font-size:90%}</style><h1>";
-  append_escaped(page, title);
-  page +=
-      "</h1><p>Send an API key in the header <code>X-API-Key</code>. The full description is "
-      "<a href=\"/openapi.json\">/openapi.json</a> (OpenAPI 3.1).</p>"
-      "<table><tr><th>Method</th><th>Path</th><th>What</th><th>Permission</th></tr>";
-  for (const auto& route : router.list()) {
-    page += "<tr><td>";
-    append_escaped(page, route.method);
-    page += "</td><td><code>";
-    append_escaped(page, route.path);
-    page += "</code></td><td>";
-    append_escaped(page, route.summary);
-    page += "</td><td>";
-    append_escaped(page, route.permission == http::open_to_all ? "" : route.permission);
-    page += "</td></tr>";
-  }
-  return page + "</table></html>";
-}
-
 }  // namespace
 
 void add_routes(http::Router& router, Health& health) {
@@ -199,6 +127,7 @@ void add_routes(http::Router& router, Health& health) {
        .id = "root",
        .tag = tag,
        .summary = "What this is",
+       .description = "Name and version, and where the documentation is.",
        .permission = http::open_to_all},
       [&settings](const Call&, http::NoInput, http::NoInput) { return answer(Root{.service = settings.app_name}); });
   router.add({.method = "GET",
@@ -206,6 +135,7 @@ void add_routes(http::Router& router, Health& health) {
               .id = "welcome",
               .tag = tag,
               .summary = "What this API is",
+              .description = "Version and environment.",
               .permission = http::open_to_all},
              [&settings](const Call&, http::NoInput, http::NoInput) {
                return answer(
@@ -216,6 +146,7 @@ void add_routes(http::Router& router, Health& health) {
               .id = "health_liveness",
               .tag = tag,
               .summary = "Whether the process answers",
+              .description = "For whoever restarts a process that hangs. Nothing is asked for it.",
               .permission = http::open_to_all,
               .is_probe = true},
              [](const Call&, http::NoInput, http::NoInput) { return answer(Liveness{}); });
@@ -224,6 +155,8 @@ void add_routes(http::Router& router, Health& health) {
               .id = "health_readiness",
               .tag = tag,
               .summary = "Whether every dependency answers",
+              .description = "For whoever sends requests to the process. Each dependency is asked within a second; "
+                             "READINESS_REQUIRES narrows the list.",
               .permission = http::open_to_all,
               .also = {503},
               .is_probe = true},
@@ -246,44 +179,19 @@ void add_routes(http::Router& router, Health& health) {
   http::Router::Description exposition;
   exposition.answer = R"({"type":"string"})";
   exposition.answer_type = "text/plain";
-  router.add_raw({.method = "GET",
-                  .path = "/metrics",
-                  .id = "metrics",
-                  .tag = tag,
-                  .summary = "Prometheus metrics",
-                  .permission = http::open_to_all,
-                  .is_probe = true},
-                 exposition, [&health](const Call&, const http::Request&) {
-                   return text(health.metrics().exposition(), "text/plain; version=0.0.4; charset=utf-8");
-                 });
-
-  http::Router::Description page;
-  page.answer = R"({"type":"string"})";
-  page.answer_type = "text/html";
-  for (const std::string_view path : {"/docs", "/redoc"}) {
-    router.add_raw({.method = "GET",
-                    .path = path,
-                    .id = path.substr(1),
-                    .tag = tag,
-                    .summary = "The API for people",
-                    .permission = http::open_to_all},
-                   page, [&router, &settings](const Call&, const http::Request&) {
-                     return page_of(operations_page(router, settings.app_name));
-                   });
-  }
-  http::Router::Description document;
-  document.answer = R"({"type":"object"})";
-  router.add_raw({.method = "GET",
-                  .path = "/openapi.json",
-                  .id = "openapi",
-                  .tag = tag,
-                  .summary = "This description",
-                  .permission = http::open_to_all},
-                 document, [&router, &settings](const Call&, const http::Request& request) {
-                   // Routes do not change once the server listens.
-                   static const std::string description = router.openapi(settings.app_name, COGNIVE_VERSION);
-                   return cacheable(description, "application/json", request);
-                 });
+  router.add_raw(
+      {.method = "GET",
+       .path = "/metrics",
+       .id = "metrics",
+       .tag = tag,
+       .summary = "Prometheus metrics",
+       .description =
+           "In the text format of Prometheus. Series of agents are bounded: the rest is summed under `other`.",
+       .permission = http::open_to_all,
+       .is_probe = true},
+      exposition, [&health](const Call&, const http::Request&) {
+        return text(health.metrics().exposition(), "text/plain; version=0.0.4; charset=utf-8");
+      });
 }
 
 }  // namespace cognive::health

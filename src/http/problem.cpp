@@ -18,8 +18,10 @@ constexpr Kind kinds[] = {
     {Code::forbidden, 403, "forbidden", "Not allowed"},
     {Code::not_found, 404, "not-found", "Not found"},
     {Code::method_not_allowed, 405, "method-not-allowed", "Method not allowed"},
+    {Code::not_acceptable, 406, "not-acceptable", "No representation that the client takes"},
     {Code::timed_out, 408, "request-timeout", "The request took too long to arrive"},
     {Code::conflict, 409, "conflict", "Conflict"},
+    {Code::precondition_failed, 412, "precondition-failed", "The resource has changed"},
     {Code::too_large, 413, "too-large", "The request body is too large"},
     {Code::uri_too_long, 414, "uri-too-long", "The request target is too long"},
     {Code::unsupported_media, 415, "unsupported-media-type", "Unsupported content type or encoding"},
@@ -39,6 +41,13 @@ const Kind& kind_of(Code code) {
 }
 
 }  // namespace
+
+Code code_of(int status) {
+  for (const auto& kind : kinds) {
+    if (kind.status == status) return kind.code;
+  }
+  return Code::internal;
+}
 
 int status_of(Code code) {
   return kind_of(code).status;
@@ -93,8 +102,8 @@ std::string_view problem_schema() {
          R"("type":{"type":"string","format":"uri"},"title":{"type":"string"},"status":{"type":"integer"},)"
          R"("detail":{"type":"string","description":"One sentence for a person"},"instance":{"type":"string"},)"
          R"("request_id":{"type":"string"},"errors":{"type":"array","description":"Every fault of the request",)"
-         R"("items":{"type":"object","properties":{"pointer":{"type":"string","description":"JSON pointer into the body, or )"
-         R"(?name of a parameter"},"message":{"type":"string"},"rejected":{"type":"string","description":"The rejected value )"
+         R"("items":{"type":"object","properties":{"pointer":{"type":"string","description":"JSON pointer into the body, )"
+         R"(?name of a query parameter, {name} of one in the path, or the name of a header"},"message":{"type":"string"},"rejected":{"type":"string","description":"The rejected value )"
          R"(as JSON text, shortened"}},"required":["pointer","message"]}},"budget":{"type":"object","description":"With 429: the )"
          R"(budget that has no room, in dollars of cost or in counts","properties":{"id":{"type":"string","format":"uuid"},)"
          R"("metric":{"type":"string"},"limit":{"type":"number"},"spent":{"type":"number"},"reserved":{"type":"number"},)"

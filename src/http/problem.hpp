@@ -7,6 +7,7 @@
 namespace cognive::http {
 
 int status_of(Code code);
+Code code_of(int status);
 
 // `instance` is the path of the request as a URI reference.
 Response problem(const Error& error, std::string_view instance, std::string_view request_id);

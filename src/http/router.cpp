@@ -7,7 +7,9 @@
 
 #include "base/text.hpp"
 #include "http/problem.hpp"
+#include "http/representation.hpp"
 #include "http/route.hpp"
+#include "http/target.hpp"
 #include "observe/log.hpp"
 
 namespace cognive::http {
@@ -108,20 +110,74 @@ std::optional<std::chrono::seconds> age_max(const Request& request) {
 
 }  // namespace
 
-Async<Response> Router::guarded(const Operation& operation, const RawHandler& handler, const Request& request,
-                                Call& call) const {
+Async<Response> Router::guarded(const Route& route, const Request& request, Call& call) const {
   auto& limit = around_.limits.by_address;
-  if (!limit || operation.is_probe) co_return co_await admitted(operation, handler, request, call);
+  if (!limit || route.operation.is_probe) co_return co_await admitted(route, request, call);
   const auto verdict = co_await take(around_.shared_buckets, by_address, *limit, request.address);
-  auto response = verdict.allowed ? co_await admitted(operation, handler, request, call)
+  auto response = verdict.allowed ? co_await admitted(route, request, call)
                                   : problem(over_limit(by_address, *limit, verdict), request);
   add_limit_fields(response, by_address, *limit, verdict);
   co_return response;
 }
 
-Async<Response> Router::admitted(const Operation& operation, const RawHandler& handler, const Request& request,
-                                 Call& call) const {
-  if (operation.permission == open_to_all) co_return co_await handler(call, request);
+namespace {
+
+bool is_given(const Request& request, std::string_view header) {
+  return request.headers.contains(header);
+}
+
+// What the route can do nothing about: conditions, and kinds of answers that it has not.
+Result<void> check_wishes(const Operation& operation, const Router::Description& description, const Request& request) {
+  if (is_given(request, "if-match") && !operation.heeds_if_match && operation.method != "GET")
+    return fail(Code::precondition_failed, "This operation heeds no If-Match: leave it out.");
+  const std::string_view kind = description.answer.empty() ? std::string_view() : description.answer_type;
+  if (kind.find('*') == std::string_view::npos && !accepts(request, kind))
+    return fail(Code::not_acceptable, fmt::format("This answers with {}, which Accept leaves out.", kind));
+  return {};
+}
+
+}  // namespace
+
+Async<Response> Router::handled(const Route& route, const Request& request, Call& call) const {
+  constexpr std::size_t key_length_max = 255;
+  const auto key = request.header("idempotency-key");
+  if (around_.repeats == nullptr || route.operation.method != "POST" || !is_given(request, "idempotency-key"))
+    co_return co_await route.handler(call, request);
+  if (key.empty() || key.size() > key_length_max || !is_visible(key))
+    co_return problem({Code::malformed,
+                       fmt::format("Idempotency-Key must be 1 to {} visible characters of ASCII.", key_length_max),
+                       {}},
+                      request);
+  if (route.operation.streams_body)
+    co_return problem({Code::malformed, "This takes an id of your own in place of an Idempotency-Key.", {}}, request);
+  auto looked = co_await around_.repeats->look(call, std::string(key), request);
+  if (!looked) co_return problem(looked.error(), request);
+  if (auto* const answer = std::get_if<Response>(&*looked)) {
+    answer->headers.emplace_back("Idempotent-Replayed", "true");
+    co_return std::move(*answer);
+  }
+  const auto first = std::move(std::get<1>(*looked));
+  first->go_along(call);
+  Response response;
+  std::exception_ptr fault;
+  try {
+    response = co_await route.handler(call, request);
+  } catch (...) {
+    fault = std::current_exception();
+  }
+  if (fault) {
+    co_await first->given_up();
+    std::rethrow_exception(fault);
+  }
+  co_await first->answered(response);
+  co_return response;
+}
+
+Async<Response> Router::admitted(const Route& route, const Request& request, Call& call) const {
+  const auto& operation = route.operation;
+  if (const auto may = check_wishes(operation, route.description, request); !may)
+    co_return problem(may.error(), request);
+  if (operation.permission == open_to_all) co_return co_await route.handler(call, request);
   auto principal = co_await around_.gate->admit(request);
   if (!principal) co_return problem(principal.error(), request);
   call.principal = std::move(*principal);
@@ -150,7 +206,8 @@ Async<Response> Router::admitted(const Operation& operation, const RawHandler& h
   if (!position) co_return with_limit(problem(position.error(), request));
   call.not_before = *position;
   call.age_max = age_max(request);
-  auto response = co_await handler(call, request);
+  call.if_match = request.header("if-match");
+  auto response = co_await handled(route, request, call);
   if (call.written->position != Position{}) {
     around_.recent_writes.note(call.principal.id, call.written->position);
     response.headers.emplace_back(token_header, call.written->position.token());
@@ -223,6 +280,7 @@ static bool is_refusal(const Operation& operation, const Principal& principal, i
 
 Async<Response> Router::dispatch(Request& request) const {
   auto response = co_await routed(request);
+  compress(request, response);
   around_.cors.allow(request, response);
   co_return response;
 }
@@ -327,7 +385,11 @@ Async<Response> Router::routed(Request& request) const {
             .written = &written,
             .address = request.address};
   try {
-    response = co_await guarded(found->operation, found->handler, request, call);
+    response = co_await guarded(*found, request, call);
+    // The answer to a change is the resource, too, which the client may want to change again.
+    const auto& method = found->operation.method;
+    if (found->operation.permission != open_to_all && (method == "GET" || method == "PATCH"))
+      add_entity_tag(request, response);
   } catch (const Unavailable& error) {
     response = unavailable(*found, request, error.what());
   } catch (const boost::system::system_error& error) {
@@ -448,11 +510,14 @@ std::string parameters_json(const PathParameters& path, const Request& request, 
   return std::move(out).text();
 }
 
-Error parameter_error(Error error, std::string_view rest) {
+Error parameter_error(Error error, const PathParameters& path, std::string_view rest) {
   const std::string inside = "/" + std::string(rest) + "/";
   for (auto& field : error.fields) {
     if (!rest.empty() && field.pointer.starts_with(inside)) field.pointer.erase(0, inside.size() - 1);
-    if (field.pointer.starts_with('/')) field.pointer.front() = '?';
+    if (!field.pointer.starts_with('/')) continue;
+    const auto name = std::string_view(field.pointer).substr(1);
+    const bool is_in_path = std::ranges::find(path, name, &PathParameters::value_type::first) != path.end();
+    field.pointer = is_in_path ? fmt::format("{{{}}}", name) : fmt::format("?{}", name);
   }
   return error;
 }

@@ -11,8 +11,10 @@
 
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include "base/error.hpp"
@@ -45,6 +47,7 @@ struct Operation {
   std::vector<int> also = {};   // other statuses that callers of this operation meet
   bool streams_body = false;    // reads it from Request::stream, however long it is
   bool is_probe = false;        // of whoever keeps the process running: answered however often others ask
+  bool heeds_if_match = false;  // its service changes only the state that If-Match names
 };
 
 // No parameters, or no body.
@@ -89,6 +92,34 @@ class Refusals {
   virtual void note(Refusal refusal) = 0;
 };
 
+// Answers to POSTs with an Idempotency-Key, kept for their repeats (draft-ietf-httpapi-idempotency-key-header).
+class Repeats {
+ public:
+  Repeats() = default;
+  Repeats(const Repeats&) = delete;
+  Repeats& operator=(const Repeats&) = delete;
+  virtual ~Repeats() = default;
+
+  // One request that nobody has answered yet. It goes along with its call: see Call::together and Call::made_id.
+  class First {
+   public:
+    First() = default;
+    First(const First&) = delete;
+    First& operator=(const First&) = delete;
+    virtual ~First() = default;
+    virtual void go_along(Call& call) = 0;
+    // Keeps the answer, unless it refuses: then the key is free again, if nothing has been changed.
+    virtual Async<> answered(const Response& response) = 0;
+    // There was no answer: the key is free again, if nothing has been changed.
+    virtual Async<> given_up() = 0;
+  };
+
+  // The answer that was kept, or a new request. Code::unprocessable when the key is of another request; Code::conflict
+  // when that is being answered at this moment, or its answer was lost with its process after it took effect.
+  virtual Async<Result<std::variant<Response, std::unique_ptr<First>>>> look(const Call& call, std::string key,
+                                                                             const Request& request) = 0;
+};
+
 using PathParameters = std::vector<std::pair<std::string, std::string>>;
 
 // The values of the placeholders of a path template in a path that matches it.
@@ -125,6 +156,7 @@ class Router {
     Refusals& refusals;
     Cors& cors;
     SharedBuckets* shared_buckets = nullptr;  // null: this process counts by itself
+    Repeats* repeats = nullptr;               // null: nobody keeps answers
   };
 
   explicit Router(Surroundings surroundings);
@@ -161,8 +193,14 @@ class Router {
   // Schemas that routes refer to; raw routes may add theirs.
   json::Components& components() { return components_; }
 
-  // OpenAPI 3.1 document of all routes.
-  [[nodiscard]] std::string openapi(std::string_view title, std::string_view version) const;
+  // A group of operations, for whoever reads the description.
+  struct Tag {
+    std::string_view name;
+    std::string_view description;
+  };
+
+  // OpenAPI 3.1 document of all routes. `tags`: in the order in which they are shown.
+  [[nodiscard]] std::string openapi(std::string_view title, std::string_view version, std::span<const Tag> tags) const;
 
   // Every route in short, for tables and tests.
   struct Listed {
@@ -193,11 +231,11 @@ class Router {
   void count(Route& route, int status) const;
 
   // Sets the principal of the call as soon as it is known.
-  [[nodiscard]] Async<Response> guarded(const Operation& operation, const RawHandler& handler, const Request& request,
-                                        Call& call) const;
-  [[nodiscard]] Async<Response> admitted(const Operation& operation, const RawHandler& handler, const Request& request,
-                                         Call& call) const;
+  [[nodiscard]] Async<Response> guarded(const Route& route, const Request& request, Call& call) const;
+  [[nodiscard]] Async<Response> admitted(const Route& route, const Request& request, Call& call) const;
   [[nodiscard]] Async<Response> routed(Request& request) const;
+  // By the handler, or as it was answered before.
+  [[nodiscard]] Async<Response> handled(const Route& route, const Request& request, Call& call) const;
 
   Surroundings around_;
   std::vector<std::unique_ptr<Route>> routes_;
@@ -233,8 +271,8 @@ struct ParameterShape {
 std::string parameters_json(const PathParameters& path, const Request& request, std::span<const ParameterShape> shapes,
                             std::string_view rest);
 
-// Pointers into the object above, rewritten to say `?name`.
-Error parameter_error(Error error, std::string_view rest);
+// Pointers into the object above, rewritten to say `?name`, or `{name}` of what stands in the path.
+Error parameter_error(Error error, const PathParameters& path, std::string_view rest);
 
 std::string parameter_description(std::string_view name, bool in_path, bool required, std::string_view description,
                                   const std::string& schema);
@@ -250,7 +288,7 @@ Result<P> read_parameters(const PathParameters& path, const Request& request) {
   std::string_view rest;
   if constexpr (requires { P::rest; }) rest = P::rest;
   auto value = json::decode<P>(parameters_json(path, request, shapes, rest));
-  if (!value) return std::unexpected(parameter_error(std::move(value.error()), rest));
+  if (!value) return std::unexpected(parameter_error(std::move(value.error()), path, rest));
   return value;
 }
 

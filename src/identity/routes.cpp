@@ -124,6 +124,7 @@ void add_routes(http::Router& router, Sessions& sessions) {
               .id = "me_get",
               .tag = sessions_tag,
               .summary = "Who one is, and what one may do",
+              .description = "Of a person their roles, of an API key its permissions, team and agent.",
               .permission = http::signed_in},
              [&sessions](const Call& call, http::NoInput, http::NoInput) { return sessions.me(call); });
   router.add({.method = "GET",
@@ -131,6 +132,8 @@ void add_routes(http::Router& router, Sessions& sessions) {
               .id = "session_list",
               .tag = sessions_tag,
               .summary = "List one's sessions",
+              .description =
+                  "Each sign-in is a session, which lives as long as its refresh token is exchanged. The newest first.",
               .permission = http::signed_in},
              [&sessions](const Call& call, http::NoInput, http::NoInput) { return sessions.list(call); });
   router.add({.method = "DELETE",
@@ -138,6 +141,7 @@ void add_routes(http::Router& router, Sessions& sessions) {
               .id = "session_end",
               .tag = sessions_tag,
               .summary = "End one of one's sessions",
+              .description = "Its tokens are worth nothing from then on, within a second on every node.",
               .permission = http::signed_in},
              [&sessions](const Call& call, SessionPath path, http::NoInput) { return sessions.end(call, path.id); });
 }
@@ -148,6 +152,7 @@ void add_routes(http::Router& router, Users& users) {
               .id = "role_list",
               .tag = users_tag,
               .summary = "List the roles and what they hold",
+              .description = "Roles are fixed. A person holds them in a team, or in the whole organisation.",
               .permission = http::signed_in},
              [](const Call&, http::NoInput, http::NoInput) { return roles_shown(); });
   router.add(
@@ -156,6 +161,7 @@ void add_routes(http::Router& router, Users& users) {
        .id = "user_create",
        .tag = users_tag,
        .summary = "Create a user",
+       .description = "A person signs in with their email and password and sees the teams in which they hold a role.",
        .permission = permission::users_write,
        .status = 201,
        .also = {409, 429}},
@@ -165,6 +171,7 @@ void add_routes(http::Router& router, Users& users) {
               .id = "user_list",
               .tag = users_tag,
               .summary = "List users",
+              .description = "Of the whole organisation; the newest first.",
               .permission = permission::users_read},
              [&users](const Call& call, UserList query, http::NoInput) { return users.list(call, std::move(query)); });
   router.add({.method = "GET",
@@ -172,6 +179,7 @@ void add_routes(http::Router& router, Users& users) {
               .id = "user_get",
               .tag = users_tag,
               .summary = "Get one user",
+              .description = "With their roles, and the teams in which they hold them.",
               .permission = permission::users_read},
              [&users](const Call& call, UserPath path, http::NoInput) { return users.get(call, path.id); });
   router.add({.method = "PATCH",
@@ -181,7 +189,8 @@ void add_routes(http::Router& router, Users& users) {
               .summary = "Change a user",
               .description = "A new password, and being suspended, end all sessions of the user.",
               .permission = permission::users_write,
-              .also = {409, 429}},
+              .also = {409, 429},
+              .heeds_if_match = true},
              [&users](const Call& call, UserPath path, UserUpdate body) {
                return users.update(call, path.id, std::move(body));
              });
@@ -190,6 +199,7 @@ void add_routes(http::Router& router, Users& users) {
               .id = "member_list",
               .tag = users_tag,
               .summary = "List the members of a team",
+              .description = "The people who hold a role in the team, ordered by email.",
               .permission = permission::members_read},
              [&users](const Call& call, TeamPath path, http::NoInput) { return users.members(call, path.id); });
   router.add({.method = "PUT",
@@ -197,6 +207,7 @@ void add_routes(http::Router& router, Users& users) {
               .id = "member_put",
               .tag = users_tag,
               .summary = "Make somebody a member of a team, or give a member another role",
+              .description = "Of somebody who has an account. A member holds one role in a team.",
               .permission = permission::members_write},
              [&users](const Call& call, TeamPath path, MemberPut body) {
                return users.member_put(call, path.id, std::move(body));
@@ -206,6 +217,7 @@ void add_routes(http::Router& router, Users& users) {
               .id = "member_remove",
               .tag = users_tag,
               .summary = "Remove somebody from a team",
+              .description = "They lose their role in this team; their account and their other teams stay.",
               .permission = permission::members_write},
              [&users](const Call& call, MemberPath path, http::NoInput) {
                return users.member_remove(call, path.id, path.user_id);
@@ -228,6 +240,7 @@ void add_routes(http::Router& router, Keys& keys) {
               .id = "api_key_list",
               .tag = keys_tag,
               .summary = "List API keys",
+              .description = "What a key may do, when it was used last and when it ends; never the key itself.",
               .permission = permission::keys_read},
              [&keys](const Call& call, ApiKeyList query, http::NoInput) { return keys.list(call, std::move(query)); });
   router.add({.method = "GET",
@@ -235,6 +248,7 @@ void add_routes(http::Router& router, Keys& keys) {
               .id = "api_key_get",
               .tag = keys_tag,
               .summary = "Get one API key",
+              .description = "What it may do, when it was used last and when it ends; never the key itself.",
               .permission = permission::keys_read},
              [&keys](const Call& call, KeyPath path, http::NoInput) { return keys.get(call, path.id); });
   router.add({.method = "POST",

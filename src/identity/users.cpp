@@ -3,6 +3,7 @@
 #include "base/text.hpp"
 #include "identity/session_store.hpp"
 #include "identity/user_store.hpp"
+#include "json/entity_tag.hpp"
 #include "json/writer.hpp"
 #include "pg/transact.hpp"
 
@@ -145,6 +146,7 @@ Async<Result<User>> Users::update(const Call& call, Uuid id, UserUpdate change) 
     for (const auto& held : user->roles) {
       if (auto error = beyond(call.principal, held.role)) co_return fail(std::move(*error));
     }
+    if (auto same = json::check_match(call.if_match, *user); !same) co_return std::unexpected(std::move(same.error()));
     const bool was_active_admin = user->status == UserStatus::active &&
                                   std::ranges::find(user->roles, Role::admin, &HeldRole::role) != user->roles.end();
     const bool is_renamed = change.name && *change.name != user->name;

@@ -15,6 +15,7 @@ inline constexpr std::string_view audit_checkpoints = "cognive/audit-checkpoints
 inline constexpr std::string_view content = "cognive/content/1";             // hashes of what events say
 inline constexpr std::string_view webhook_secrets = "cognive/webhook/1";     // with the channel and a version behind it
 inline constexpr std::string_view alert_targets = "cognive/alert-target/1";  // encrypts where alerts go
+inline constexpr std::string_view kept_answers = "cognive/kept-answers/1";   // encrypts answers of idempotency keys
 inline constexpr std::string_view cached_texts = "cognive/cached-texts/1";   // codes of what Redis keeps for us
 
 }  // namespace cognive::keyring::purpose

@@ -9,6 +9,17 @@ namespace cognive::pg {
 
 inline constexpr int transaction_attempts_max = 5;
 
+// What a call wants committed together with what it changes.
+class Together {
+ public:
+  Together() = default;
+  Together(const Together&) = delete;
+  Together& operator=(const Together&) = delete;
+  virtual ~Together() = default;
+  // In each transaction of the call, at its end. What it throws rolls all of it back.
+  virtual Async<> join(Transaction& transaction) = 0;
+};
+
 namespace detail {
 
 // Logs the repetition and waits: at random, so that two transactions that met do not meet again.
@@ -28,6 +39,7 @@ auto transact(Cluster& database, const char* name, const Call& call, const Body&
     try {
       auto transaction = co_await database.begin(call.deadline);
       auto result = co_await body(transaction);
+      if (result && call.together != nullptr) co_await call.together->join(transaction);
       if (result) call.note(co_await transaction.commit());
       co_return result;
     } catch (const Retryable& lost) {

@@ -110,7 +110,7 @@ void OverrideSet::check(json::Faults& faults) const {
 
 Async<Result<SetAnswer>> Prices::set(const Call& call, OverrideSet request) {
   if (call.principal.agent_id) co_return fail(Code::forbidden, "This key belongs to one agent and cannot set prices.");
-  PriceOverride row{.id = request.id.value_or(Uuid::make()),
+  PriceOverride row{.id = call.id_or_new(request.id),
                     .team_id = call.principal.team_id,
                     .team = {},
                     .provider = {},

@@ -29,6 +29,7 @@ void add_routes(http::Router& router, Prices& prices) {
               .id = "price_version_list",
               .tag = "Prices",
               .summary = "Every price version of a model, and which one holds",
+              .description = "A version is never changed: a correction makes a new one.",
               .permission = identity::permission::prices_read},
              [&prices](const Call& call, VersionQuery query, http::NoInput) {
                return prices.versions(call, std::move(query));
@@ -50,6 +51,7 @@ void add_routes(http::Router& router, Prices& prices) {
               .id = "price_override_list",
               .tag = "Prices",
               .summary = "List overrides",
+              .description = "Negotiated rates and private models, which win over the catalogue. The newest first.",
               .permission = identity::permission::prices_read},
              [&prices](const Call& call, OverrideList query, http::NoInput) {
                return prices.overrides(call, std::move(query));

@@ -21,13 +21,16 @@ struct BundleInput : ReplayQuery {
 
 void add_routes(http::Router& router, Replay& replay) {
   constexpr std::string_view tag = "Replay";
-  router.add({.method = "GET",
-              .path = "/api/v1/runs/{id}/timeline",
-              .id = "run_timeline",
-              .tag = tag,
-              .summary = "Everything a run did, in order",
-              .permission = identity::permission::runs_read},
-             [&replay](const Call& call, RunPath path, http::NoInput) { return replay.timeline(call, path.id); });
+  router.add(
+      {.method = "GET",
+       .path = "/api/v1/runs/{id}/timeline",
+       .id = "run_timeline",
+       .tag = tag,
+       .summary = "Everything a run did, in order",
+       .description =
+           "Steps, LLM calls and tool invocations, with the time since the start, what they cost and how they ended.",
+       .permission = identity::permission::runs_read},
+      [&replay](const Call& call, RunPath path, http::NoInput) { return replay.timeline(call, path.id); });
   router.add({.method = "GET",
               .path = "/api/v1/runs/{id}/replay",
               .id = "run_replay",

@@ -70,15 +70,18 @@ void add_routes(http::Router& router, Runs& runs) {
               .id = "run_list",
               .tag = tag,
               .summary = "List runs",
+              .description = "The newest first.",
               .permission = permission::runs_read},
              [&runs](const Call& call, RunList query, http::NoInput) { return runs.list(call, std::move(query)); });
-  router.add({.method = "GET",
-              .path = "/api/v1/runs/{id}",
-              .id = "run_get",
-              .tag = tag,
-              .summary = "Get one run with its totals",
-              .permission = permission::runs_read},
-             [&runs](const Call& call, RunPath path, http::NoInput) { return runs.get(call, path.id); });
+  router.add(
+      {.method = "GET",
+       .path = "/api/v1/runs/{id}",
+       .id = "run_get",
+       .tag = tag,
+       .summary = "Get one run with its totals",
+       .description = "Its totals are those of the ledger: calls, tokens and what they cost, re-pricing included.",
+       .permission = permission::runs_read},
+      [&runs](const Call& call, RunPath path, http::NoInput) { return runs.get(call, path.id); });
 }
 
 }  // namespace cognive::runs

@@ -144,7 +144,7 @@ Async<Result<StartAnswer>> Runs::start(const Call& call, RunStart request) {
   }
   Run run;
   run.status = request.status == StartStatus::queued ? RunStatus::queued : RunStatus::running;
-  run.run_id = request.run_id.value_or(Uuid::make());
+  run.run_id = call.id_or_new(request.run_id);
   run.agent_id = request.agent_id;
   run.team_id = agent->team_id;
   run.environment = agent->environment;

@@ -1,5 +1,6 @@
 #include "audit/audit.hpp"
 #include "base/text.hpp"
+#include "json/entity_tag.hpp"
 #include "pg/transact.hpp"
 #include "teams/store.hpp"
 #include "teams/teams.hpp"
@@ -46,6 +47,7 @@ Async<Result<Team>> Teams::update(const Call& call, Uuid id, TeamChange change) 
   const auto body = [&](pg::Transaction& transaction) -> Async<Result<Team>> {
     auto team = co_await store::lock(transaction, id);
     if (!team) co_return fail(Code::not_found, "There is no such team.");
+    if (auto same = json::check_match(call.if_match, *team); !same) co_return std::unexpected(std::move(same.error()));
     if (team->name == change.name) co_return std::move(*team);
     if (team->name == default_team)
       co_return fail(Code::conflict, "The team default keeps its name: it is meant wherever none is named.");

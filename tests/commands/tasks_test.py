@@ -14,8 +14,8 @@ from installation import run_cognive, uuid7, wait_until
 from time_series import AGENT, RUN, SERIES, TEAM, UNDATED, add_agent, id_of_day, insert_text, today
 from workers import Worker
 
-SCHEDULED = {"alerts.dispatch": 15, "budgets.count_wall_clock": 5, "budgets.expire": 5, "partitions.make_ahead": 3600, "rollups.compact": 15,
-             "rollups.verify": 86400, "runs.end_silent": 15, "runs.sum_costs": 15}
+SCHEDULED = {"alerts.dispatch": 15, "budgets.count_wall_clock": 5, "budgets.expire": 5, "idempotency.forget": 3600, "partitions.make_ahead": 3600, "rollups.compact": 15,
+             "rollups.verify": 86400, "runs.end_silent": 15, "runs.sum_costs": 15, "stream.forget": 300}
 
 
 @pytest.fixture
