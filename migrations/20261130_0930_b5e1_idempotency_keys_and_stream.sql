@@ -81,7 +81,11 @@ BEGIN
   RETURN NULL;
 END $$;
 CREATE TRIGGER stream_alert AFTER INSERT ON budget_alerts FOR EACH ROW EXECUTE FUNCTION stream_alert();
+
+-- Whoever reads a table for long (an export, a dump) keeps it from being dropped; while we wait for that, everybody else waits for us.
+ALTER FUNCTION drop_day(text, date, timestamptz) SET lock_timeout = '100ms';
 -- downgrade
+ALTER FUNCTION drop_day(text, date, timestamptz) SET lock_timeout = '2s';
 DROP TRIGGER stream_alert ON budget_alerts;
 DROP FUNCTION stream_alert();
 DROP TRIGGER stream_run_moved ON agent_runs;

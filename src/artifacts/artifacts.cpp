@@ -412,7 +412,7 @@ Async<Result<Artifact>> Artifacts::complete(const Call& call, Uuid id) {
   }
   if (row.declared_sha256) {
     const auto digest = co_await digest_of(key, *object);
-    if (!digest) co_return std::unexpected(objects::for_callers(digest.error()));
+    if (!digest) co_return std::unexpected(objects::for_readers(digest.error()));
     if (*digest != lower(*row.declared_sha256)) {
       co_await give_up(row);
       co_return unprocessable("/sha256",
@@ -453,7 +453,7 @@ Async<Result<objects::Pieces>> Artifacts::download(const Call& call, const Artif
   auto begun = co_await objects::read_checked(objects_, std::move(*transfer), wanted);
   if (!begun && begun.error().code == Code::not_found)
     co_return fail(Code::not_found, "The artifact's bytes are not in the object storage any more.");
-  if (!begun) co_return std::unexpected(objects::for_callers(begun.error()));
+  if (!begun) co_return std::unexpected(objects::for_readers(begun.error()));
   co_return std::move(*begun);
 }
 

@@ -163,7 +163,8 @@ Async<std::int64_t> SegmentArchive::extend(pg::Pool& database, Deadline deadline
     const Checkpoint reached{.sequence = prover.proved(), .seal = prover.seal()};
     lines += checkpoint_line(key, reached);
     const auto name = name_of(from.sequence + 1, reached.sequence);
-    const Manifest manifest{.segment = "segments/" + name + ".jsonl.gz",
+    // Of this attempt alone: what another wrote for the same entries has other checkpoints, and a manifest of its own.
+    const Manifest manifest{.segment = "segments/" + name + "-" + random_token(8) + ".jsonl.gz",
                             .first = from.sequence + 1,
                             .last = reached.sequence,
                             .begins = to_hex(from.seal),
@@ -184,6 +185,10 @@ Async<std::int64_t> SegmentArchive::extend(pg::Pool& database, Deadline deadline
 Result<SegmentVerification> verify_segments(objects::Store& store, const std::string& bucket,
                                             const keyring::RootKey& root, Deadline deadline,
                                             const std::function<void(std::int64_t proved)>& progress) {
+  // Before the others: what it names has been there by then, and more may be written meanwhile.
+  const auto head = read_manifest(store, bucket, std::string(head_key), deadline);
+  if (!head && head.error().code != Code::not_found && head.error().code != Code::unprocessable)
+    return std::unexpected(head.error());
   const auto keys = list_manifests(store, bucket, deadline);
   if (!keys) return std::unexpected(keys.error());
   if (keys->empty()) return fail(Code::not_found, fmt::format("{}: there is no archive.", bucket));
@@ -210,6 +215,8 @@ Result<SegmentVerification> verify_segments(objects::Store& store, const std::st
     if (proof && manifest->first > proof->proved() + 1)
       return broken(missing(proof->proved() + 1, manifest->first - 1).what + " No manifest names them.");
     const auto piece = store.get(bucket, manifest->segment, 0, segment_bytes_max + page_bytes_max, {}, deadline);
+    // The oldest expire object by object.
+    if (!piece && piece.error().code == Code::not_found && !proof) continue;
     if (!piece && piece.error().code == Code::not_found) return broken(manifest->segment + " is not there.");
     if (!piece) return std::unexpected(piece.error());
     if (to_hex(sha256(piece->bytes)) != manifest->sha256)
@@ -233,13 +240,10 @@ Result<SegmentVerification> verify_segments(objects::Store& store, const std::st
     ++out.segments;
     progress(proof->proved());
   }
-  // Written last: what it names has been there.
-  const auto head = read_manifest(store, bucket, std::string(head_key), deadline);
   if (!head && head.error().code == Code::unprocessable) return broken(head.error().detail);
-  if (!head && head.error().code != Code::not_found) return std::unexpected(head.error());
   if (head && !is_ours(*head, checkpoint_key(root).public_key()))
     return broken("head.json is not signed by this installation.");
-  if (head && head->last > proof->proved()) return broken(missing(proof->proved() + 1, head->last).what);
+  if (head && head->last > proved()) return broken(missing(proved() + 1, head->last).what);
   return so_far();
 }
 

@@ -1,6 +1,6 @@
 // The audit trail in the object storage (bucket audit-logs-archive): segments of entries, each with a signed manifest.
 //
-//   segments/<first>-<last>.jsonl.gz     the lines of an archive: the root key as it is sealed, a checkpoint, entries,
+//   segments/<first>-<last>-*.jsonl.gz   the lines of an archive: the root key as it is sealed, a checkpoint, entries,
 //                                        a checkpoint
 //   manifests/<first>-<last>.json        what the segment holds, and its checksum, signed (Ed25519)
 //   head.json                            the last manifest, to go on from

@@ -32,7 +32,12 @@ constexpr pg::Query snapshot{
     "backup_snapshot",
     "SELECT pg_export_snapshot(), current_setting('server_version'), now(), EXISTS (SELECT FROM pg_extension WHERE "
     "extname = 'timescaledb'), EXISTS (SELECT FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN "
-    "('r', 'p', 'v', 'm'))"};
+    "('r', 'p', 'v', 'm')), to_regclass('public.cognive_restore_unfinished') IS NOT NULL"};
+constexpr pg::Query begin_restore{"backup_begin_restore",
+                                  "CREATE TABLE public.cognive_restore_unfinished AS SELECT now() AS begun_at"};
+constexpr pg::Query look_for_ruin{"backup_look_for_ruin",
+                                  "SELECT to_regclass('public.cognive_restore_unfinished') IS NOT NULL"};
+constexpr pg::Query end_restore{"backup_end_restore", "DROP TABLE public.cognive_restore_unfinished"};
 constexpr pg::Query revision{"backup_revision",
                              "SELECT coalesce(string_agg(version_num, ', '), '') FROM alembic_version"};
 // A count and a sum of hashes for each table: the order of rows does not count. Queries of queries, since names of
@@ -42,8 +47,8 @@ constexpr pg::Query content{
     "SELECT c.relname::text, (xpath('/table/row/n/text()', x.found))[1]::text::bigint, (xpath('/table/row/h/text()', "
     "x.found))[1]::text FROM pg_class c CROSS JOIN LATERAL (SELECT query_to_xml(format('SELECT count(*) AS n, "
     "coalesce(sum(hashtextextended(t::text, 0)), 0) AS h FROM %I.%I t', 'public', c.relname), false, false, '') AS "
-    "found) x WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition ORDER "
-    "BY c.relname"};
+    "found) x WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND "
+    "c.relname <> 'cognive_restore_unfinished' ORDER BY c.relname"};
 
 Async<std::vector<TableContent>> content_of(pg::Transaction& transaction) {
   const auto rows = co_await transaction.execute(content, {});
@@ -117,11 +122,22 @@ std::string new_id(Timestamp at) {
   return fmt::format("{:%Y%m%dT%H%M%S}Z-{}", std::chrono::floor<std::chrono::seconds>(at.point()), random_token(6));
 }
 
+std::string no_backup(std::string_view id) {
+  return fmt::format("There is no backup {}: `cognive backup list` shows those that are.", id);
+}
+
+Error unfinished() {
+  return {
+      Code::conflict,
+      "A restore into this database was not finished, and what is there is not whole: drop the database, make a new "
+      "one (createdb) and restore again.",
+      {}};
+}
+
 Result<Manifest> read_manifest(objects::Store& store, const std::string& bucket, const std::string& id,
                                Deadline deadline) {
   const auto piece = store.get(bucket, id + std::string(manifest_name), 0, manifest_bytes_max, {}, soon(deadline));
-  if (!piece && piece.error().code == Code::not_found)
-    return fail(Code::not_found, fmt::format("There is no backup {}: `cognive backup list` shows those that are.", id));
+  if (!piece && piece.error().code == Code::not_found) return fail(Code::not_found, no_backup(id));
   if (!piece) return std::unexpected(piece.error());
   auto manifest = json::decode<Manifest>(piece->bytes);
   if (!manifest) return fail(Code::unprocessable, fmt::format("The manifest of {} cannot be read.", id));
@@ -133,6 +149,8 @@ Result<Manifest> read_manifest(objects::Store& store, const std::string& bucket,
 Async<Result<Manifest>> create(pg::Cluster& database, Place from, objects::Store& store, std::string bucket,
                                Progress progress, Deadline deadline) {
   if (auto made = store.make_bucket(bucket, 0, soon(deadline)); !made) co_return std::unexpected(made.error());
+  // What was left of attempts a week ago, where the store does not see to it; whatever comes of that.
+  (void)store.expire({bucket}, soon(deadline));
   auto transaction = co_await database.begin(deadline);
   co_await transaction.execute(one_moment, {});
   co_await transaction.execute(settings, {});
@@ -141,7 +159,9 @@ Async<Result<Manifest>> create(pg::Cluster& database, Place from, objects::Store
   bool has_tables = false;
   Manifest out;
   const auto about = co_await transaction.execute(snapshot, {});
-  about[0].read(snapshot_id, out.server, out.made_at, is_timescale, has_tables);
+  bool is_ruin = false;
+  about[0].read(snapshot_id, out.server, out.made_at, is_timescale, has_tables, is_ruin);
+  if (is_ruin) co_return fail(unfinished());
   if (is_timescale)
     co_return fail(Code::unprocessable,
                    "This database has TimescaleDB, whose tables pg_dump alone does not keep whole: use the tools that "
@@ -162,56 +182,106 @@ Async<Result<Manifest>> create(pg::Cluster& database, Place from, objects::Store
     return taken;
   });
   if (done) done = upload.finish();
-  if (!done) {
-    upload.abort();
-    co_return std::unexpected(std::move(done.error()));
-  }
-  co_await transaction.commit();
+  if (!done) upload.abort();
   out.bytes = upload.bytes();
   out.sha256 = upload.sha256();
   // Without it there is no backup.
-  if (auto put =
-          store.put(bucket, out.id + std::string(manifest_name), json::encode(out), "application/json", soon(deadline));
-      !put)
-    co_return std::unexpected(put.error());
+  if (done)
+    done =
+        store.put(bucket, out.id + std::string(manifest_name), json::encode(out), "application/json", soon(deadline));
+  if (!done) {
+    // It may be there all the same.
+    (void)store.remove(bucket, out.dump, Deadline::in(store_patience));
+    co_return std::unexpected(std::move(done.error()));
+  }
   co_return out;
 }
 
-Result<std::vector<Manifest>> list(objects::Store& store, const std::string& bucket, Deadline deadline) {
-  std::vector<Manifest> out;
+Result<std::vector<Listed>> list(objects::Store& store, const std::string& bucket, Deadline deadline) {
+  std::vector<objects::Object> objects;
   std::string next;
   do {
-    const auto page = store.list(bucket, {}, next, listed_together, deadline);
-    if (!page && page.error().code == Code::not_found) return out;  // no backup has been made yet
+    auto page = store.list(bucket, {}, next, listed_together, deadline);
+    if (!page && page.error().code == Code::not_found)
+      return fail(Code::not_found, fmt::format("There is no bucket {} in {}: `cognive backup create` makes it with the "
+                                               "first backup.",
+                                               bucket, store.place()));
     if (!page) return std::unexpected(page.error());
-    for (const auto& object : page->objects) {
-      if (!object.key.ends_with(manifest_name)) continue;
-      auto manifest =
-          read_manifest(store, bucket, object.key.substr(0, object.key.size() - manifest_name.size()), deadline);
-      if (!manifest) return std::unexpected(manifest.error());
-      out.push_back(std::move(*manifest));
-    }
+    std::ranges::move(page->objects, std::back_inserter(objects));
     next = page->next;
   } while (!next.empty());
-  std::ranges::sort(out, std::ranges::greater(), [](const Manifest& one) { return one.made_at.micros; });
+  std::vector<Listed> out;
+  for (const auto& object : objects) {
+    if (!object.key.ends_with(manifest_name)) continue;
+    const auto id = object.key.substr(0, object.key.size() - manifest_name.size());
+    auto manifest = read_manifest(store, bucket, id, deadline);
+    if (!manifest && manifest.error().code == Code::not_found) continue;  // removed meanwhile
+    if (!manifest && manifest.error().code != Code::unprocessable) return std::unexpected(manifest.error());
+    Listed listed;
+    if (manifest) {
+      const auto dump = std::ranges::find(objects, manifest->dump, &objects::Object::key);
+      if (dump == objects.end()) {
+        listed.trouble = "Its dump is missing.";
+      } else if (std::cmp_not_equal(dump->bytes, manifest->bytes)) {
+        listed.trouble = fmt::format("Its dump has {} bytes in place of {}.", dump->bytes, manifest->bytes);
+      }
+      listed.manifest = std::move(*manifest);
+    } else {
+      listed.trouble = manifest.error().detail;
+      listed.manifest.id = id;
+    }
+    out.push_back(std::move(listed));
+  }
+  std::ranges::sort(out, std::ranges::greater(), [](const Listed& one) { return one.manifest.made_at.micros; });
   return out;
+}
+
+Result<void> remove(objects::Store& store, const std::string& bucket, const std::string& id, Deadline deadline) {
+  const auto page = store.list(bucket, id + "/", {}, listed_together, deadline);
+  if (!page) return std::unexpected(page.error());
+  if (page->objects.empty()) return fail(Code::not_found, no_backup(id));
+  // The manifest first: what has none is no backup.
+  if (auto removed = store.remove(bucket, id + std::string(manifest_name), soon(deadline)); !removed) return removed;
+  for (const auto& object : page->objects) {
+    if (auto removed = store.remove(bucket, object.key, soon(deadline)); !removed) return removed;
+  }
+  return {};
+}
+
+Async<bool> is_unfinished(pg::Connection& database, Deadline deadline) {
+  const auto rows = co_await database.execute(look_for_ruin, {}, deadline);
+  co_return rows[0].at<bool>(0);
 }
 
 Result<Manifest> find(objects::Store& store, const std::string& bucket, const std::string& id, Deadline deadline) {
   if (id != "latest") return read_manifest(store, bucket, id, deadline);
   auto all = list(store, bucket, deadline);
   if (!all) return std::unexpected(all.error());
-  if (all->empty()) return fail(Code::not_found, "There is no backup yet: `cognive backup create` makes one.");
-  return std::move(all->front());
+  const auto whole = std::ranges::find_if(*all, [](const Listed& one) { return one.trouble.empty(); });
+  if (whole == all->end())
+    return fail(Code::not_found, all->empty() ? "There is no backup yet: `cognive backup create` makes one."
+                                              : "None of the backups is whole: `cognive backup list` says why.");
+  return std::move(whole->manifest);
 }
 
 Async<Result<void>> restore(pg::Cluster& database, Place to, objects::Store& store, std::string bucket,
                             const Manifest& manifest, Progress progress, Deadline deadline) {
   const auto about = co_await database.primary().execute(snapshot, {}, deadline);
+  if (about[0].at<bool>(5)) co_return fail(unfinished());
   if (about[0].at<bool>(4))
     co_return fail(Code::conflict, "The database has tables already: restore into a new one (createdb).");
   const auto object = store.find(bucket, manifest.dump, soon(deadline));
+  if (!object && object.error().code == Code::not_found)
+    co_return fail(Code::not_found, fmt::format("The dump of {} is missing: restore another backup.", manifest.id));
   if (!object) co_return std::unexpected(object.error());
+  Call call;
+  call.deadline = deadline;
+  // Until all of it is there, and compared.
+  co_await database.primary().write(begin_restore, {}, call);
+  const auto failed = [&](const Error& error) {
+    return fail(error.code, fmt::format("{} The restore of {} was not finished: drop the database before another.",
+                                        error.detail, manifest.id));
+  };
   std::uint64_t at = 0;
   Sha256 digest;
   const auto database_name = pg::database_of(to.url);
@@ -227,16 +297,17 @@ Async<Result<void>> restore(pg::Cluster& database, Place to, objects::Store& sto
     progress(static_cast<std::int64_t>(at));
     return std::move(piece->bytes);
   });
-  if (!done) co_return std::unexpected(std::move(done.error()));
-  if (to_hex(digest.finish()) != manifest.sha256)
-    co_return fail(Code::unprocessable,
-                   "The dump in the object storage is not what was written; do not use what was restored.");
+  const bool is_dump = to_hex(digest.finish()) == manifest.sha256;
+  if (!is_dump && at == object->bytes)
+    co_return failed({Code::unprocessable, "The dump in the object storage is not what was written.", {}});
+  if (!done) co_return failed(done.error());
   auto transaction = co_await database.begin(deadline);
   co_await transaction.execute(one_moment, {});
   co_await transaction.execute(settings, {});
   const auto wrong = difference(manifest.tables, co_await content_of(transaction));
   co_await transaction.commit();
-  if (!wrong.empty()) co_return fail(Code::unprocessable, "What was restored is not what was dumped. " + wrong);
+  if (!wrong.empty()) co_return failed({Code::unprocessable, "What was restored is not what was dumped. " + wrong, {}});
+  co_await database.primary().write(end_restore, {}, call);
   co_return Result<void>();
 }
 

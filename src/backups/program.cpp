@@ -1,8 +1,11 @@
 #include "backups/program.hpp"
 
 #include <fmt/format.h>
+#include <sys/prctl.h>
+#include <unistd.h>
 
 #include <boost/process.hpp>
+#include <boost/process/extend.hpp>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
@@ -49,12 +52,22 @@ process::environment environment_of(const Program& program) {
   process::environment out;
   out["PATH"] = "/usr/local/bin:/usr/bin:/bin";
   out["LC_ALL"] = "C.UTF-8";
+  // What libpq heeds besides the URL, as it does in this process: PGPASSFILE, PGSSLROOTCERT.
+  for (const auto* const* one = environ; *one != nullptr; ++one) {
+    const std::string_view text(*one);
+    const auto equals = text.find('=');
+    if (text.starts_with("PG") && equals != std::string_view::npos)
+      out[std::string(text.substr(0, equals))] = std::string(text.substr(equals + 1));
+  }
   for (const auto& one : program.environment) {
     const auto equals = one.find('=');
     out[one.substr(0, equals)] = one.substr(equals + 1);
   }
   return out;
 }
+
+// In the child: whoever waits for it may be killed.
+constexpr auto end_with_us = [](auto&) { ::prctl(PR_SET_PDEATHSIG, SIGTERM); };
 
 std::string name_of(const Program& program) {
   return std::filesystem::path(program.arguments.front()).filename().native();
@@ -82,7 +95,8 @@ Result<void> read_from(const Program& program, const std::function<Result<void>(
   process::child child(process::exe = program.arguments.front(),
                        process::args = std::vector(program.arguments.begin() + 1, program.arguments.end()),
                        environment_of(program), (process::std_in < process::null), (process::std_out > out),
-                       process::std_err > complaints.path().native(), error);
+                       process::std_err > complaints.path().native(), process::extend::on_exec_setup = end_with_us,
+                       error);
   if (error) return std::unexpected(cannot_start(program, error));
   std::string piece(piece_bytes, '\0');
   for (;;) {
@@ -105,7 +119,8 @@ Result<void> write_to(const Program& program, const std::function<Result<std::st
   process::child child(process::exe = program.arguments.front(),
                        process::args = std::vector(program.arguments.begin() + 1, program.arguments.end()),
                        environment_of(program), (process::std_in < in), (process::std_out > process::null),
-                       process::std_err > complaints.path().native(), error);
+                       process::std_err > complaints.path().native(), process::extend::on_exec_setup = end_with_us,
+                       error);
   if (error) return std::unexpected(cannot_start(program, error));
   while (in) {
     auto piece = give();

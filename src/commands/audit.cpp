@@ -160,12 +160,14 @@ void add_audit(CLI::App& root, Action& chosen) {
       "Reckon the chain of seals again, from what the entries say, under the key that only the service has, and name\n"
       "the first entry that was changed, added, left out or moved. Exits with 3 when there is one, and with 1\nwhen it "
       "could not look.");
-  verify_command->add_option(
+  auto* from_archive = verify_command->add_option(
       "--from-archive", flags->archive,
       "Prove this archive instead (see AUDIT_ARCHIVE_FILE), without a database; when that is set, the\n"
       "database is compared with it anyway");
-  verify_command->add_flag("--from-storage", flags->from_storage,
-                           "Prove the archive in the object storage instead (STORAGE_ENDPOINT, …), without a database");
+  verify_command
+      ->add_flag("--from-storage", flags->from_storage,
+                 "Prove the archive in the object storage instead (STORAGE_ENDPOINT, …), without a database")
+      ->excludes(from_archive);
   verify_command->add_flag("--json", flags->json, "As JSON, for scripts");
   verify_command->callback([flags, &chosen] { chosen = [flags] { return verify(*flags); }; });
 }

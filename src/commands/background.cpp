@@ -44,7 +44,7 @@ constexpr std::chrono::seconds archive_interval{60};
 constexpr std::chrono::minutes archive_patience{5};
 
 // For taking tasks, extending their leases, and the duties of the leader: outbox, schedule, feed.
-constexpr std::int64_t connections_beside_tasks = 5;
+constexpr std::int64_t connections_beside_tasks = 7;
 constexpr std::int64_t shared_connections = 2;
 constexpr std::int64_t leader_connections = 1;
 
@@ -75,18 +75,24 @@ constexpr tasks::Definition wall_clock{.name = "budgets.count_wall_clock",
 
 constexpr tasks::Definition budgets_prune{.name = "budgets.prune", .time_limit = milliseconds{300'000}};
 
+// What waits for the object storage holds up nothing else, however long that hangs: it has slots of its own.
+constexpr std::string_view storage_queue = "storage";
+constexpr std::string_view exports_queue = "exports";
+
 // A store that is away for an hour leaves no dead letters, and fails no export.
 constexpr tasks::Definition artifacts_sweep{.name = "artifacts.sweep",
+                                            .queue = storage_queue,
                                             .attempts_max = 12,
                                             .time_limit = milliseconds{300'000},
                                             .backoff_max = std::chrono::minutes{10}};
 constexpr tasks::Definition exports_write{.name = exports::write_task,
-                                          .queue = "exports",
+                                          .queue = exports_queue,
                                           .attempts_max = 30,
                                           .time_limit = std::chrono::hours{1},
                                           .backoff_first = std::chrono::seconds{2},
                                           .backoff_max = std::chrono::minutes{10}};
 constexpr tasks::Definition exports_sweep{.name = "exports.sweep",
+                                          .queue = storage_queue,
                                           .attempts_max = 12,
                                           .time_limit = milliseconds{300'000},
                                           .backoff_max = std::chrono::minutes{10}};
@@ -94,6 +100,7 @@ constexpr tasks::Definition stream_forget{.name = "stream.forget", .time_limit =
 constexpr tasks::Definition idempotency_forget{.name = "idempotency.forget", .time_limit = milliseconds{300'000}};
 constexpr std::size_t export_threads_count = 1;
 constexpr tasks::Definition audit_archive{.name = "audit.archive",
+                                          .queue = storage_queue,
                                           .attempts_max = 12,
                                           .time_limit = std::chrono::minutes{10},
                                           .backoff_max = std::chrono::minutes{5}};
@@ -120,6 +127,7 @@ pg::PoolOptions pool_options(const Settings& settings) {
 tasks::WorkerOptions worker_options(const Settings& settings, const BackgroundOptions& options) {
   return {.queues = options.queues,
           .concurrency = static_cast<std::size_t>(settings.worker_concurrency),
+          .beside = {{std::string(exports_queue), 1}, {std::string(storage_queue), 1}},
           .lease = std::chrono::seconds{settings.worker_lease_s}};
 }
 

@@ -81,25 +81,60 @@ int create(const Flags& flags) {
   });
 }
 
+// The manifests, each with what is wrong with its backup.
+std::string json_of(const std::vector<backups::Listed>& all) {
+  json::Writer out;
+  out.begin_array();
+  for (const auto& [manifest, trouble] : all) {
+    auto text = json::encode(manifest);
+    text.pop_back();
+    json::Writer more;
+    more.begin_object();
+    more.key("trouble");
+    if (trouble.empty()) {
+      more.null();
+    } else {
+      more.string(trouble);
+    }
+    more.end_object();
+    out.raw(text + "," + std::string(more.text()).substr(1));
+  }
+  out.end_array();
+  return std::move(out).text();
+}
+
+int remove(const Flags& flags) {
+  return with_store(flags.data, DatabaseUrl::unused, [&](const Settings& settings, objects::Store& store) {
+    const auto done = backups::remove(store, bucket_of(settings), flags.id, Deadline::in(timeout));
+    if (!done) return explain(done.error());
+    std::printf("%s is removed.\n", flags.id.c_str());
+    return 0;
+  });
+}
+
 int list(const Flags& flags) {
   return with_store(
       flags.data, DatabaseUrl::unused, [is_json = flags.json](const Settings& settings, objects::Store& store) {
         const auto all = backups::list(store, bucket_of(settings), Deadline::in(timeout));
         if (!all) return explain(all.error());
+        const auto is_whole = [](const backups::Listed& one) { return one.trouble.empty(); };
+        const int status = std::ranges::all_of(*all, is_whole) ? 0 : 1;
         if (is_json) {
-          json::Writer out;
-          out.begin_array();
-          for (const auto& one : *all) out.raw(json::encode(one));
-          out.end_array();
-          std::printf("%s\n", std::move(out).text().c_str());
-          return 0;
+          std::printf("%s\n", json_of(*all).c_str());
+          return status;
         }
-        Table table({{"backup"}, {"made"}, {"revision"}, {"rows", Table::Align::right}, {"size", Table::Align::right}});
-        for (const auto& one : *all)
-          table.add({one.id, one.made_at.text().substr(0, 19) + "Z", one.revision, std::to_string(one.rows()),
-                     size_text(one.bytes)});
+        Table table({{"backup"},
+                     {"made"},
+                     {"revision"},
+                     {"rows", Table::Align::right},
+                     {"size", Table::Align::right},
+                     {"trouble"}});
+        for (const auto& [one, trouble] : *all) {
+          const auto made = one.made_at.micros == 0 ? std::string() : one.made_at.text().substr(0, 19) + "Z";
+          table.add({one.id, made, one.revision, std::to_string(one.rows()), size_text(one.bytes), trouble});
+        }
         std::printf("%s", table.text().c_str());
-        return 0;
+        return status;
       });
 }
 
@@ -147,7 +182,10 @@ void add_backup(CLI::App& root, Action& chosen) {
   const auto [verb, flags] =
       add("restore", "Fill an empty database from a backup, and compare every table with what was dumped", &restore);
   verb->add_option("backup", flags->id, "Which one; the latest when it is not said");
-  verb->add_option("--to", flags->to, "URL of the empty database; DATABASE_URL when it is not said");
+  verb->add_option("--to", flags->to, "URL of the empty database; DATABASE_URL when it is not said")
+      ->check([](const std::string& url) { return url.empty() ? std::string("it is empty") : std::string(); });
+  const auto [removing, of_removing] = add("remove", "Remove a backup from the object storage", &remove);
+  removing->add_option("backup", of_removing->id, "Which one")->required();
 }
 
 }  // namespace cognive::commands

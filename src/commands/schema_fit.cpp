@@ -1,5 +1,6 @@
 #include "commands/schema_fit.hpp"
 
+#include "backups/backups.hpp"
 #include "commands/local.hpp"
 #include "observe/log.hpp"
 #include "runtime/async.hpp"
@@ -16,6 +17,12 @@ Async<schema::Fit> look_at_tables(const Settings& settings) {
   auto url = co_await primary_url(settings);
   const auto connection =
       co_await pg::Connection::open(executor, std::move(url), look_timeout, Deadline::in(look_timeout));
+  if (co_await backups::is_unfinished(*connection, Deadline::in(look_timeout))) {
+    co_return schema::Fit{.kind = schema::Fit::Kind::incompatible,
+                          .detail =
+                              "A restore into this database was not finished: drop the database, make a new one "
+                              "(createdb) and restore again"};
+  }
   const auto state = co_await schema::read_state(*connection, schema::History::embedded(), Deadline::in(look_timeout));
   co_return schema::fit_of(state, schema::History::embedded());
 }

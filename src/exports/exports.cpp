@@ -226,7 +226,7 @@ Async<Result<objects::Pieces>> Exports::content(const Call& call, const Export& 
   auto begun = co_await objects::read_checked(objects_, std::move(*transfer), wanted);
   if (!begun && begun.error().code == Code::not_found)
     co_return fail(Code::not_found, "The file is not in the object storage any more.");
-  if (!begun) co_return std::unexpected(objects::for_callers(begun.error()));
+  if (!begun) co_return std::unexpected(objects::for_readers(begun.error()));
   co_return std::move(*begun);
 }
 

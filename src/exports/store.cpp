@@ -143,7 +143,7 @@ constexpr pg::Query costs_query{
     "CASE WHEN g.usage_calls > 0 THEN g.output_tokens END AS output_tokens, "
     "CASE WHEN g.usage_calls > 0 THEN g.cache_read_tokens END AS cache_read_tokens, "
     "CASE WHEN g.usage_calls > 0 THEN g.cache_write_tokens END AS cache_write_tokens, "
-    COGNIVE_USD("g.cost") " AS cost_usd FROM (SELECT date_trunc('day', p.hour, 'UTC') AS day, team_id, agent_id, "
+    "CASE WHEN g.price_status IN ('priced', 'partial') THEN " COGNIVE_USD("g.cost") " END AS cost_usd FROM (SELECT date_trunc('day', p.hour, 'UTC') AS day, team_id, agent_id, "
     "environment, provider, model, price_status, sum(calls) AS calls, sum(errors) AS errors, sum(usage_calls) AS "
     "usage_calls, sum(input_tokens) AS input_tokens, sum(output_tokens) AS output_tokens, sum(cache_read_tokens) AS "
     "cache_read_tokens, sum(cache_write_tokens) AS cache_write_tokens, sum(cost_nano_usd) AS cost FROM "

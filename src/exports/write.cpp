@@ -19,7 +19,8 @@ using std::chrono::milliseconds;
 constexpr milliseconds progress_interval{2'000};
 constexpr milliseconds statement_patience{10'000};
 constexpr milliseconds store_patience{30'000};
-constexpr milliseconds end_patience{60'000};  // to say that there was too little time
+// To store the last part, to end the file, and to say that there was too little time.
+constexpr milliseconds end_patience{480'000};
 // After each piece, in times of what it took: nobody waits for an export as others do for their answers, and the
 // busier the machine is, the longer it leaves it to them. bench_exports says what that is worth.
 constexpr int rest_factor = 1;

@@ -56,9 +56,14 @@ Error for_callers(const Error& error) {
   if (const auto held_back = throttle.pass())
     log(Level::warning, "the object storage has not done what was asked",
         {{"reason", error.detail}, {"more_before", *held_back}});
-  if (error.code == Code::conflict)
-    return {Code::conflict, "What the object storage has is not what was stored: it was changed there.", {}};
   return {Code::unavailable, "The object storage does not answer, or refuses; repeat it later with the same id.", {}};
+}
+
+Error for_readers(const Error& error) {
+  auto out = for_callers(error);
+  if (error.code == Code::conflict)
+    out = {Code::conflict, "What the object storage has is not what was stored: it was changed there.", {}};
+  return out;
 }
 
 }  // namespace cognive::objects

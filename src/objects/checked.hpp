@@ -27,8 +27,9 @@ struct Wanted {
 // Code::not_found when the object is not there, or shorter.
 Async<Result<Pieces>> read_checked(Objects& objects, Transfer transfer, Wanted wanted);
 
-// What a caller of ours is told of an error of the store, whose own words are for the log. Code::conflict when the
-// object there is not the one that was stored.
+// What a caller of ours is told of an error of the store, whose own words are for the log.
 Error for_callers(const Error& error);
+// The same of who reads: Code::conflict when the object there is not the one that was stored.
+Error for_readers(const Error& error);
 
 }  // namespace cognive::objects

@@ -43,7 +43,9 @@ Result<Transfer> Transfer::begin(Storage& storage) {
 }
 
 Error Objects::not_configured() {
-  return {Code::unavailable, "No object storage is configured here: STORAGE_ENDPOINT names one.", {}};
+  return {Code::unavailable,
+          "No object storage is configured here: STORAGE_ENDPOINT names one, or STORAGE_DIRECTORY a directory.",
+          {}};
 }
 
 std::string Objects::bucket(Kind kind) const {

@@ -34,9 +34,13 @@ Result<void> S3Store::make_bucket(const std::string& bucket, std::int64_t days, 
                             : client_.has_bucket(bucket, deadline).value_or(false);
   if (is_there) return {};
   if (auto made = client_.make_bucket(bucket, deadline); !made) return made;
-  if (days == 0) return {};
   auto set = client_.set_lifetime(bucket, days, deadline);
-  if (!set && set.error().code == Code::unavailable) return set;
+  if (!set && set.error().code == Code::unavailable) {
+    // One that is there already is taken as it is: it must not be there without its lifetime.
+    constexpr std::chrono::milliseconds patience{10'000};
+    (void)client_.remove_bucket(bucket, Deadline::in(patience));
+    return set;
+  }
   if (!set)
     log(Level::warning, "a bucket keeps objects for ever: its lifetime cannot be set",
         {{"bucket", bucket}, {"reason", set.error().detail}});

@@ -143,11 +143,12 @@ std::string location_of(std::string_view region) {
 }
 
 std::string lifetime_of(std::int64_t days) {
+  const auto expiration = days == 0 ? std::string() : fmt::format("<Expiration><Days>{}</Days></Expiration>", days);
   return fmt::format(
       "<LifecycleConfiguration><Rule><ID>cognive</ID><Filter><Prefix></Prefix></Filter><Status>Enabled</Status>"
-      "<Expiration><Days>{}</Days></Expiration><AbortIncompleteMultipartUpload><DaysAfterInitiation>7"
+      "{}<AbortIncompleteMultipartUpload><DaysAfterInitiation>7"
       "</DaysAfterInitiation></AbortIncompleteMultipartUpload></Rule></LifecycleConfiguration>",
-      days);
+      expiration);
 }
 
 }  // namespace cognive::s3

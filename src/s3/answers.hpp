@@ -64,7 +64,7 @@ struct Part {
 
 std::string completion_of(const std::vector<Part>& parts);
 std::string location_of(std::string_view region);
-// Objects expire after so many days, and uploads that nobody has ended after one.
+// Objects expire after so many days (0: never), and uploads that nobody has ended after seven.
 std::string lifetime_of(std::int64_t days);
 
 }  // namespace cognive::s3

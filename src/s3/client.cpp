@@ -137,6 +137,12 @@ Result<bool> Client::has_bucket(const std::string& bucket, Deadline deadline) {
   return true;
 }
 
+Result<void> Client::remove_bucket(const std::string& bucket, Deadline deadline) {
+  const auto answer = call(request_for("DELETE", '/' + bucket), {}, document_bytes_max, deadline);
+  if (!answer && answer.error().error.code != Code::not_found) return std::unexpected(answer.error().error);
+  return {};
+}
+
 Result<void> Client::set_lifetime(const std::string& bucket, std::int64_t days, Deadline deadline) {
   const auto body = lifetime_of(days);
   auto request = request_for("PUT", '/' + bucket, {{"lifecycle", ""}});
@@ -228,6 +234,7 @@ Result<void> Client::copy(const std::string& bucket, const std::string& from, co
 Result<void> Client::copy_through_us(const std::string& bucket, const std::string& from, const std::string& to,
                                      std::string_view content_type, Deadline deadline) {
   constexpr std::size_t piece_bytes = std::size_t{16} << 20U;
+  constexpr std::chrono::milliseconds abort_patience{10'000};  // also when there was too little time
   auto piece = get(bucket, from, 0, piece_bytes, {}, deadline);
   if (!piece) return std::unexpected(std::move(piece.error()));
   const auto bytes = piece->object_bytes;
@@ -235,7 +242,7 @@ Result<void> Client::copy_through_us(const std::string& bucket, const std::strin
   const auto upload = begin_upload(bucket, to, content_type, deadline);
   if (!upload) return std::unexpected(upload.error());
   const auto given_up = [&](Error error) {
-    (void)abort_upload(bucket, to, *upload, deadline);
+    (void)abort_upload(bucket, to, *upload, Deadline::in(abort_patience));
     return std::unexpected(std::move(error));
   };
   std::vector<Part> parts;
@@ -247,6 +254,7 @@ Result<void> Client::copy_through_us(const std::string& bucket, const std::strin
     if (at >= bytes) break;
     piece = get(bucket, from, at, piece_bytes, piece->etag, deadline);
     if (!piece) return given_up(piece.error());
+    if (piece->bytes.empty()) return given_up({Code::conflict, "The object has become shorter.", {}});
   }
   if (const auto done = complete_upload(bucket, to, *upload, parts, deadline); !done) return given_up(done.error());
   return {};

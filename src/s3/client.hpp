@@ -48,6 +48,8 @@ class Client {
   Result<bool> has_bucket(const std::string& bucket, Deadline deadline);
   // Ours may be there already. Code::conflict when it is somebody else's.
   Result<void> make_bucket(const std::string& bucket, Deadline deadline);
+  // One that is empty.
+  Result<void> remove_bucket(const std::string& bucket, Deadline deadline);
   Result<void> set_lifetime(const std::string& bucket, std::int64_t days, Deadline deadline);
   // Days; 0: for ever.
   Result<std::int64_t> lifetime(const std::string& bucket, Deadline deadline);

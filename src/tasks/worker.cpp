@@ -191,6 +191,7 @@ struct Worker::State : std::enable_shared_from_this<Worker::State> {
   // What keeps the product itself going never waits for all slots of others: those have half of them, and one beside
   // the only one.
   [[nodiscard]] std::size_t slots_of(std::string_view name_of_queue, bool has_others) const {
+    if (const auto found = options.beside.find(name_of_queue); found != options.beside.end()) return found->second;
     if (!has_others || name_of_queue == default_queue) return options.concurrency;
     return std::max<std::size_t>(options.concurrency / 2, 1);
   }
@@ -199,10 +200,20 @@ struct Worker::State : std::enable_shared_from_this<Worker::State> {
     const auto left_of = [](std::size_t all, std::size_t used) { return all - std::min(all, used); };
     std::size_t own = 0;
     std::size_t others = 0;
+    std::size_t same = 0;
+    std::size_t settling = 0;
     for (const auto& attempt : attempts) {
-      if (!attempt->is_settling) ++(attempt->task.queue == default_queue ? own : others);
+      if (attempt->is_settling) {
+        ++settling;
+      } else if (attempt->task.queue == name_of_queue) {
+        ++same;
+      }
+      if (attempt->is_settling || options.beside.contains(attempt->task.queue)) continue;
+      ++(attempt->task.queue == default_queue ? own : others);
     }
-    if (attempts.size() - own - others >= settling_max) return 0;
+    if (settling >= settling_max) return 0;
+    if (const auto found = options.beside.find(name_of_queue); found != options.beside.end())
+      return left_of(found->second, same);
     if (!has_others) return left_of(options.concurrency, own + others);
     const auto free = left_of(std::max<std::size_t>(options.concurrency, 2), own + others);
     if (name_of_queue != default_queue) return std::min(free, left_of(slots_of(name_of_queue, true), others));

@@ -2,6 +2,7 @@
 // and somebody else takes its tasks.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -15,6 +16,8 @@ struct WorkerOptions {
   std::vector<std::string> queues;  // in which to look; empty: those of all handlers
   std::size_t concurrency =
       4;  // attempts at a time, ≥ 1; of other queues than `default` at most half of them, and one more when it is 1
+  // Queues whose tasks mostly wait for something else, with so many slots of their own beside the others.
+  std::map<std::string, std::size_t, std::less<>> beside = {};
   std::chrono::milliseconds lease{15'000};  // extended three times as often
   std::chrono::milliseconds idle{1'000};    // between two looks when nothing is due, jittered
 };

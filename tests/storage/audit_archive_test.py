@@ -34,6 +34,7 @@ class Archived:
     def proved(self):
         """How many entries are proved."""
         done = self.verify("--json")
+        assert done.returncode != TAMPERED, done.stdout
         return json.loads(done.stdout)["proved"] if done.returncode == 0 else -1
 
     def recorded(self):
@@ -146,6 +147,16 @@ def test_a_damaged_head_stops_archiving_and_says_what_to_do(archived):
     archived.settle()
     found = json.loads(archived.verify("--json").stdout)
     assert found["intact"] and found["first"] == 1 and found["last"] == archived.recorded() and found["segments"] >= 2
+
+
+def test_what_expires_object_by_object_is_no_loss(archived):
+    for _ in range(2):
+        archived.restart().agent()
+        archived.settle()
+    last = json.loads(objects_of(archived, "manifests")[0].read_text())["last"]
+    objects_of(archived, "segments")[0].unlink()
+    done = archived.verify()
+    assert done.returncode == 0 and f"They are entries {last + 1} to" in done.stdout
 
 
 def test_old_segments_may_expire(archived):

@@ -114,13 +114,83 @@ def test_a_backup_is_of_one_moment_while_all_goes_on(deployment, storage, empty)
 
 def test_it_restores_into_an_empty_database_only(deployment, storage):
     done = backup(deployment, storage, "restore")
-    assert done.returncode == 1 and "no backup yet" in done.stderr
+    assert done.returncode == 1 and "There is no bucket" in done.stderr
     made = created(deployment, storage)
     done = backup(deployment, storage, "restore")
     assert done.returncode == 1 and "has tables already" in done.stderr
     done = backup(deployment, storage, "restore", "20000101T000000Z-nobody")
     assert done.returncode == 1 and "cognive backup list" in done.stderr
     assert deployment.primary.sql("SELECT count(*) FROM llm_calls")[0][0] >= 150 and made["bytes"] > 1000
+
+
+def test_a_backup_that_is_not_whole_is_shown_and_hides_no_other(deployment, shared_directory, empty):
+    storage = {"STORAGE_DIRECTORY": shared_directory / f"backup-{uuid7()}"}
+    done = backup(deployment, storage, "list")
+    assert done.returncode == 1 and "There is no bucket cognive-backups" in done.stderr
+    made = [created(deployment, storage)["id"] for _ in range(4)]
+    paths = {path.name: path for path in (storage["STORAGE_DIRECTORY"] / "cognive-backups" / "objects").rglob("*") if path.is_file()}
+    find = lambda id, what: next(path for name, path in paths.items() if id in str(path) and what in name)
+    find(made[3], "manifest").write_text("garbage")
+    find(made[2], "dump").write_bytes(find(made[2], "dump").read_bytes()[:1000])
+    find(made[1], "dump").unlink()
+    done = backup(deployment, storage, "list", "--json")
+    troubles = {one["id"]: one["trouble"] for one in json.loads(done.stdout)}
+    assert done.returncode == 1 and list(troubles) == [made[2], made[1], made[0], made[3]]
+    assert troubles[made[0]] is None and "in place of" in troubles[made[2]] and "missing" in troubles[made[1]] and "cannot be read" in troubles[made[3]]
+    assert "Its dump is missing." in backup(deployment, storage, "list").stdout
+    done = backup(deployment, storage, "restore", "--to", empty())
+    assert done.returncode == 0 and f"{made[0]} is restored" in done.stdout, done.stderr
+    for one in made[1:]:
+        assert backup(deployment, storage, "remove", one).returncode == 0
+    assert [one["id"] for one in json.loads(backup(deployment, storage, "list", "--json").stdout)] == [made[0]]
+    done = backup(deployment, storage, "remove", made[1])
+    assert done.returncode == 1 and "There is no backup" in done.stderr
+    assert {path.parent.name if path.parent.name != "objects" else path.name for path in (storage["STORAGE_DIRECTORY"] / "cognive-backups" / "objects").rglob("*") if path.is_file() and made[0] not in str(path)} == set()
+
+
+def test_nothing_starts_on_what_was_not_restored_to_its_end(deployment, shared_directory, empty):
+    storage = {"STORAGE_DIRECTORY": shared_directory / f"backup-{uuid7()}"}
+    made = created(deployment, storage)
+    manifest, = [path for path in (storage["STORAGE_DIRECTORY"] / "cognive-backups" / "objects").rglob("*") if path.is_file() and "manifest" in path.name]
+    changed = json.loads(manifest.read_text())
+    next(table for table in changed["tables"] if table["name"] == "llm_calls")["checksum"] = "1"
+    manifest.write_text(json.dumps(changed))
+    url = empty()
+    done = backup(deployment, storage, "restore", "--to", url)
+    assert done.returncode == 1 and "Table llm_calls has other rows than were dumped." in done.stderr and f"restore of {made['id']} was not finished" in done.stderr
+    refused = run_cognive("serve", env=clean_environment(DATABASE_URL=url, COGNIVE_MASTER_KEY=deployment.master_key, HTTP_PORT=0))
+    assert refused.returncode == 1 and "was not finished" in refused.stderr + refused.stdout
+    for words in (["create"], ["restore", "--to", url]):
+        done = backup(deployment, storage, *words, DATABASE_URL=url)
+        assert done.returncode == 1 and "was not finished" in done.stderr, words
+    done = backup(deployment, storage, "restore", "--to", "")
+    assert done.returncode != 0 and "--to" in done.stderr
+
+
+def test_a_restore_that_is_killed_leaves_its_mark_and_no_program(deployment, ceph, empty):
+    storage = ceph.settings() | {"STORAGE_BUCKET_PREFIX": f"{uuid7()[:13]}-"}
+    created(deployment, storage)
+    url = empty()
+    with TcpProxy(ceph.port) as between:
+        between.dribble(20_000)
+        environment = deployment.environment(**storage | ceph.settings(between.port))
+        command = subprocess.Popen([BINARY, "backup", "restore", "--to", url], env=clean_environment(**{name: str(value) for name, value in environment.items()}), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        database = url.rsplit("/", 1)[1]
+        wait_until(lambda: deployment.primary.superuser("SELECT to_regclass('cognive_restore_unfinished') IS NOT NULL", database=database) == [(True,)], "it has begun", 30)
+        programs = lambda: subprocess.run(["pgrep", "-f", f"pg_restore.*{database}"], capture_output=True, text=True, check=False).stdout.split()
+        wait_until(programs, "pg_restore runs", 30)
+        command.kill()
+        command.wait()
+    wait_until(lambda: not programs(), "pg_restore ends with it", 30)
+    refused = run_cognive("serve", env=clean_environment(DATABASE_URL=url, COGNIVE_MASTER_KEY=deployment.master_key, HTTP_PORT=0))
+    assert refused.returncode == 1 and "was not finished" in refused.stderr + refused.stdout
+
+
+def test_uploads_that_nobody_ends_go_from_the_bucket(deployment, ceph):
+    storage = ceph.settings() | {"STORAGE_BUCKET_PREFIX": f"{uuid7()[:13]}-"}
+    created(deployment, storage)
+    rules = ceph.request("GET", f"/{storage['STORAGE_BUCKET_PREFIX']}cognive-backups?lifecycle")
+    assert "AbortIncompleteMultipartUpload" in rules and "<Expiration>" not in rules
 
 
 def test_a_damaged_dump_is_told(deployment, shared_directory, empty):
