@@ -120,10 +120,11 @@ bool takes_key(const Operation& operation) {
 std::set<int> statuses(const Operation& operation, const Router::Description& description) {
   std::set<int> out(operation.also.begin(), operation.also.end());
   out.insert(operation.status);
+  out.insert({400, 422});  // targets that are no text, and parameters that nobody knows
   if (operation.permission != open_to_all) out.insert({400, 401, 403, 429, 503});
   if (operation.permission != open_to_all && operation.method == "GET" && !has_own_conditions(description))
     out.insert(304);
-  if (operation.heeds_if_match) out.insert(412);
+  if (operation.method != "GET") out.insert(412);  // what heeds no If-Match refuses it
   if (takes_key(operation)) out.insert({409, 422});
   if (!description.answer.empty() && description.answer_type.find('*') == std::string::npos) out.insert(406);
   if (operation.path.find('{') != std::string_view::npos) out.insert(404);

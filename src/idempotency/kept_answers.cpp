@@ -24,10 +24,10 @@ constexpr pg::Query claim_query{
     "created_at = CASE WHEN k.created_at < now() - interval '1 day' THEN now() ELSE k.created_at END "
     "WHERE k.created_at < now() - interval '1 day' OR (k.answer IS NULL AND NOT k.has_changed AND k.request = "
     "excluded.request AND k.claimed_at < now() - $6 * interval '1 ms') RETURNING k.made_id"};
-constexpr pg::Query kept_query{
-    "idempotency_kept",
-    "SELECT request = decode($3, 'hex'), has_changed AND claimed_at < now() - $4 * interval '1 ms', encode(answer, 'hex') FROM idempotency_keys WHERE principal_id = "
-    "$1 AND key = $2"};
+constexpr pg::Query kept_query{"idempotency_kept",
+                               "SELECT request = decode($3, 'hex'), has_changed AND claimed_at < now() - $4 * interval "
+                               "'1 ms', encode(answer, 'hex') FROM idempotency_keys WHERE principal_id = "
+                               "$1 AND key = $2"};
 constexpr pg::Query changed_query{
     "idempotency_changed",
     "UPDATE idempotency_keys SET has_changed = true WHERE principal_id = $1 AND key = $2 AND attempt = $3"};
@@ -138,8 +138,8 @@ Async<Result<std::variant<http::Response, std::unique_ptr<http::Repeats::First>>
   const auto claimed = co_await database_.primary().write(claim_query, std::move(params), call);
   if (!claimed.empty())
     co_return std::make_unique<Claim>(*this, principal_id, std::move(key), claimed[0].at<Uuid>(0), attempt);
-  const auto rows =
-      co_await database_.primary().execute(kept_query, pg::Params::of(principal_id, key, digest, claim_.count()), call.deadline);
+  const auto rows = co_await database_.primary().execute(
+      kept_query, pg::Params::of(principal_id, key, digest, claim_.count()), call.deadline);
   Error busy{Code::conflict, "The request with this Idempotency-Key is being answered at this moment.", {}};
   if (rows.empty()) co_return std::unexpected(std::move(busy));  // it has just been freed
   bool is_same = false;
