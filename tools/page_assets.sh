@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Fetches the scripts of the pages /docs and /redoc, which travel inside the binary, into build/page-assets: tools/page_assets.sh
-# Nothing is asked when they are there already. They are taken as they were published, or not at all.
+# Nothing is asked when they are there already. They are taken as they were published, or not at all; but for a picture that ReDoc
+# would fetch from another host.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 assets=build/page-assets
@@ -11,7 +12,7 @@ redoc 2.5.3 e09cc6eb1af62e493e92ebff1ff98b5917ff4018f24ef9be91a3d97998987a73 bun
 "
 # Written at the very end, so that what broke off is begun anew.
 fetched=$assets/fetched
-cmp -s "$fetched" <(printf "%s" "$packages") && exit 0
+cmp -s "$fetched" tools/page_assets.sh && exit 0
 
 echo "Fetching the scripts of /docs and /redoc" >&2
 mkdir -p "$assets"
@@ -27,11 +28,11 @@ while read -r package version checksum files; do
   printf '%s %s\n\n' "$package" "$version" >>"$licences"
   for file in $files; do
     case "$file" in
-      *.js | *.css) gzip -9nc "$work/package/$file" >"$assets/$(basename "$file").gz" ;;
+      *.js | *.css) sed 's#https://cdn.redoc.ly/redoc/logo-mini.svg#data:,#' "$work/package/$file" | gzip -9nc >"$assets/$(basename "$file").gz" ;;
       *) { cat "$work/package/$file"; echo; } >>"$licences" ;;
     esac
   done
   rm -rf "$work/package"
 done <<<"$packages"
 gzip -9nc "$licences" >"$assets/licences.txt.gz"
-printf '%s' "$packages" >"$fetched"
+cp tools/page_assets.sh "$fetched"

@@ -67,13 +67,17 @@ Async<Result<CacheState>> state_of(cache::Cache& cache) {
 }  // namespace
 
 void add_cache_route(http::Router& router, cache::Cache& cache) {
-  router.add({.method = "GET",
-              .path = "/api/v1/health/cache",
-              .id = "health_cache",
-              .tag = "System",
-              .summary = "How often the cache had what was read, and how full it is",
-              .permission = http::open_to_all},
-             [&cache](const Call&, http::NoInput, http::NoInput) { return state_of(cache); });
+  router.add(
+      {.method = "GET",
+       .path = "/api/v1/health/cache",
+       .id = "health_cache",
+       .tag = "System",
+       .summary = "How often the cache had what was read, and how full it is",
+       .description =
+           "Hits and misses of this process since it was started; redis_info describes the cache in memory where there "
+           "is no Redis.",
+       .permission = http::open_to_all},
+      [&cache](const Call&, http::NoInput, http::NoInput) { return state_of(cache); });
 }
 
 }  // namespace cognive::health

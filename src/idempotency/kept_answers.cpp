@@ -95,12 +95,15 @@ class KeptAnswers::Claim final : public First, public pg::Together {
     KeptAnswer kept{
         .status = response.status, .content_type = response.content_type, .body = response.body, .headers = {}};
     for (const auto& [name, value] : response.headers) kept.headers.push_back({name, value});
-    const auto sealed = encrypt(owner_.key_.get(), json::encode(kept), context_of(principal_id_, key_));
-    const std::span bytes(reinterpret_cast<const std::uint8_t*>(sealed.data()), sealed.size());
-    co_await write(answered_query, params(pg::Bytes{bytes}));
+    co_await write(answered_query, [&] {
+      const auto sealed = encrypt(owner_.key_.get(), json::encode(kept), context_of(principal_id_, key_));
+      return params(pg::Bytes{std::span(reinterpret_cast<const std::uint8_t*>(sealed.data()), sealed.size())});
+    });
   }
 
-  Async<> given_up() override { co_await write(free_query, params()); }
+  Async<> given_up() override {
+    co_await write(free_query, [&] { return params(); });
+  }
 
  private:
   template <typename... More>
@@ -109,11 +112,11 @@ class KeptAnswers::Claim final : public First, public pg::Together {
   }
 
   // What fails costs a repeat that is told to come again, or that its answer was lost: no reason to lose this one.
-  Async<> write(const pg::Query& query, pg::Params params) {
+  Async<> write(const pg::Query& query, std::function<pg::Params()> params) {
     Call call;
     call.deadline = Deadline::in(statement_patience);
     try {
-      co_await owner_.database_.primary().write(query, std::move(params), call);
+      co_await owner_.database_.primary().write(query, params(), call);
     } catch (const Unavailable& error) {
       log(Level::warning, "an answer could not be kept for its Idempotency-Key", {{"reason", error.what()}});
     }

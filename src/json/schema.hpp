@@ -98,13 +98,15 @@ template <typename T>
 void schema_members(Writer& out, const Rules& rules, Components& components) {
   if constexpr (detail::is_optional<T>) {
     // `null` means the same as absent in requests, and is written for absent values in answers.
-    out.key("anyOf");
-    out.begin_array();
-    schema_object<typename T::value_type>(out, rules, components);
-    out.begin_object();
-    out.field("type", "null");
-    out.end_object();
-    out.end_array();
+    if constexpr (!std::is_same_v<typename T::value_type, Any>) {
+      out.key("anyOf");
+      out.begin_array();
+      schema_object<typename T::value_type>(out, rules, components);
+      out.begin_object();
+      out.field("type", "null");
+      out.end_object();
+      out.end_array();
+    }
   } else if constexpr (detail::is_change<T>) {
     schema_members<decltype(T::value)>(out, rules, components);
   } else if constexpr (std::is_same_v<T, PagePosition>) {

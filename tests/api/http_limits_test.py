@@ -1,9 +1,13 @@
 """Limits of an installation that has small ones: sizes of bodies and heads, connections, times of slow and idle clients."""
 
 import gzip
+import re
+import resource
 import select
 import socket
 import time
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -183,3 +187,47 @@ def test_a_client_that_does_not_read_its_answers_is_dropped(strict):
         else:
             raise AssertionError("still connected although it never read")
     assert api.get("/").status_code == 200
+
+
+# Many.
+
+IDLE_CONNECTIONS = 10_000
+BYTES_PER_CONNECTION_MAX = 24 << 10
+
+
+def test_ten_thousand_idle_connections_cost_little_and_nobody_waits_for_them(shared_directory):
+    """Each has had an answer, and has sent a part of its next request or nothing."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert hard > IDLE_CONNECTIONS + 500, f"this needs descriptors: the hard limit is {hard}"
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    running = Installation(shared_directory / "idle", HTTP_CONNECTIONS_MAX=IDLE_CONNECTIONS + 100, HTTP_THREADS=1).start()
+    idle = []
+    try:
+        api = running.api()
+        assert api.get("/api/v1/teams").status_code == 200
+        rss = lambda: int(re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{running.process.pid}/status").read_text())[1]) * 1024
+        before = rss()
+        address = ("127.0.0.1", urlsplit(running.url).port)
+        request = b"GET /api/v1/health/liveness HTTP/1.1\r\nHost: x\r\n\r\n"
+        for number in range(IDLE_CONNECTIONS):
+            one = socket.create_connection(address, timeout=20)
+            idle.append(one)
+            one.sendall(request)
+            answer = one.recv(4096)
+            assert answer.startswith(b"HTTP/1.1 200 "), number
+            if number % 2:
+                one.sendall(b"GET /api")
+        per_connection = (rss() - before) / IDLE_CONNECTIONS
+        assert per_connection < BYTES_PER_CONNECTION_MAX, per_connection
+        took = []
+        for _ in range(50):
+            begun = time.monotonic()
+            assert api.get("/api/v1/teams").status_code == 200
+            took.append(time.monotonic() - begun)
+        assert sorted(took)[25] < 0.2, sorted(took)
+        assert gauge(api, "cognive_http_connections_open") >= IDLE_CONNECTIONS
+    finally:
+        for one in idle:
+            one.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert running.stop() == 0

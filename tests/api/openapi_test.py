@@ -1,7 +1,9 @@
 """The OpenAPI document: well-formed, complete, and the same from the server and the command."""
 
 import json
+import os
 import re
+import subprocess
 import warnings
 
 import pytest
@@ -40,6 +42,14 @@ def test_the_command_needs_no_configuration():
 def test_the_command_takes_the_title_from_the_environment():
     made = run_cognive("openapi", env=clean_environment(APP_NAME="Ours"))
     assert json.loads(made.stdout)["info"]["title"] == "Ours"
+
+
+def test_a_strict_linter_finds_nothing():
+    linter = ROOT / "build/npm/node_modules/.bin/redocly"
+    assert linter.exists(), "the npm packages of the tests are missing: run ./test, or tools/npm_packages.sh"
+    done = subprocess.run([linter, "lint", ROOT / "openapi.json", "--config", ROOT / "tests/npm/redocly.yaml"], env=os.environ | {"REDOCLY_TELEMETRY": "off", "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true"},
+                          capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
 
 
 def test_the_document_can_be_cached(installation):
