@@ -79,7 +79,7 @@ LoadResult Bench::load(LoadPlan plan, CpuTimes* cpu) {
 }
 
 void Bench::wait_idle() {
-  const auto end = Clock::now() + std::chrono::seconds{10};
+  const auto end = Clock::now() + std::chrono::seconds{120};
   while (Clock::now() < end) {
     if (database_.value("SELECT EXISTS (SELECT FROM outbox) OR EXISTS (SELECT FROM usage_commits)") == "f") return;
     std::this_thread::sleep_for(std::chrono::milliseconds{50});

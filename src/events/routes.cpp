@@ -140,7 +140,7 @@ Async<http::Response> post_one(Ingest& ingest, EventType type, std::string_view 
   auto event = decode_event(std::move(*body), type, run_id.value_or(Uuid{}), Timestamp::now());
   if (!run_id) {
     const auto fault =
-        unprocessable("?id", "It must be a UUID in its 36-character form.", json::quoted(shortened(id_text, 64)));
+        unprocessable("{id}", "It must be a UUID in its 36-character form.", json::quoted(shortened(id_text, 64)));
     const auto error = event ? fault.error() : http::with_body_faults(fault.error(), event.error());
     co_return http::problem(error, request);
   }

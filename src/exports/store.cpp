@@ -194,6 +194,13 @@ constexpr pg::Query replay_query{
     "'metadata', i.metadata, 'content', i.content)::text FROM tool_invocations i WHERE i.run_id = $1) "
     "lines ORDER BY at, place, index, id"};
 
+constexpr pg::Query summarize_query{
+    "export_summarize",
+    "SELECT sum(brin_summarize_new_values(x.indexrelid)) FROM pg_partition_tree($1::text::regclass) p JOIN pg_index x "
+    "ON "
+    "x.indrelid = p.relid JOIN pg_class i ON i.oid = x.indexrelid JOIN pg_am a ON a.oid = i.relam AND a.amname = "
+    "'brin' "
+    "WHERE p.isleaf AND i.relkind = 'i' AND x.indisvalid AND pg_has_role(current_user, i.relowner, 'USAGE')"};
 constexpr pg::Query fetch_query{"export_fetch", "FETCH 1000 FROM export_rows"};
 // With content, which may be megabytes each.
 constexpr pg::Query fetch_few_query{"export_fetch_few", "FETCH 20 FROM export_rows"};
@@ -282,6 +289,21 @@ const pg::Query& forget() {
 
 const pg::Query& one_moment() {
   return one_moment_query;
+}
+
+std::string_view series_of(ExportKind kind) {
+  switch (kind) {
+    case ExportKind::calls:
+      return "llm_calls";
+    case ExportKind::runs:
+      return "agent_runs";
+    default:
+      return {};
+  }
+}
+
+const pg::Query& summarize() {
+  return summarize_query;
 }
 
 const pg::Query& patience() {

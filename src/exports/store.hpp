@@ -43,6 +43,10 @@ const pg::Query& forget();
 
 // Of the transaction that reads what is exported.
 const pg::Query& one_moment();
+// The table whose times an export goes by; empty: it has none.
+std::string_view series_of(ExportKind kind);
+// Of all partitions of a table.
+const pg::Query& summarize();
 const pg::Query& patience();
 // Begins to read rows of a kind: each one JSON object, in order. Parameters: begin, end, team, agent; of a replay the
 // run and its bucket.

@@ -26,9 +26,11 @@ constexpr milliseconds end_patience{480'000};
 constexpr int rest_factor = 1;
 constexpr milliseconds rest_max{1'000};  // a store that is slow is no busy machine
 constexpr std::string_view too_long = "It takes longer than an export may: ask for less time at once.";
-constexpr std::int64_t windows = 200;
+// Each looks at whatever has come in since its index was brought up to date, so there must not be many.
+constexpr std::int64_t windows = 24;
 constexpr microseconds window_min = std::chrono::minutes{1};
 constexpr microseconds window_max = std::chrono::days{1};
+constexpr milliseconds indexes_patience{300'000};
 constexpr std::int64_t swept_together_max = 200;
 
 // Somebody has removed the export, or another worker writes it by now.
@@ -76,6 +78,7 @@ class Attempt {
         writer_(objects, place_of(one_.kind), key_, std::string(file_type)) {}
 
   Async<> run(Deadline deadline) {
+    co_await bring_indexes_up_to_date(deadline);
     auto transaction = co_await database_.begin(deadline);
     co_await transaction.execute(sql::one_moment(), {});
     co_await transaction.execute(sql::patience(), {});
@@ -98,6 +101,23 @@ class Attempt {
   Async<> abort() { co_await writer_.abort(); }
 
  private:
+  // BRIN indexes know nothing of what has come lately: every question reads all of that. What goes wrong costs time
+  // only.
+  Async<> bring_indexes_up_to_date(Deadline deadline) {
+    const auto table = sql::series_of(one_.kind);
+    if (table.empty()) co_return;
+    const Deadline until{std::min(deadline.at, Deadline::in(indexes_patience).at)};
+    try {
+      auto transaction = co_await database_.begin(until);
+      co_await transaction.execute(sql::patience(), {});
+      co_await transaction.execute(sql::summarize(), pg::Params::of(table));
+      co_await transaction.commit();
+    } catch (const Unavailable& error) {
+      log(Level::warning, "indexes could not be brought up to date for an export",
+          {{"export", one_.id.text()}, {"reason", error.what()}});
+    }
+  }
+
   Async<> copy(pg::Transaction& transaction, pg::Params params, double progress) {
     co_await transaction.execute(sql::open(one_.kind), std::move(params));
     for (;;) {

@@ -64,6 +64,8 @@ void Router::add_raw(Operation operation, Description description, RawHandler ha
                                                   std::vector<std::string>(parts.begin(), parts.end()),
                                                   {},
                                                   duration}));
+  auto& route = *routes_.back();
+  tree_.add(route.operation.method, route.segments, route);
 }
 
 namespace {
@@ -287,10 +289,7 @@ Async<Response> Router::dispatch(Request& request) const {
 
 Router::Route* Router::find(const Request& request) const {
   const std::string_view method = request.method == "HEAD" ? std::string_view("GET") : std::string_view(request.method);
-  const auto place = std::ranges::find_if(routes_, [&](const auto& route) {
-    return route->operation.method == method && matches(route->segments, request.segments);
-  });
-  return place == routes_.end() ? nullptr : place->get();
+  return tree_.find(method, request.segments);
 }
 
 bool Router::is_open(const Request& request) const {
@@ -510,13 +509,16 @@ std::string parameters_json(const PathParameters& path, const Request& request, 
   return std::move(out).text();
 }
 
-Error parameter_error(Error error, const PathParameters& path, std::string_view rest) {
+Error parameter_error(Error error, const PathParameters& path, const Request& request, std::string_view rest) {
   const std::string inside = "/" + std::string(rest) + "/";
   for (auto& field : error.fields) {
     if (!rest.empty() && field.pointer.starts_with(inside)) field.pointer.erase(0, inside.size() - 1);
     if (!field.pointer.starts_with('/')) continue;
     const auto name = std::string_view(field.pointer).substr(1);
-    const bool is_in_path = std::ranges::find(path, name, &PathParameters::value_type::first) != path.end();
+    const auto has = [&](const PathParameters& parameters) {
+      return std::ranges::find(parameters, name, &PathParameters::value_type::first) != parameters.end();
+    };
+    const bool is_in_path = has(path) && !has(request.query);
     field.pointer = is_in_path ? fmt::format("{{{}}}", name) : fmt::format("?{}", name);
   }
   return error;

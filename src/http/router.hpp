@@ -23,6 +23,7 @@
 #include "http/message.hpp"
 #include "http/problem.hpp"
 #include "http/recent_writes.hpp"
+#include "http/route_tree.hpp"
 #include "json/bind.hpp"
 #include "json/schema.hpp"
 #include "observe/metrics.hpp"
@@ -239,6 +240,7 @@ class Router {
 
   Surroundings around_;
   std::vector<std::unique_ptr<Route>> routes_;
+  RouteTree<Route> tree_;                    // of them
   std::vector<std::string_view> streaming_;  // what the paths of operations that stream their bodies begin with
   json::Components components_;
 };
@@ -271,8 +273,8 @@ struct ParameterShape {
 std::string parameters_json(const PathParameters& path, const Request& request, std::span<const ParameterShape> shapes,
                             std::string_view rest);
 
-// Pointers into the object above, rewritten to say `?name`, or `{name}` of what stands in the path.
-Error parameter_error(Error error, const PathParameters& path, std::string_view rest);
+// Pointers into the object above, rewritten to say `?name`, or `{name}` of what stands in the path alone.
+Error parameter_error(Error error, const PathParameters& path, const Request& request, std::string_view rest);
 
 std::string parameter_description(std::string_view name, bool in_path, bool required, std::string_view description,
                                   const std::string& schema);
@@ -288,7 +290,7 @@ Result<P> read_parameters(const PathParameters& path, const Request& request) {
   std::string_view rest;
   if constexpr (requires { P::rest; }) rest = P::rest;
   auto value = json::decode<P>(parameters_json(path, request, shapes, rest));
-  if (!value) return std::unexpected(parameter_error(std::move(value.error()), path, rest));
+  if (!value) return std::unexpected(parameter_error(std::move(value.error()), path, request, rest));
   return value;
 }
 

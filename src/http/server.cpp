@@ -132,19 +132,23 @@ using TcpWire = Wire<tcp::socket>;
 constexpr std::chrono::milliseconds handshake_max{10'000};
 constexpr std::chrono::milliseconds goodbye_max{1'000};
 
-// One connection. Its timer interrupts the wait in progress but leaves the socket open, so that the client can still be
-// told why.
-struct Session : std::enable_shared_from_this<Session> {
+// How exactly times are kept: a timer of each connection, set anew several times for each request, would cost too much.
+constexpr std::chrono::milliseconds watch_interval{100};
+
+// One connection. When its time is over, the wait in progress is interrupted but the socket left open, so that the
+// client can still be told why.
+struct Session {
+  using Clock = std::chrono::steady_clock;
   Session(tcp::socket connected, std::shared_ptr<asio::ssl::context> encryption)
-      : wire(std::move(connected), std::move(encryption)), timer(wire.get_executor()) {
+      : wire(std::move(connected), std::move(encryption)) {
     error_code error;
     const auto endpoint = wire.socket().remote_endpoint(error);
     if (!error) peer = InternetAddress::of(*endpoint.data()).value_or(peer);
   }
 
   TcpWire wire;
-  asio::steady_timer timer;
   InternetAddress peer;
+  Clock::time_point due = Clock::time_point::max();
   bool expired = false;
   bool busy = false;    // between the first byte of a request and the last of its answer
   bool served = false;  // answered at least one request
@@ -152,27 +156,18 @@ struct Session : std::enable_shared_from_this<Session> {
   // Waits from here on may last `duration` together.
   void expect_within(std::chrono::milliseconds duration) {
     expired = false;
-    interrupt_in(duration);
+    due = Clock::now() + duration;
   }
-  // A handler on its way sees by the expiry that it comes too late.
-  void expect_whenever() { timer.expires_at(std::chrono::steady_clock::time_point::max()); }
-
+  void expect_whenever() { due = Clock::time_point::max(); }
   // Again and again until somebody sets another time: what is interrupted may have been about to begin its next part.
-  void interrupt_in(std::chrono::milliseconds duration) {
-    constexpr std::chrono::milliseconds again{100};
-    timer.expires_after(duration);
-    timer.async_wait([weak = weak_from_this(), again](error_code error) {
-      const auto session = weak.lock();
-      // Set anew meanwhile: the handler of the old time may already have been on its way.
-      if (error || !session || session->timer.expiry() > std::chrono::steady_clock::now()) return;
-      session->expired = true;
-      error_code ignored;
-      session->wire.socket().cancel(ignored);
-      session->interrupt_in(again);
-    });
+  void interrupt_if_due(Clock::time_point now) {
+    if (due > now) return;
+    expired = true;
+    error_code ignored;
+    wire.socket().cancel(ignored);
   }
 
-  // The error of a wait, told apart: cancelled by the timer is a time-out.
+  // The error of a wait, told apart: interrupted is a time-out.
   [[nodiscard]] error_code outcome(error_code error) const {
     return expired && error ? error_code(asio::error::timed_out) : error;
   }
@@ -530,6 +525,13 @@ struct Server::State : std::enable_shared_from_this<State> {
     state->sessions.erase(place);
   }
 
+  static Async<> watch(std::shared_ptr<State> state) {
+    while (!state->stopping || !state->sessions.empty()) {
+      co_await sleep_for(watch_interval);
+      for (const auto& session : state->sessions) session->interrupt_if_due(Session::Clock::now());
+    }
+  }
+
   static Async<> accept(std::shared_ptr<State> state) {
     while (state->acceptor.is_open()) {
       error_code error;
@@ -568,6 +570,7 @@ Result<std::uint16_t> Server::listen() {
                 fmt::format("cannot listen on {}:{}: {}", options.host, options.port, error.code().message()));
   }
   state_->tasks.spawn(State::accept(state_));
+  state_->tasks.spawn(State::watch(state_));
   return acceptor.local_endpoint().port();
 }
 

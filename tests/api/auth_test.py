@@ -18,7 +18,7 @@ GUARDED = [each for each in OPERATIONS if each[2].get("security")]
 WITH_PERMISSION = [each for each in GUARDED if "x-permission" in each[2]]
 OPEN = [each for each in OPERATIONS if not each[2].get("security")]
 PERMISSIONS = sorted({operation["x-permission"] for _, _, operation in WITH_PERMISSION})
-OPEN_IDS = {"root", "welcome", "health_liveness", "health_readiness", "health_replication", "health_cache", "health_storage", "metrics", "docs", "redoc", "openapi"}
+OPEN_IDS = {"root", "welcome", "health_liveness", "health_readiness", "health_replication", "health_cache", "health_storage", "metrics", "docs", "docs_file", "redoc", "redoc_file", "openapi"}
 SIGN_IN_IDS = {"session_begin", "session_refresh"}  # open, but for whoever has something else to show
 SIGNED_IN_IDS = {"session_logout", "password_change", "me_get", "session_list", "session_end", "role_list"}
 with_permission = pytest.mark.parametrize("method, path, operation", WITH_PERMISSION, ids=lambda value: value["operationId"] if isinstance(value, dict) else "")
@@ -28,7 +28,8 @@ guarded = pytest.mark.parametrize("method, path, operation", GUARDED, ids=lambda
 def call(url, method, path, headers=None, **kwargs):
     """A request with exactly these headers; ids in the path are well-formed and unknown."""
     kwargs.setdefault("data", b"" if method == "GET" else b"{}")
-    return requests.request(method, url + re.sub(r"\{\w+\}", lambda _: uuid7(), path), headers=headers, timeout=30, **kwargs)
+    path = path.replace("{file}", "start.js")
+    return requests.request(method, url + re.sub(r"\{\w+\}", lambda _: uuid7(), path), headers=headers, timeout=30, stream=path == "/api/v1/stream", **kwargs)
 
 
 def check_problem(answer, status):

@@ -30,7 +30,7 @@ def test_a_path_id_that_is_no_uuid_is_422(api, things, nothing_stored, method, p
         if text == "%ff":
             check_problem(answer, 400, 404, 422)
         else:
-            assert pointers(answer) == ["?id"], text[:50]
+            assert pointers(answer) == ["{id}"], text[:50]
 
 
 @pytest.mark.parametrize("method, path", WITH_ID)

@@ -180,8 +180,8 @@ def test_every_fault_of_a_body_is_listed(api, things, nothing_stored, number):
 
 
 def test_faults_of_path_and_body_are_listed_together(api, nothing_stored):
-    assert pointers(api.patch("/api/v1/agents/not-an-id", json={"nope": 1})) == ["/nope", "?id"]
-    assert pointers(api.post("/api/v1/runs/not-an-id/steps", json={"id": uuid7(), "index": 0, "kind": "k", "name": ""})) == ["/name", "?id"]
+    assert pointers(api.patch("/api/v1/agents/not-an-id", json={"nope": 1})) == ["/nope", "{id}"]
+    assert pointers(api.post("/api/v1/runs/not-an-id/steps", json={"id": uuid7(), "index": 0, "kind": "k", "name": ""})) == ["/name", "{id}"]
 
 
 def test_messages_say_what_was_expected_and_show_what_came(api, nothing_stored):

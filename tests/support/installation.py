@@ -150,6 +150,8 @@ class Api:
     def request(self, method, path, **kwargs):
         """Any request."""
         kwargs.setdefault("timeout", 30)
+        if path.partition("?")[0] == "/api/v1/stream":
+            kwargs.setdefault("stream", True)  # it has no end
         return self.session.request(method, self.url + path, **kwargs)
 
     def get(self, path, **kwargs):
