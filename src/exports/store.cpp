@@ -194,6 +194,7 @@ constexpr pg::Query replay_query{
     "'metadata', i.metadata, 'content', i.content)::text FROM tool_invocations i WHERE i.run_id = $1) "
     "lines ORDER BY at, place, index, id"};
 
+constexpr pg::Query impatience_query{"export_impatience", "SELECT set_config('lock_timeout', '500', true)"};
 constexpr pg::Query summarize_query{
     "export_summarize",
     "SELECT sum(brin_summarize_new_values(x.indexrelid)) FROM pg_partition_tree($1::text::regclass) p JOIN pg_index x "
@@ -300,6 +301,10 @@ std::string_view series_of(ExportKind kind) {
     default:
       return {};
   }
+}
+
+const pg::Query& impatience() {
+  return impatience_query;
 }
 
 const pg::Query& summarize() {

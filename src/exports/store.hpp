@@ -45,6 +45,8 @@ const pg::Query& forget();
 const pg::Query& one_moment();
 // The table whose times an export goes by; empty: it has none.
 std::string_view series_of(ExportKind kind);
+// For locks, which nobody is to wait for because of us.
+const pg::Query& impatience();
 // Of all partitions of a table.
 const pg::Query& summarize();
 const pg::Query& patience();

@@ -8,6 +8,7 @@
 #include "exports/store.hpp"
 #include "json/cursor.hpp"
 #include "observe/log.hpp"
+#include "pg/error.hpp"
 
 namespace cognive::exports {
 
@@ -110,12 +111,19 @@ class Attempt {
     try {
       auto transaction = co_await database_.begin(until);
       co_await transaction.execute(sql::patience(), {});
+      co_await transaction.execute(sql::impatience(), {});
       co_await transaction.execute(sql::summarize(), pg::Params::of(table));
       co_await transaction.commit();
     } catch (const Unavailable& error) {
-      log(Level::warning, "indexes could not be brought up to date for an export",
-          {{"export", one_.id.text()}, {"reason", error.what()}});
+      tell_of_indexes(error.what());
+    } catch (const pg::SqlError& error) {
+      tell_of_indexes(error.what());
     }
+  }
+
+  void tell_of_indexes(std::string_view reason) const {
+    log(Level::warning, "indexes could not be brought up to date for an export",
+        {{"export", one_.id.text()}, {"reason", reason}});
   }
 
   Async<> copy(pg::Transaction& transaction, pg::Params params, double progress) {

@@ -132,6 +132,8 @@ bool is_given(const Request& request, std::string_view header) {
 Result<void> check_wishes(const Operation& operation, const Router::Description& description, const Request& request) {
   if (is_given(request, "if-match") && !operation.heeds_if_match && operation.method != "GET")
     return fail(Code::precondition_failed, "This operation heeds no If-Match: leave it out.");
+  if (is_given(request, "if-match") && trim(request.header("if-match")).empty())
+    return fail(Code::malformed, "If-Match names nothing.");
   const std::string_view kind = description.answer.empty() ? std::string_view() : description.answer_type;
   if (kind.find('*') == std::string_view::npos && !accepts(request, kind))
     return fail(Code::not_acceptable, fmt::format("This answers with {}, which Accept leaves out.", kind));

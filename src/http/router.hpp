@@ -111,7 +111,7 @@ class Repeats {
     virtual void go_along(Call& call) = 0;
     // Keeps the answer, unless it refuses: then the key is free again, if nothing has been changed.
     virtual Async<> answered(const Response& response) = 0;
-    // There was no answer: the key is free again, if nothing has been changed.
+    // There was no answer, and nobody knows what has been done: a repeat may try again, for the same made_id.
     virtual Async<> given_up() = 0;
   };
 

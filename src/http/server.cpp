@@ -588,6 +588,7 @@ Async<> Server::stop(Deadline deadline) {
     state->tasks.spawn(State::run_session(state, std::move(socket)));
   }
   state->acceptor.close(ignored);
+  state->tasks.spawn(State::watch(state));  // the other may have seen none, and ended
   for (const auto& session : state->sessions) {
     if (!session->busy) session->wire.socket().cancel(ignored);
   }

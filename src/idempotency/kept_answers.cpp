@@ -38,8 +38,16 @@ constexpr pg::Query answered_query{
 constexpr pg::Query free_query{
     "idempotency_free",
     "DELETE FROM idempotency_keys WHERE principal_id = $1 AND key = $2 AND attempt = $3 AND NOT has_changed"};
-constexpr pg::Query forget_query{"idempotency_forget",
-                                 "DELETE FROM idempotency_keys WHERE created_at < now() - interval '1 day'"};
+// Whoever comes next may claim it, for the same resource: what the attempt has made without a transaction of ours, or
+// is about to, has that id.
+constexpr pg::Query unclaim_query{
+    "idempotency_unclaim",
+    "UPDATE idempotency_keys SET claimed_at = '-infinity' WHERE principal_id = $1 AND key = $2 AND attempt = $3 AND "
+    "NOT has_changed"};
+constexpr pg::Query forget_query{
+    "idempotency_forget",
+    "DELETE FROM idempotency_keys WHERE (principal_id, key) IN (SELECT principal_id, key FROM idempotency_keys WHERE "
+    "created_at < now() - interval '1 day' LIMIT $1)"};
 
 struct Header {
   std::string name;
@@ -62,8 +70,10 @@ struct KeptAnswer {
 };
 
 // What makes two requests the same.
-std::string digest_of(const http::Request& request) {
-  std::string text = request.method + '\n' + request.instance + '\n';
+std::string digest_of(const Principal& principal, const http::Request& request) {
+  std::string text = principal.team_id ? principal.team_id->text() : std::string("organisation");
+  if (principal.agent_id) text += '/' + principal.agent_id->text();
+  text += '\n' + request.method + '\n' + request.instance + '\n';
   for (const auto& [name, value] : request.query) text += name + '=' + value + '\n';
   return to_hex(sha256(text + '\n' + request.body));
 }
@@ -91,7 +101,11 @@ class KeptAnswers::Claim final : public First, public pg::Together {
   }
 
   Async<> answered(const http::Response& response) override {
-    if (response.status >= 400 || response.stream) co_return co_await given_up();
+    if (response.status >= 500) co_return co_await given_up();
+    if (response.status >= 400 || response.stream) {
+      co_await write(free_query, [&] { return params(); });
+      co_return;
+    }
     KeptAnswer kept{
         .status = response.status, .content_type = response.content_type, .body = response.body, .headers = {}};
     for (const auto& [name, value] : response.headers) kept.headers.push_back({name, value});
@@ -102,7 +116,7 @@ class KeptAnswers::Claim final : public First, public pg::Together {
   }
 
   Async<> given_up() override {
-    co_await write(free_query, [&] { return params(); });
+    co_await write(unclaim_query, [&] { return params(); });
   }
 
  private:
@@ -135,7 +149,7 @@ KeptAnswers::KeptAnswers(pg::Cluster& database, keyring::RootKey root, std::chro
 Async<Result<std::variant<http::Response, std::unique_ptr<http::Repeats::First>>>> KeptAnswers::look(
     const Call& call, std::string key, const http::Request& request) {
   const auto& principal_id = call.principal.id;
-  const auto digest = digest_of(request);
+  const auto digest = digest_of(call.principal, request);
   const auto attempt = Uuid::make();
   auto params = pg::Params::of(principal_id, key, digest, Uuid::make(), attempt, claim_.count());
   const auto claimed = co_await database_.primary().write(claim_query, std::move(params), call);
@@ -172,7 +186,9 @@ Async<Result<std::variant<http::Response, std::unique_ptr<http::Repeats::First>>
 Async<> forget_old(pg::Cluster& database, Deadline deadline) {
   Call call;
   call.deadline = deadline;
-  co_await database.primary().write(forget_query, {}, call);
+  constexpr std::int64_t together = 5'000;
+  for (std::int64_t last = together; last == together && !deadline.passed();)
+    last = (co_await database.primary().write(forget_query, pg::Params::of(together), call)).affected();
 }
 
 }  // namespace cognive::idempotency

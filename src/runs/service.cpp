@@ -135,9 +135,9 @@ Async<Result<StartAnswer>> Runs::start(const Call& call, RunStart request) {
   if (!agent) co_return fail(Code::not_found, "There is no such agent.");
   if (agent->status != "active") {
     // The repeat of a start that was answered, or should have been, starts nothing.
-    if (request.run_id && request.status == StartStatus::running) {
-      auto started =
-          co_await store::find_started(database_.primary(), *request.run_id, request.agent_id, call.deadline);
+    const auto wanted = request.run_id ? request.run_id : call.made_id;
+    if (wanted && request.status == StartStatus::running) {
+      auto started = co_await store::find_started(database_.primary(), *wanted, request.agent_id, call.deadline);
       if (started) co_return StartAnswer{std::move(*started), false};
     }
     co_return fail(Code::forbidden, "The agent is " + agent->status + " and cannot start runs.");

@@ -33,13 +33,17 @@ Async<Result<Principal>> ask(std::shared_ptr<Listening> listening) {
 
 Async<Result<std::string>> next_of(std::shared_ptr<Listening> listening) {
   // The end of a key or a session is the end of the stream; so is a change of team.
-  const auto principal = co_await ask(listening);
-  if (!principal || !principal->may(identity::permission::runs_read)) co_return std::string();
-  auto text = co_await listening->listener->next(*principal);
-  // It may have waited for long.
-  const auto still = co_await ask(listening);
-  const bool is_same = still && still->permissions == principal->permissions && still->team_id == principal->team_id;
-  co_return is_same ? std::move(text) : std::string();
+  auto principal = co_await ask(listening);
+  while (principal && principal->may(identity::permission::runs_read)) {
+    auto text = co_await listening->listener->next(*principal);
+    if (!text) break;
+    // It has waited.
+    auto still = co_await ask(listening);
+    if (!still || still->permissions != principal->permissions || still->team_id != principal->team_id) break;
+    if (!text->empty()) co_return std::move(*text);
+    principal = std::move(still);
+  }
+  co_return std::string();
 }
 
 Async<http::Response> listen(Hub& hub, http::Gate& gate, const Call& call, StreamQuery query,

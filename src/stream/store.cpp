@@ -27,9 +27,11 @@ constexpr pg::Query after_query{
     "ORDER BY transaction_id, sequence LIMIT $3) e ON true ORDER BY e.transaction_id, e.sequence"};
 constexpr pg::Query forget_query{
     "stream_forget",
-    "WITH gone AS (DELETE FROM stream_events WHERE created_at < now() - interval '1 hour' RETURNING transaction_id) "
+    "WITH gone AS (DELETE FROM stream_events WHERE (transaction_id, sequence) IN (SELECT transaction_id, sequence FROM "
+    "stream_events WHERE created_at < now() - interval '1 hour' ORDER BY transaction_id, sequence LIMIT $1) RETURNING "
+    "transaction_id) "
     "UPDATE stream_switch SET oldest = greatest(oldest, (SELECT (max(transaction_id)::text::bigint + "
-    "1)::text::xid8 FROM gone)) WHERE EXISTS (SELECT FROM gone)"};
+    "1)::text::xid8 FROM gone)) WHERE EXISTS (SELECT FROM gone) RETURNING (SELECT count(*) FROM gone)"};
 
 }  // namespace
 
@@ -76,6 +78,7 @@ Async<Page> after(pg::Cluster& database, Position position, Deadline deadline) {
     message.payload = std::move(*payload);
     out.messages.push_back(std::move(message));
   }
+  out.horizon = horizon;
   const bool is_all = out.messages.size() < page_size;
   out.end = is_all ? Position{.transaction = horizon, .sequence = 0} : out.messages.back().position;
   co_return out;

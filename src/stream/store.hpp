@@ -11,7 +11,8 @@ const pg::Query& forget();
 
 struct Page {
   std::vector<Message> messages;
-  Position end;  // there are no others up to here
+  Position end;              // there are no others up to here
+  std::int64_t horizon = 0;  // all transactions before it have ended
 };
 
 // The position after which every transaction that begins now leaves its rows; noted as the oldest, if rows were not

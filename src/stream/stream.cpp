@@ -17,6 +17,7 @@ using std::chrono::milliseconds;
 constexpr milliseconds poll_interval{250};
 constexpr milliseconds poll_patience{5'000};
 constexpr milliseconds heartbeat_interval{15'000};
+constexpr milliseconds ask_interval{1'000};  // whether a listener still may
 constexpr milliseconds settle_patience{1'000};
 constexpr milliseconds settle_interval{20};
 constexpr std::chrono::minutes extend_interval{1};
@@ -58,6 +59,9 @@ struct Hub::State {
   Position begin;
   Position end;
   std::deque<Message> recent;
+  // Another one whenever transactions are counted anew: another server has become the primary, or was restored.
+  std::int64_t generation = 0;
+  std::int64_t horizon = 0;
 
   // Rows are written from now on; where they begin.
   Async<Position> turn_on(const Call& call) {
@@ -73,6 +77,15 @@ struct Hub::State {
 
   Async<> read(Deadline deadline) {
     auto page = co_await sql::after(database, end, deadline);
+    if (page.horizon < horizon) {
+      ++generation;
+      recent.clear();
+      begin = Position{.transaction = page.horizon, .sequence = 0};
+      end = begin;
+      horizon = page.horizon;
+      co_return news.notify_all();
+    }
+    horizon = page.horizon;
     for (auto& message : page.messages) recent.push_back(std::move(message));
     end = std::max(end, page.end);
     for (; recent.size() > recent_max; recent.pop_front()) begin = recent.front().position;
@@ -91,11 +104,14 @@ Async<Result<std::shared_ptr<Listener>>> Hub::listen(const Call& call, std::opti
   const auto now = co_await state->turn_on(call);
   if (!state->is_reading) {
     state->is_reading = true;
+    state->horizon = 0;
     state->begin = now;
     state->end = now;
     state->recent.clear();
   }
-  const bool has_missed = after && after->transaction < co_await sql::oldest(state->database, call.deadline);
+  // Behind what is kept, or ahead of what there is: then transactions have been counted anew since.
+  const bool has_missed =
+      after && (*after > now || after->transaction < co_await sql::oldest(state->database, call.deadline));
   auto listener = std::make_shared<Listener>(state, after && !has_missed ? *after : now, has_missed, std::move(wishes));
   state->first.notify_all();
   co_return listener;
@@ -138,7 +154,12 @@ void Hub::stop() {
 }
 
 Listener::Listener(std::shared_ptr<Hub::State> hub, Position position, bool has_missed, Wishes wishes)
-    : hub_(std::move(hub)), position_(position), has_missed_(has_missed), wishes_(std::move(wishes)) {
+    : hub_(std::move(hub)),
+      position_(position),
+      has_missed_(has_missed),
+      generation_(hub_->generation),
+      heartbeat_(Deadline::in(heartbeat_interval)),
+      wishes_(std::move(wishes)) {
   ++hub_->listeners;
 }
 
@@ -173,12 +194,16 @@ Async<std::string> Listener::catch_up(const Principal& principal) {
   co_return out;
 }
 
-Async<std::string> Listener::next(const Principal& principal) {
+Async<std::optional<std::string>> Listener::next(const Principal& principal) {
   // Clients come back by themselves, after two seconds.
   if (!std::exchange(has_begun_, true)) co_return fmt::format("retry: 2000\nid: {}\n\n", position_.text());
-  const auto heartbeat = Deadline::in(heartbeat_interval);
+  const auto pause = Deadline::in(ask_interval);
   while (!hub_->is_stopping) {
     std::string out;
+    if (std::exchange(generation_, hub_->generation) != hub_->generation) {
+      has_missed_ = true;
+      position_ = hub_->end;
+    }
     if (position_ < hub_->begin) {
       out = co_await catch_up(principal);
     } else {
@@ -194,18 +219,23 @@ Async<std::string> Listener::next(const Principal& principal) {
       out =
           fmt::format("id: {}\nevent: reset\ndata: {{\"detail\":\"Something was missed since: read it anew.\"}}\n\n{}",
                       position_.text(), out);
-    if (!out.empty()) co_return out;
+    if (out.empty() && heartbeat_.passed()) out = fmt::format("id: {}\n\n", position_.text());
+    if (!out.empty()) heartbeat_ = Deadline::in(heartbeat_interval);
+    if (!out.empty() || pause.passed()) co_return out;
     if (position_ < hub_->end) continue;
-    if (heartbeat.passed()) co_return fmt::format("id: {}\n\n", position_.text());
-    co_await hub_->news.wait(heartbeat);
+    co_await hub_->news.wait(pause);
   }
-  co_return std::string();
+  co_return std::nullopt;
 }
 
 Async<> forget_old(pg::Cluster& database, Deadline deadline) {
   Call call;
   call.deadline = deadline;
-  co_await database.primary().write(sql::forget(), {}, call);
+  constexpr std::int64_t together = 5'000;
+  for (std::int64_t last = together; last == together && !deadline.passed();) {
+    const auto rows = co_await database.primary().write(sql::forget(), pg::Params::of(together), call);
+    last = rows.empty() ? 0 : rows[0].at<std::int64_t>(0);
+  }
 }
 
 }  // namespace cognive::stream

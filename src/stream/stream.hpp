@@ -82,8 +82,9 @@ class Listener {
   ~Listener();
 
   // The next events that `principal` may see, as text of server-sent events; after a while without any a sign of life.
-  // Empty: the server is stopping.
-  Async<std::string> next(const Principal& principal);
+  // Empty: nothing yet, after a second at most, so that the caller can ask whether it still may. Nothing: the server is
+  // stopping.
+  Async<std::optional<std::string>> next(const Principal& principal);
 
  private:
   Async<std::string> catch_up(const Principal& principal);
@@ -93,6 +94,8 @@ class Listener {
   Position position_;
   bool has_missed_;
   bool has_begun_ = false;
+  std::int64_t generation_;
+  Deadline heartbeat_;
   Wishes wishes_;
 };
 

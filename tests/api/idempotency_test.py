@@ -91,6 +91,38 @@ def test_what_a_lost_process_has_not_done_is_done_by_the_repeat(installation):
     assert len(api.get("/api/v1/runs", params={"agent_id": agent}).json()["items"]) == 1
 
 
+def test_a_key_is_of_the_team_that_it_was_used_for(installation):
+    person, key = installation.person("developer@one team", "developer@another team"), uuid7()
+    teams = [one["team"] for one in person.get("/api/v1/auth/me").json()["roles"]] if "roles" in person.get("/api/v1/auth/me").json() else ["one team", "another team"]
+    send = lambda team: person.post("/api/v1/agents", json={"name": "same"}, headers={"Idempotency-Key": key, "X-Team": team})
+    first = send(teams[0])
+    assert first.status_code == 201, first.text
+    check_problem(send(teams[1]), 422)
+
+
+@pytest.mark.parametrize("path", ["/api/v1/runs/start", "/api/v1/budgets/authorize"])
+def test_what_ends_with_503_and_was_done_all_the_same_is_not_done_twice(shared_directory, path):
+    """The commit takes longer than the caller may wait: the repeat has the same run, or the same reservation."""
+    with Deployment(shared_directory / ("slow-" + path.rsplit("/", 1)[1]), replicas=0) as deployment:
+        service = deployment.serve(HTTP_HANDLER_TIMEOUT_MS=1500)
+        service.wait_ok()
+        api, key = service.api(), uuid7()
+        agent = api.agent()["id"]
+        table = "agent_runs" if "runs" in path else "budget_reservations"
+        if "budgets" in path:
+            assert api.post("/api/v1/budgets", json={"scope": "agent", "agent_id": agent, "window": "day", "limit_usd": 10}).status_code == 201
+        body = {"agent_id": agent} if "runs" in path else {"agent_id": agent, "model": "gpt-4o", "max_cost_usd": 1}
+        deployment.primary.superuser(f"CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(3); RETURN NULL; END $$; "
+                                     f"CREATE TRIGGER slow AFTER INSERT ON {table} FOR EACH STATEMENT EXECUTE FUNCTION slow()", database="cognive")
+        check_problem(keyed(api, path, key, json=body), 503)
+        deployment.primary.superuser(f"DROP TRIGGER slow ON {table}", database="cognive")
+        answers = []
+        wait_until(lambda: answers.append(keyed(api, path, key, json=body)) or answers[-1].status_code in (200, 201), "a repeat is answered", 30)
+        wait_until(lambda: deployment.primary.sql(f"SELECT count(*) FROM {table}")[0][0] >= 1, "it is there", 10)
+        threading.Event().wait(3)
+        assert deployment.primary.sql(f"SELECT count(*) FROM {table}") == [(1,)]
+
+
 def test_what_a_lost_process_has_done_is_not_done_again(installation):
     api, key, name = installation.api(), uuid7(), uuid7()
     assert keyed(api, "/api/v1/teams", key, json={"name": name}).status_code == 201
