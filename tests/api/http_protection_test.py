@@ -254,11 +254,11 @@ def test_no_page_of_another_origin_reads_an_answer_unless_it_is_named(serve, api
     preflight = {"Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "x-api-key"}
     assert "Access-Control-Allow-Origin" not in api.get("/api/v1/teams", headers={"Origin": ours}).headers
     answer = service.api().get("/api/v1/teams", headers={"Origin": ours})
-    assert answer.headers["Access-Control-Allow-Origin"] == ours and answer.headers["Vary"] == "Origin"
+    assert answer.headers["Access-Control-Allow-Origin"] == ours and "Origin" in answer.headers["Vary"]
     assert "Access-Control-Allow-Credentials" not in answer.headers
     assert service.api("cgv_wrong").get("/api/v1/teams", headers={"Origin": ours}).headers["Access-Control-Allow-Origin"] == ours, "errors can be read, too"
     allowed = requests.options(service.url + "/api/v1/agents", headers=preflight | {"Origin": ours}, timeout=10)
     assert allowed.status_code == 204 and "PUT" in allowed.headers["Access-Control-Allow-Methods"] and "X-API-Key" in allowed.headers["Access-Control-Allow-Headers"]
     for headers in ({"Origin": theirs}, {"Origin": ours + ".example.org"}, {"Origin": "null"}, {}):
         for answer in (service.api().get("/api/v1/teams", headers=headers), requests.options(service.url + "/api/v1/agents", headers=preflight | headers, timeout=10)):
-            assert "Access-Control-Allow-Origin" not in answer.headers and answer.headers["Vary"] == "Origin"
+            assert "Access-Control-Allow-Origin" not in answer.headers and "Origin" in answer.headers["Vary"]

@@ -80,6 +80,10 @@ def faults_of_preparing(database, queries, spared=()):
                 run = f"EXPLAIN SELECT * FROM {statement.split()[-1]}"  # it takes no transaction, and sql() is in one
             elif statement.startswith("DECLARE "):
                 run = f'PREPARE "{name}" AS {statement.split(" CURSOR FOR ", 1)[1]}'
+            elif statement.startswith("CREATE TABLE "):
+                run = f'PREPARE "{name}" AS {statement.split(" AS ", 1)[1]}'
+            elif statement.startswith("DROP TABLE "):
+                run = f"BEGIN; {statement.replace('DROP TABLE ', 'DROP TABLE IF EXISTS ')}"
             elif statement.startswith(("FETCH ", "CLOSE ")):
                 run = f"BEGIN; DECLARE {statement.split()[-1]} CURSOR FOR SELECT; {statement}"
             elif statement.startswith(COMMANDS):
